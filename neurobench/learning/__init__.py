@@ -1,0 +1,1 @@
+"""The parts that training rules are built from: pure steps, no I/O."""

@@ -1,0 +1,1 @@
+"""The emulated world: chips, device models, wires and readout."""

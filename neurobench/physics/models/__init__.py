@@ -1,0 +1,1 @@
+"""Device models, one file each, found by scan (`neurobench.registry`)."""

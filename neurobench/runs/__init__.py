@@ -1,0 +1,1 @@
+"""Doing and recording: the runner, the run file, and the engine process."""

@@ -1,0 +1,27 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder that holds pyproject.toml; skips where the tests were copied out of it."""
+    if not (CHECKOUT / "pyproject.toml").is_file():
+        pytest.skip(f"no pyproject.toml in {CHECKOUT}: this test reads the checkout")
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The measured data: NEUROBENCH_DATA, or `shared/data` beside the checkout. Never copied into the project."""
+    folder = Path(os.environ.get("NEUROBENCH_DATA", CHECKOUT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no measured data in {folder}; point NEUROBENCH_DATA at it")
+    return folder
