@@ -52,7 +52,7 @@ class Capabilities:
     compiled_loops: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 2 or min(self.shape) < 1:
+        if min(self.shape) < 1:
             raise UsageError(f"shape = {self.shape}: an array has at least one row and one column")
         if self.potentiating_sign not in (1, -1):
             raise UsageError(f"potentiating_sign = {self.potentiating_sign}: it is +1 or -1")

@@ -1,0 +1,298 @@
+"""bench.toml -> open_bench() -> Guard(Crossbar): the only constructor of backends.
+
+A bench is named (`emulator`) or a file. Where its backend is simulated, what the file leaves out comes from the
+built-in bench of that backend; a real bench has to say its limits and polarity itself.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .. import registry
+from ..errors import ConfigError, Refused, UnknownName, unknown
+from .crossbar import CompliancePath, Crossbar, Isolation, Parallelism
+from .limits import Guard, Limits
+from .passport import Passport
+from .steps import DeviceSpan
+from .stimulus import Bias, Direction
+
+SIMULATED_BACKENDS = ("emulator",)
+PATHS = ("curve", "offset_s", "file")  # keys of [chip] that name files
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class BenchSection(_Section):
+    """[bench]: which backend, and how it drives and reads the lines."""
+
+    name: str = Field(default="bench", description="name of this bench in messages and records")
+    backend: str = Field(default="emulator", description="driver: emulator, or one found by `neurobench list benches`")
+    parallelism: Parallelism = Field(default="row", description="which cells one shot selects: cell, row or column")
+    biases: frozenset[Bias] = Field(default=frozenset({Bias.HALF, Bias.THIRD}), description="bias schemes it can drive")
+    vector_reads: frozenset[Direction] = Field(
+        default=frozenset({Direction.ROWS_TO_COLS}), description="directions in which it multiplies in one shot"
+    )
+    source_ohm: float = Field(default=0.0, ge=0, description="output resistance of the pulse source, in ohm")
+    series_ohm: float = Field(default=0.0, ge=0, description="resistor in series with every driven line, in ohm")
+    compliance_path: CompliancePath = Field(default="none", description="what limits the current of a pulse")
+    pulse_overhead_s: float = Field(default=0.0, ge=0, description="time between two pulses, in seconds")
+
+
+class ChipSection(_Section):
+    """[chip]: the array, its devices, and what each of them is."""
+
+    id: str = Field(default="", description="identity of the chip")
+    rows: int = Field(default=4, ge=1, le=16384, description="word lines")
+    cols: int = Field(default=4, ge=1, le=16384, description="bit lines")
+    model: str = Field(default="lsmo-gaq3", description="device by name (`neurobench list devices`)")
+    curve: Path | None = Field(default=None, description="curve or device file that replaces `model`")
+    replay: Literal["latent", "literal"] = Field(default="latent", description="how a measured curve is replayed")
+    scale: float = Field(default=1.0, gt=0, description="factor K on every conductance")
+    baseline: Literal["kept", "removed"] = Field(
+        default="kept", description="whether the curve's first value is subtracted"
+    )
+    offset_s: Path | list[list[float]] | None = Field(
+        default=None, description="conductance offset per device in siemens, before scale: a CSV file or rows"
+    )
+    offsets: Literal["none", "seed-lognormal", "normal", "lognormal"] = Field(
+        default="none", description="how offsets are drawn where offset_s is absent"
+    )
+    offset_sigma_s: float = Field(default=0.0, ge=0, description="standard deviation of drawn offsets, in siemens")
+    step_spread: float | None = Field(
+        default=None, ge=0, le=2, description="lognormal sigma of the step between devices; default: the device's own"
+    )
+    range_spread: float = Field(default=0.0, ge=0, le=2, description="lognormal sigma of the conductance range")
+    stuck_fraction: float = Field(default=0.0, ge=0, le=1, description="share of cells that do not move")
+    shorted_fraction: float = Field(default=0.0, ge=0, le=1, description="share of cells that are shorts")
+    seed: int | None = Field(default=None, ge=0, description="seed of the emulated chip; default: the run's seed")
+    file: Path | None = Field(default=None, description="file in which the chip is kept between runs")
+    assumed_mirror: bool = Field(
+        default=False, description="let depression mirror the potentiation curve where none was measured (recorded)"
+    )
+    potentiating_sign: Literal[1, -1] | None = Field(
+        default=None, description="sign of V_row - V_col that raises the conductance; mandatory for a real chip"
+    )
+    top_electrode: Literal["row", "column"] | None = Field(
+        default=None, description="which line the top electrode is on; mandatory for a real chip"
+    )
+    isolation: Isolation = Field(default="passive", description="passive array, transistor per cell, or one lone cell")
+    accept_no_compliance: bool = Field(
+        default=False, description="the operator accepts pulses that nothing limits in current"
+    )
+
+
+class ReadoutSection(_Section):
+    """[readout]: what stands between the true current and the number."""
+
+    ideal: bool = Field(default=False, description="no read noise, no converters, no offset")
+    noise: bool = Field(default=True, description="read noise of the devices")
+    offset_a: float = Field(default=0.0, description="offset of every ammeter, in amperes")
+    adc_bits: int = Field(default=0, ge=0, le=32, description="resolution of the current converter; 0: continuous")
+    adc_range_a: float = Field(default=0.0, ge=0, description="full scale of the current converter, in amperes")
+    dac_bits: int = Field(default=0, ge=0, le=32, description="resolution of the voltage converter; 0: continuous")
+    dac_range_v: float = Field(default=0.0, ge=0, description="full scale of the voltage converter, in volts")
+
+
+class BenchConfig(_Section):
+    """A whole bench file, validated."""
+
+    bench: BenchSection = BenchSection()
+    chip: ChipSection = ChipSection()
+    readout: ReadoutSection = ReadoutSection()
+    limits: Limits
+    instruments: Annotated[dict[str, Any], BeforeValidator(dict)] = Field(default_factory=dict)
+
+
+def bench_names() -> list[str]:
+    """Names of the built-in benches."""
+    folder = resources.files("neurobench.bench") / "benches"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_bench(
+    bench: str | Path = "emulator",
+    overrides: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> BenchConfig:
+    """Read a bench by name or file. `defaults` yield to the file, `overrides` win over it ("section.key": value).
+
+    Raises UnknownName, or ConfigError naming file, key, value and what is allowed.
+    """
+    path, said = _read_bench(bench)
+    overrides = _from_here(overrides or {})
+    backend = _backend(said, overrides)
+    tables = _builtin(backend) if backend in SIMULATED_BACKENDS else {}
+    if backend in SIMULATED_BACKENDS:
+        _merge(tables, _nested(defaults or {}))
+    _merge(tables, said)
+    _merge(tables, _nested(overrides))
+    _merge(tables, {"bench": {"name": said.get("bench", {}).get("name", Path(bench).stem)}})
+    config = _validated(tables, str(bench))
+    return _resolved(config, path.parent if path else Path())
+
+
+def _from_here(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths given on the command line are relative to where it was typed, not to the bench file."""
+    typed = {f"chip.{name}" for name in PATHS}
+    return {k: Path(v).absolute() if k in typed and isinstance(v, str) else v for k, v in overrides.items()}
+
+
+def _backend(said: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
+    return str(overrides.get("bench.backend", said.get("bench", {}).get("backend", "emulator")))
+
+
+def _read_bench(bench: str | Path) -> tuple[Path | None, dict[str, Any]]:
+    if str(bench) in bench_names():
+        return None, _builtin(str(bench))
+    path = Path(bench)
+    if path.suffix != ".toml" and not path.exists():
+        raise UnknownName(unknown("bench", str(bench), bench_names(), "or give a bench.toml"))
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the bench file {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _builtin(name: str) -> dict[str, Any]:
+    text = (resources.files("neurobench.bench") / "benches" / f"{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        section, _, key = dotted.partition(".")
+        if not key:
+            raise ConfigError(f"{dotted!r} is not of the form section.key, for example readout.ideal=true")
+        tables.setdefault(section, {})[key] = value
+    return tables
+
+
+def _merge(tables: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for section, values in more.items():
+        if isinstance(values, Mapping) and isinstance(tables.get(section, {}), dict):
+            tables[section] = {**tables.get(section, {}), **values}
+        else:
+            tables[section] = values
+
+
+def parse_value(text: str) -> Any:
+    """A value as given on the command line: TOML where it is TOML (`true`, `3`, `[1, 2]`), else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _validated(tables: dict[str, Any], where: str) -> BenchConfig:
+    try:
+        return BenchConfig.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(error, BenchConfig, f"bench {where}"))) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> list[str]:
+    """One line per mistake: where, what was given, what is allowed; unknown keys with the nearest known one."""
+    return [_explain_one(dict(mistake), model, where) for mistake in error.errors()]
+
+
+def _explain_one(mistake: dict[str, Any], model: type[BaseModel], where: str) -> str:
+    path = [str(part) for part in mistake["loc"]]
+    if mistake["type"] == "extra_forbidden":
+        known = _fields_at(model, path[:-1])
+        section = f"[{'.'.join(path[:-1])}]" if path[:-1] else "the file"
+        return f"{where}: {unknown('key', path[-1], known, section)}"
+    if mistake["type"] == "missing":
+        return f"{where}: {'.'.join(path)} is missing, and this bench has no default for it"
+    given = "" if isinstance(mistake["input"], dict) else f" (given {mistake['input']!r})"
+    return f"{where}: {'.'.join(path)}: {mistake['msg']}{given}"
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        nested = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
+            return []
+        model = nested
+    return list(model.model_fields)
+
+
+def _resolved(config: BenchConfig, folder: Path) -> BenchConfig:
+    """Paths in a bench file are relative to it."""
+    chip = config.chip
+    paths = {
+        name: folder / value for name in PATHS if isinstance(value := getattr(chip, name), Path)
+    }
+    return config.model_copy(update={"chip": chip.model_copy(update=paths)})
+
+
+Driver = Callable[[BenchConfig, int], tuple[Crossbar, DeviceSpan]]
+
+
+def open_bench(config: BenchConfig, seed: int = 0) -> Guard:
+    """Open the bench that `config` describes, behind its Guard. `seed` makes the emulated chip where none is named.
+
+    Raises InUse if bench or chip are taken, Refused where bench rules 7 and 8 are not met; nothing was driven then.
+    """
+    chip = config.chip
+    passport = _passport(config)
+    try:
+        driver = cast("Driver", registry.load("drivers", config.bench.backend))
+        crossbar, span = driver(config, seed)
+    except BaseException:
+        passport.close()
+        raise
+    try:
+        _check_real_chip(config, crossbar)
+        _check_compliance(config, crossbar)
+        crossbar.enforce(config.limits)
+    except BaseException:
+        crossbar.close()
+        passport.close()
+        raise
+    passport.chip_id = passport.chip_id or chip.id or crossbar.identity().chip_id
+    return Guard(crossbar, config.limits, passport, span, config.bench.name)
+
+
+def _passport(config: BenchConfig) -> Passport:
+    chip = config.chip
+    shape = (chip.rows, chip.cols)
+    if chip.file is None:
+        return Passport(chip.id, shape)
+    return Passport.open(chip.file.with_name(chip.file.name + ".passport"), chip.id, shape)
+
+
+def _check_real_chip(config: BenchConfig, crossbar: Crossbar) -> None:
+    if crossbar.identity().simulated:
+        return
+    missing = [name for name in ("potentiating_sign", "top_electrode") if getattr(config.chip, name) is None]
+    if missing:
+        raise ConfigError(
+            f"bench {config.bench.name}: a real chip needs [chip] {' and '.join(missing)}: "
+            "some devices are SET by negative pulses, and a wrong polarity can destroy one"
+        )
+
+
+def _check_compliance(config: BenchConfig, crossbar: Crossbar) -> None:
+    """Bench rule 8: a current limit that nothing enforces is refused until the chip's file accepts it."""
+    limit, has = config.limits.compliance_a, crossbar.capabilities
+    if limit is None or config.chip.accept_no_compliance or has.compliance_path in ("smu", "transistor"):
+        return
+    path_ohm = has.source_ohm + has.series_ohm
+    worst_a = config.limits.max_cell_v / path_ohm if path_ohm else float("inf")
+    if has.compliance_path == "none" or worst_a > limit:
+        raise Refused(
+            f"bench {config.bench.name}: limits.compliance_a = {limit:g} A, but the pulse path "
+            f"({has.compliance_path}, {path_ohm:g} ohm) would let {worst_a:g} A pass at max_cell_v. Add a series "
+            "resistor or a limiting path, or set [chip] accept_no_compliance = true for this chip"
+        )

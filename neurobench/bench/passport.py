@@ -1,0 +1,235 @@
+"""A chip's file: who it is, how it is wired, what every cell has been through, and who holds it now.
+
+Every chip has one, real or emulated (bench rule 15). The budgets of the Guard run against it, across runs.
+The file is a plain .npz: a JSON text named `passport` and one array per quantity, so numpy alone reads it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, Refused, RunFileError
+from ..system import Lock, replace_file
+from .stimulus import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from .limits import Limits
+
+VERSION = 1
+
+
+class CellState(IntEnum):
+    """What is known of a cell. Stuck, shorted and retired cells are not pulsed."""
+
+    VIRGIN = 0
+    FORMED = 1
+    STUCK = 2
+    SHORTED = 3
+    RETIRED = 4
+
+
+@dataclass
+class Lifetime:
+    """What the cells and lines have been through. Energies are bounds (V x compliance x time), in joules.
+
+    `pulses`, `energy_j` [rows, cols] for selected cells; `row_*`, `col_*` for the victims on a line;
+    `everywhere_j` [1] for what every cell of the array has seen (V/3 bias).
+    """
+
+    pulses: NDArray[np.int64]
+    energy_j: FloatArray
+    row_selects: NDArray[np.int64]
+    col_selects: NDArray[np.int64]
+    row_j: FloatArray
+    col_j: FloatArray
+    everywhere_j: FloatArray
+
+    @classmethod
+    def fresh(cls, shape: tuple[int, int]) -> Lifetime:
+        """An array that was never pulsed."""
+        rows, cols = shape
+        return cls(
+            np.zeros(shape, np.int64), np.zeros(shape), np.zeros(rows, np.int64), np.zeros(cols, np.int64),
+            np.zeros(rows), np.zeros(cols), np.zeros(1),
+        )  # fmt: skip
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every quantity by its name."""
+        return dict(vars(self))
+
+    def copy(self) -> Lifetime:
+        """A copy to try something on."""
+        return Lifetime(**{name: array.copy() for name, array in self.arrays().items()})
+
+    def add_cells(self, pulses: NDArray[np.int64], energy_per_pulse_j: float) -> None:
+        """Book pulses [rows, cols] that were given cell by cell, their row and column mates half-selected."""
+        self.pulses += pulses
+        self.energy_j += pulses * energy_per_pulse_j
+        rows, cols = pulses.sum(axis=1), pulses.sum(axis=0)
+        self.row_selects += rows
+        self.col_selects += cols
+        self.row_j += rows * (energy_per_pulse_j / 2)
+        self.col_j += cols * (energy_per_pulse_j / 2)
+
+    def half_selects(self) -> NDArray[np.int64]:
+        """How often each cell [rows, cols] was half-selected."""
+        selects: NDArray[np.int64] = self.row_selects[:, None] + self.col_selects - 2 * self.pulses
+        return np.maximum(selects, 0)
+
+    def total_j(self) -> FloatArray:
+        """Bound of the energy in each cell [rows, cols], own pulses and half-selects together."""
+        total: FloatArray = self.energy_j + self.row_j[:, None] + self.col_j + self.everywhere_j[0]
+        return total
+
+    def pulses_left(self, limits: Limits) -> FloatArray:
+        """Pulses that each cell may still get [rows, cols]; inf without a budget."""
+        if limits.max_pulses_per_cell is None:
+            return np.full(self.pulses.shape, np.inf)
+        return np.maximum(limits.max_pulses_per_cell - self.pulses, 0).astype(np.float64)
+
+    def refusal(self, limits: Limits) -> str | None:
+        """Which budget is passed, where and by how much; None if none is."""
+        if limits.max_pulses_per_cell is not None:
+            words = _beyond(self.pulses, limits.max_pulses_per_cell, "max_pulses_per_cell", "pulses over its life")
+            if words:
+                return words
+        if limits.max_energy_per_cell_j is not None:
+            words = _beyond(self.total_j(), limits.max_energy_per_cell_j, "max_energy_per_cell_j", "J over its life")
+            if words:
+                return words
+        if limits.max_half_selects_per_cell is not None:
+            allowed = limits.max_half_selects_per_cell
+            return _beyond(self.half_selects(), allowed, "max_half_selects_per_cell", "half-selects over its life")
+        return None
+
+
+def _beyond(values: NDArray[Any], allowed: float, name: str, unit: str) -> str | None:
+    worst = values.max()
+    if worst <= allowed * (1 + 1e-9):
+        return None
+    row, col = np.unravel_index(int(values.argmax()), values.shape)
+    return f"cell ({row}, {col}) would have had {worst:g} {unit}; {name} = {allowed:g}"
+
+
+@dataclass
+class Passport:
+    """Identity and life of one chip. `path` None: kept in memory only, for an emulated chip made for one run."""
+
+    chip_id: str
+    shape: tuple[int, int]
+    path: Path | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    run_file: str = ""
+    run_seq: int = -1
+    run_open: bool = False
+
+    def __post_init__(self) -> None:
+        self.life = Lifetime.fresh(self.shape)
+        self.cell_state = np.full(self.shape, CellState.FORMED, np.int8)
+        self.last_g_s = np.full(self.shape, np.nan)
+        self.last_g_time_s = float("nan")
+        self.unsettled = False
+        self._lock: Lock | None = None
+
+    @classmethod
+    def open(cls, path: Path, chip_id: str, shape: tuple[int, int], about: dict[str, Any] | None = None) -> Passport:
+        """Take the chip: lock its file and read it, or begin one. Raises InUse if another process holds it."""
+        lock = Lock(path.with_name(path.name + ".lock"), f"chip {chip_id or path.name}")
+        lock.acquire()
+        try:
+            known = path.exists()
+            passport = cls._read(path, chip_id, shape) if known else cls(chip_id, shape, path, dict(about or {}))
+        except BaseException:
+            lock.release()
+            raise
+        passport._lock = lock
+        return passport
+
+    @classmethod
+    def _read(cls, path: Path, chip_id: str, shape: tuple[int, int]) -> Passport:
+        header, arrays = _load(path)
+        found = tuple(header["shape"])
+        if found != tuple(shape):
+            raise ConfigError(f"{path}: the chip has {found} cells, the bench file says {shape} ([chip] rows, cols)")
+        if chip_id and header["chip_id"] != chip_id:
+            raise ConfigError(f"{path} is the passport of chip {header['chip_id']!r}, not of {chip_id!r} ([chip] id)")
+        passport = cls(header["chip_id"], shape, path, header["about"])
+        passport.run_file, passport.run_seq = header["run_file"], header["run_seq"]
+        passport.run_open = passport.unsettled = header["run_open"]
+        passport.life = Lifetime(**{name: arrays[f"life_{name}"] for name in passport.life.arrays()})
+        passport.cell_state, passport.last_g_s = arrays["cell_state"], arrays["last_g_s"]
+        passport.last_g_time_s = header["last_g_time_s"]
+        return passport
+
+    def excluded(self) -> BoolArray:
+        """Cells [rows, cols] that must not be pulsed."""
+        excluded: BoolArray = self.cell_state >= CellState.STUCK
+        return excluded
+
+    def begin_run(self, run_file: str) -> None:
+        """Say durably that a run uses the chip; until `end_run` the budgets may miss its last pulses."""
+        if self.unsettled and run_file != self.run_file:
+            raise Refused(self.unsettled_words())
+        if not self.unsettled:
+            self.run_file, self.run_seq, self.run_open = run_file, -1, True
+            self.save()
+        self.unsettled = False
+
+    def end_run(self, seq: int) -> None:
+        """Say that the books are complete up to step `seq`, the last of the run."""
+        self.run_seq, self.run_open, self.unsettled = seq, False, False
+        self.save()
+
+    def unsettled_words(self) -> str:
+        """What to do about an unsettled run."""
+        return (
+            f"chip {self.chip_id!r} was last used by run {self.run_file}, which did not end. "
+            f"Go on with `neurobench resume {self.run_file}`, or book its pulses and leave it with "
+            f"`neurobench settle {self.run_file}`"
+        )
+
+    def save(self) -> None:
+        """Replace the file atomically; nothing to do for a chip in memory."""
+        if self.path is not None:
+            replace_file(self.path, self._dump())
+
+    def _dump(self) -> bytes:
+        header = {
+            "version": VERSION, "chip_id": self.chip_id, "shape": list(self.shape), "about": self.about,
+            "run_file": self.run_file, "run_seq": self.run_seq, "run_open": self.run_open,
+            "last_g_time_s": self.last_g_time_s,
+        }  # fmt: skip
+        arrays: dict[str, Any] = {f"life_{name}": array for name, array in self.life.arrays().items()}
+        arrays |= {"cell_state": self.cell_state, "last_g_s": self.last_g_s}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, passport=np.array(json.dumps(header)), **arrays)
+        return buffer.getvalue()
+
+    def close(self) -> None:
+        """Save and let go."""
+        self.save()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _load(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header: dict[str, Any] = json.loads(str(arrays.pop("passport")))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunFileError(f"{path} is not a chip's passport, or is damaged: {error}") from error
+    if header.get("version", 0) > VERSION:
+        newer = f"passport version {header['version']} > {VERSION}"
+        raise RunFileError(f"{path} was written by a newer neurobench ({newer})")
+    return header, arrays
