@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all the set-up by themselves; `make help` lists the rest.
+
+VENV ?= .venv
+JOBS ?= 2
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+CODE := neurobench drivers protocols gui sim_instruments
+# Two workers on two cores: a BLAS with threads of its own would only get in their way.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help demo test soak bench lint format types setup clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(STAMP) ## a measured crossbar learns in front of you
+	$(BIN)/neurobench demo
+
+test: $(STAMP) ## the tests, some minutes
+	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile
+
+soak: $(STAMP) ## the slow tests: crashes, power cuts, statistics
+	$(ONE_THREAD) $(BIN)/pytest -m slow --timeout 3600
+
+bench: $(STAMP) ## the speed measurements, one BLAS thread
+	$(ONE_THREAD) $(BIN)/pytest tests/benchmarks -m bench -s --timeout 1800
+
+lint: $(STAMP) ## style and likely bugs
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(STAMP) ## rewrite the code in the one format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# The mapped folders are checked as what they are in the checkout: each imports only the core and itself.
+types: $(STAMP) ## mypy --strict over all production code
+	$(BIN)/mypy --strict $(CODE)
+
+setup: $(STAMP) ## only the environment
+
+$(STAMP): pyproject.toml .ci/setup .ci/qt-packages
+	.ci/setup $(VENV)
+	@touch $@
+
+clean: ## remove what was made; the runs and the environment stay
+	rm -rf $(STAMP) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(CODE) tests -name __pycache__ -type d -prune -exec rm -rf {} +
