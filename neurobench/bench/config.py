@@ -230,9 +230,7 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
 def _resolved(config: BenchConfig, folder: Path) -> BenchConfig:
     """Paths in a bench file are relative to it."""
     chip = config.chip
-    paths = {
-        name: folder / value for name in PATHS if isinstance(value := getattr(chip, name), Path)
-    }
+    paths = {name: folder / value for name in PATHS if isinstance(value := getattr(chip, name), Path)}
     return config.model_copy(update={"chip": chip.model_copy(update=paths)})
 
 

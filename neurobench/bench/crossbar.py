@@ -269,7 +269,8 @@ class Crossbar(ABC):
 
     def loop(self, seq: int, loop: Loop) -> LoopAnswer:
         """Run a bounded closed loop in the backend; only where `capabilities.compiled_loops`."""
-        raise CapabilityMissing(f"{type(self).__name__} does not run loops by itself; the host steps them")
+        who = type(self).__name__
+        raise CapabilityMissing(f"{who} does not run a loop of {loop.ticks} ticks (step {seq}); the host steps it")
 
     def snapshot(self) -> bytes | None:
         """State of an emulated chip, enough to execute again from here; None for a real chip."""
@@ -277,9 +278,8 @@ class Crossbar(ABC):
 
     def restore(self, snapshot: bytes) -> None:
         """Put an emulated chip back to a snapshot."""
-        raise CapabilityMissing(f"{type(self).__name__} cannot turn a chip back")
+        raise CapabilityMissing(f"{type(self).__name__} cannot turn a chip back to a snapshot of {len(snapshot)} bytes")
 
     def truth_s(self) -> FloatArray | None:
         """The emulated chip's hidden conductances [rows, cols] in siemens; None for a real chip."""
         return None
-
