@@ -25,3 +25,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no measured data in {folder}; point NEUROBENCH_DATA at it")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What lies in `benchmarks` measures speed and is run by `make bench` only; no file has to say so."""
+    for item in items:
+        if item.path.is_relative_to(CHECKOUT / "tests" / "benchmarks"):
+            item.add_marker(pytest.mark.bench)
