@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from .. import registry
-from ..errors import ConfigError, Refused, UnknownName, unknown
+from neurobench import registry
+from neurobench.errors import ConfigError, Refused, UnknownName, unknown
+
 from .crossbar import CompliancePath, Crossbar, Isolation, Parallelism
 from .limits import Guard, Limits
 from .passport import Passport

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from time import sleep, time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..errors import CapabilityMissing, UsageError
+from neurobench.errors import CapabilityMissing, UsageError
+
 from .stimulus import Bias, Direction, FloatArray, PulseBatch, Read, ShotList, Stimulus, VectorRead, Waveforms
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..errors import CapabilityMissing, LimitExceeded, Refused
+from neurobench.errors import CapabilityMissing, LimitExceeded, Refused
+
 from .crossbar import Applied, Capabilities, Crossbar, Identity, NotDone, Outcome, Reading, Witness
 from .steps import BenchView, DeviceSpan, Loop, LoopAnswer
 from .stimulus import (

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, Refused, RunFileError
-from ..system import Lock, replace_file
+from neurobench.errors import ConfigError, Refused, RunFileError
+from neurobench.system import Lock, replace_file
+
 from .stimulus import BoolArray, FloatArray
 
 if TYPE_CHECKING:

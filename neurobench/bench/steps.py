@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import UsageError
+from neurobench.errors import UsageError
+
 from .crossbar import Applied, Capabilities, Needs, Reading
 from .stimulus import BoolArray, FloatArray, Pulse, Read, Stimulus, require
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from neurobench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
