@@ -1,0 +1,216 @@
+"""Can it be learned at all? Answered before the first pulse, in one sentence (bench rules 17 and 18).
+
+A linear programme over the bounds of every weight gives the largest margin that any training could reach. From it
+follow beta, the averaging of the reads, and what is missing. Decision record: docs/decisions/0031-preflight.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import atanh, ceil, inf, isfinite, isnan
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linprog
+
+from neurobench.bench.steps import DeviceSpan
+from neurobench.bench.stimulus import BoolArray, FloatArray
+
+from .synapses import Pairs, Writes
+
+GOAL_SHARE = (
+    0.5  # of the reachable margin: training aims at this current, which leaves room for the spread of the steps
+)
+NOISE_SHARE = 0.15  # of the reachable margin: the required number of sigmas may take up so much
+
+
+class Bounds(NamedTuple):
+    """How far each weight [inputs, neurons] can be brought, in siemens, from its start at zero; and on whose word."""
+
+    low_s: FloatArray
+    high_s: FloatArray
+    basis: str
+
+
+def cell_reach(
+    grid_s: FloatArray, span: DeviceSpan, pulses_left: FloatArray, pulses: int
+) -> tuple[FloatArray, FloatArray, str]:
+    """By how much each cell [rows, cols] can rise and fall within `pulses`, in siemens, and the basis of that.
+
+    The declared curve is absolute where the cells lie on it; where they lie beyond it (a chip with offsets), the
+    curve's gain from its start is taken instead, and the basis says "assumed".
+    """
+    left = np.minimum(pulses_left, pulses)
+    slack = 0.05 * (span.g_max_s - span.g_min_s)
+    on_curve = bool(np.nanmin(grid_s) >= span.g_min_s - slack and np.nanmax(grid_s) <= span.g_max_s + slack)
+    state = np.clip(grid_s, span.g_min_s, span.g_max_s) if on_curve else np.full_like(grid_s, _start(span))
+    up = _gain(np.array(span.potentiation_s), state, left, span.g_max_s - state, span.g_step_s)
+    down = np.zeros_like(up)
+    if span.depresses:
+        down = _gain(-np.array(span.depression_s), -state, left, state - span.g_min_s, span.g_step_s)
+    return up, down, span.basis if on_curve else "assumed"
+
+
+def _start(span: DeviceSpan) -> float:
+    return span.potentiation_s[0] if span.potentiation_s else span.g_min_s
+
+
+def _gain(curve_s: FloatArray, state_s: FloatArray, left: FloatArray, room_s: FloatArray, step_s: float) -> FloatArray:
+    """Gain of so many pulses along a rising mean curve from each state; without a curve, steps of one size."""
+    if len(curve_s) < 2:
+        linear = left * step_s if isfinite(step_s) else np.where(left > 0, inf, 0.0)
+        return np.maximum(np.minimum(linear, room_s), 0.0)
+    rising = np.maximum.accumulate(curve_s)
+    at = np.minimum(np.searchsorted(rising, state_s - 1e-12 * abs(rising[-1])), len(rising) - 1)
+    to = np.minimum(at + left.astype(np.int64), len(rising) - 1)
+    gain: FloatArray = np.maximum(rising[to] - np.maximum(state_s, rising[0]), 0.0)
+    return gain
+
+
+def bounds(pairs: Pairs, reach: tuple[FloatArray, FloatArray, str], writes: Writes) -> Bounds:
+    """Bounds of the weights; cells that may not be pulsed do not move."""
+    up, down = (np.where(pairs.usable, grid, 0.0) for grid in reach[:2])
+    high, low = pairs.plus_of(up), pairs.minus_of(up)
+    if writes == "set_reset":
+        high, low = high + pairs.minus_of(down), low + pairs.plus_of(down)
+    return Bounds(-low, high, reach[2])
+
+
+def largest_margin_a(
+    volts: FloatArray, targets: FloatArray, within: Bounds, start_s: FloatArray | None = None
+) -> float:
+    """The largest current m such that weights within the bounds give s I >= m on every pattern and neuron, in amperes.
+
+    volts [n, inputs], targets [n, neurons]; `start_s` [inputs, neurons]: weights that are there before training and
+    not zeroed. One small linear programme for each neuron: maximise t subject to s_n (V_n . w) >= t, low <= w <=
+    high.
+    """
+    start = np.zeros_like(within.low_s) if start_s is None else start_s
+    return min(
+        _neuron_margin(
+            volts * targets[:, k : k + 1], within.low_s[:, k] + start[:, k], within.high_s[:, k] + start[:, k]
+        )
+        for k in range(targets.shape[1])
+    )
+
+
+def _neuron_margin(signed_volts: FloatArray, low_s: FloatArray, high_s: FloatArray) -> float:
+    scale_s = float(np.abs([low_s, high_s]).max())
+    scale_v = float(np.abs(signed_volts).max())
+    if scale_s == 0 or scale_v == 0:
+        return 0.0
+    inputs = signed_volts.shape[1]
+    cost = np.append(np.zeros(inputs), -1.0)
+    rows = np.column_stack([-signed_volts / scale_v, np.ones(len(signed_volts))])
+    limits = [*zip(low_s / scale_s, high_s / scale_s, strict=True), (None, None)]
+    answer = linprog(cost, A_ub=rows, b_ub=np.zeros(len(rows)), bounds=limits, method="highs")
+    assert answer.x is not None, "a box of weights is never empty"
+    return float(answer.x[-1]) * scale_s * scale_v
+
+
+class Setting(NamedTuple):
+    """What is asked of the run: numbers that the preflight may not change (None: to be chosen)."""
+
+    beta_per_a: float | None
+    averages: int | None
+    goal: float
+    margin_sigma: float
+    max_averages: int
+    read_v: float
+    max_read_v: float
+    auto_zero: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the preflight found and chose. Currents in amperes.
+
+    `reachable_a` and `without_zero_a`: the largest margins with and without auto-zero; `needed_a`: what the
+    criterion asks at the chosen averaging; `sentence` says what is missing and what would fix it.
+    """
+
+    reachable_a: float
+    without_zero_a: float
+    needed_a: float
+    goal_a: float
+    beta_per_a: float
+    averages: int
+    ok: bool
+    basis: str
+    sentence: str
+
+
+def decide(setting: Setting, reachable_a: float, without_zero_a: float, sigma_a: float, basis: str) -> Verdict:
+    """Choose beta and averaging, and say whether the goal is within reach; `sigma_a`: noise of one unaveraged read."""
+    best = reachable_a if setting.auto_zero else without_zero_a
+    averages = setting.averages or _averages(setting, best, sigma_a)
+    needed = setting.margin_sigma * sigma_a / averages**0.5
+    aim = min(max(GOAL_SHARE * best, needed), 0.9 * best) if best > 0 else max(needed, 1e-12)
+    beta = setting.beta_per_a or atanh(setting.goal) / aim
+    goal_a = atanh(setting.goal) / beta
+    sentence, ok = _sentence(setting, best, reachable_a, needed, goal_a, basis, averages)
+    return Verdict(reachable_a, without_zero_a, needed, goal_a, beta, averages, ok, basis, sentence)
+
+
+def _averages(setting: Setting, best_a: float, sigma_a: float) -> int:
+    if sigma_a == 0 or isnan(sigma_a):
+        return 1
+    if best_a <= 0:
+        return setting.max_averages
+    wanted = ceil((setting.margin_sigma * sigma_a / (NOISE_SHARE * best_a)) ** 2)
+    return min(max(wanted, 1), setting.max_averages)
+
+
+def _sentence(
+    setting: Setting, best_a: float, zeroed_a: float, needed_a: float, goal_a: float, basis: str, averages: int
+) -> tuple[str, bool]:
+    """One sentence, and whether it is good news."""
+    bounds_said = f"{basis} bounds of the cells"
+    if best_a <= 0 and zeroed_a > 0:
+        return (
+            f"not reachable: the cells start so unequal that no pulses within the {bounds_said} give every pattern "
+            f"the right sign; auto_zero=true would, with up to {_na(zeroed_a)} of margin"
+        ), False
+    if best_a <= 0:
+        return (
+            f"not reachable: no weights within the {bounds_said} give every pattern the right sign; "
+            "a bias row, a second layer, spare lines in place of bad cells or more range would be needed"
+        ), False
+    if needed_a > best_a:
+        return _noise_sentence(setting, best_a, needed_a, averages, bounds_said), False
+    if goal_a > best_a:
+        return (
+            f"not reachable: the goal f = {setting.goal:g} asks for {_na(goal_a)} on every pattern, the {bounds_said} "
+            f"allow {_na(best_a)}; beta_per_a >= {atanh(setting.goal) / best_a:.3g} would bring it within reach"
+            + ("" if setting.auto_zero or zeroed_a < goal_a else ", and so would auto_zero=true")
+        ), False
+    return (
+        f"reachable: the {bounds_said} allow a margin of {_na(best_a)} on every pattern, and "
+        f"{setting.margin_sigma:g} sigma of a read with {averages} averages are {_na(needed_a)}"
+    ), True
+
+
+def _noise_sentence(setting: Setting, best_a: float, needed_a: float, averages: int, bounds_said: str) -> str:
+    factor = needed_a / best_a
+    volts = setting.read_v * factor
+    louder = f" or read_v >= {volts:.2g} V" if volts <= setting.max_read_v else ""
+    return (
+        f"not reachable: the {bounds_said} allow a margin of {_na(best_a)}, but {setting.margin_sigma:g} sigma of a "
+        f"read with {averages} averages are {_na(needed_a)}; averages >= {ceil(averages * factor**2)}{louder} "
+        "would bring it within reach"
+    )
+
+
+def _na(current_a: float) -> str:
+    return f"{current_a * 1e9:.3g} nA"
+
+
+def suspicious(grid_s: FloatArray, sigma_s: float, span: DeviceSpan) -> tuple[BoolArray, BoolArray]:
+    """Dead and shorted cells of a read grid [rows, cols]: nothing beyond 3 sigma, or ten times the declared largest."""
+    dead = grid_s <= 3 * sigma_s
+    if isfinite(span.g_min_s) and span.g_min_s > 0:
+        dead |= grid_s < span.g_min_s / 10
+    # a chip with offsets lies above its curve as a whole; only what stands out from the rest is a short
+    typical = float(np.nanmedian(grid_s))
+    largest = max(span.g_max_s if isfinite(span.g_max_s) else 0.0, typical)
+    return dead, grid_s > 10 * largest
