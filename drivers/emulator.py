@@ -1,0 +1,384 @@
+"""The physics emulator as a bench: an emulated chip behind the crossbar contract.
+
+It executes shots and nothing else, keyed by their sequence number, so that every pulse happens exactly once. Its clock
+is simulated. What it knows of the chip (`truth_s`) is never mixed with what a read answers.
+"""
+
+from __future__ import annotations
+
+from math import nan
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+import numpy as np
+
+from neurobench.bench.crossbar import (
+    Applied,
+    Capabilities,
+    Crossbar,
+    Done,
+    Identity,
+    NotDone,
+    Outcome,
+    Reading,
+    Witness,
+)
+from neurobench.bench.steps import DeviceSpan
+from neurobench.bench.stimulus import CellRead, Direction, FloatArray, Pulse, Read, Shots, ShotList, VectorRead
+from neurobench.errors import CapabilityMissing, ConfigError, Refused, UsageError
+from neurobench.physics import kernels
+from neurobench.physics.chip import Chip, Drive, Spread, draw_devices, load_chip
+from neurobench.physics.drive import make_drive, mean_curve
+from neurobench.physics.library import load_model
+from neurobench.physics.noise import Stream, key
+from neurobench.physics.readout import ReadNoise, Readout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from neurobench.bench.config import BenchConfig
+    from neurobench.bench.limits import Limits
+    from neurobench.bench.steps import Loop, LoopAnswer
+    from neurobench.physics.response import DeviceModel
+
+KEPT_ANSWERS = 64
+CURVE_PULSES = 64
+
+
+class _Staged(NamedTuple):
+    seq: int
+    shots: Shots
+    drive: Drive
+
+
+class Emulator(Crossbar):
+    """One emulated chip on a bench. `pulse_overhead_s` passes after every pulse; `file`: where the chip is kept."""
+
+    def __init__(
+        self,
+        chip: Chip,
+        capabilities: Capabilities | None = None,
+        readout: Readout | None = None,
+        pulse_overhead_s: float = 0.0,
+        file: Path | None = None,
+    ) -> None:
+        self.chip = chip
+        self._capabilities = capabilities or Capabilities(chip.shape, delivery="exactly_once", compiled_loops=True)
+        if self._capabilities.shape != chip.shape:
+            raise UsageError(f"the chip is {chip.shape}, the bench is for {self._capabilities.shape}")
+        self.readout = readout or Readout()
+        self._overhead_s, self._file = pulse_overhead_s, file
+        self._read_key = key(chip.seed, Stream.READ)
+        self._drives: dict[tuple[Any, ...], Drive] = {}
+        self._staged: _Staged | None = None
+        self._answers: dict[int, Applied] = {}
+        self._last_seq = -1
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this bench with this chip can do."""
+        return self._capabilities
+
+    def identity(self) -> Identity:
+        """Model, seed and a digest of the devices."""
+        chip, model = self.chip, self.chip.model
+        details = {
+            "model": model.name,
+            "replay": "latent" if model.levels_s is None else "literal",
+            "seed": chip.seed,
+            "devices": chip.devices.digest(),
+            "half_select": half_select_words(model),
+        }
+        return Identity("emulator", True, chip.chip_id, details)
+
+    # -- pulses --------------------------------------------------------------------------------------------------
+
+    def stage(self, seq: int, shots: ShotList) -> Witness:
+        """Prepare; raises Refused (OutsideHull, CapabilityMissing) for what the device model cannot answer."""
+        if not isinstance(shots, Shots):
+            raise CapabilityMissing(
+                f"device {self.chip.model.name} replays rectangular pulses; waveforms need a rate (ODE) model (bench rule 14)"
+            )
+        if shots.shape != self.chip.shape:
+            raise UsageError(f"the shots are for {shots.shape} cells, the chip has {self.chip.shape}")
+        if seq <= self._last_seq:
+            raise UsageError(f"sequence number {seq} was used: the last one fired is {self._last_seq}, numbers only rise")
+        self._staged = _Staged(seq, shots, self._drive(shots))
+        if self.chip.model.end == "refuse":
+            self.chip.room_left(shots)
+        return Witness(self._last_seq)
+
+    def fire(self, seq: int) -> Applied:
+        """Fire what was staged under `seq`; asked again, the same answer and no pulse."""
+        if seq in self._answers:
+            return self._answers[seq]
+        staged = self._staged
+        if staged is None or staged.seq != seq:
+            raise UsageError(f"fire({seq}) without stage({seq}) before it")
+        self._staged = None
+        chip = self.chip
+        start_s = chip.counters.clock_s
+        energy_j, pulses, slots = chip.fire(staged.shots, staged.drive)
+        chip.advance(slots * (staged.shots.pulse.duration_s + self._overhead_s))
+        basis = "model" if staged.drive.metered else "unknown"
+        applied = Applied(len(staged.shots), pulses, start_s, chip.counters.clock_s, energy_j, basis)
+        self._remember(seq, applied)
+        return applied
+
+    def _remember(self, seq: int, applied: Applied) -> None:
+        self._answers[seq] = applied
+        self._last_seq = self.chip.counters.seq = seq
+        if len(self._answers) > KEPT_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+
+    def _drive(self, shots: Shots) -> Drive:
+        signs = shots.signs()
+        kind = (shots.pulse, shots.bias, shots.potentiating_sign, shots.axis, signs)
+        drive = self._drives.get(kind)
+        if drive is None:
+            drive = make_drive(self.chip.model, shots.pulse, shots.bias, shots.potentiating_sign, shots.axis, signs)
+            self._drives[kind] = drive
+        return drive
+
+    def outcome(self, seq: int, witness: Witness) -> Outcome:
+        """Done or NotDone: a function call loses no reply."""
+        if seq in self._answers:
+            return Done(self._answers[seq])
+        if seq > self._last_seq:
+            return NotDone()
+        raise UsageError(f"sequence number {seq} lies more than {KEPT_ANSWERS} back; its answer is no longer kept")
+
+    # -- reads ---------------------------------------------------------------------------------------------------
+
+    def sense(self, read: Read) -> Reading:
+        """Read through the readout; the devices are not disturbed (no model of the library has read disturb)."""
+        self.chip.advance(read.delay_s)
+        if isinstance(read, VectorRead):
+            return self._vector(read)
+        return self._cells(read)
+
+    def _vector(self, read: VectorRead) -> Reading:
+        chip, start_s = self.chip, self.chip.counters.clock_s
+        forward = read.direction is Direction.ROWS_TO_COLS
+        g, line_s = chip.conductance_s(), chip.row_conductance_s()
+        volts, over = self.readout.drive(read.volts)
+        if not forward:
+            g, line_s = g.T, chip.col_conductance_s()
+        if read.region is not None:
+            rows, cols = read.region.slices
+            g = g[rows, cols] if forward else g[cols, rows]
+            line_s = line_s[rows if forward else cols]
+        if g.shape[0] != volts.shape[1]:
+            raise UsageError(f"vectors of {volts.shape[1]} volts on {g.shape[0]} input lines ({read.direction})")
+        currents = np.empty((1 + read.both_polarities, len(volts), g.shape[1]))
+        np.matmul(volts, g, out=currents[0])
+        if read.both_polarities:
+            np.negative(currents[0], out=currents[1])
+        index = chip.next_read()
+        sigma_a, flags = self._finish(currents, volts, g, read.averages, index)
+        return self._reading(read, currents, sigma_a, flags + ("dac_over_range",) * over, start_s,
+                             kernels.read_power(volts, line_s), len(volts))  # fmt: skip
+
+    def _finish(
+        self, currents: FloatArray, volts: FloatArray, g: FloatArray, averages: int, index: int
+    ) -> tuple[float, tuple[str, ...]]:
+        model, variance = self.chip.model, 0.0
+        if self.readout.noise and (model.read_sigma_s or model.read_sigma_relative):
+            noise = ReadNoise(model.read_sigma_s * self.chip.devices.noise_scale, model.read_sigma_relative, averages)
+            variance = noise.add(currents, volts, g, self._read_key, index)
+        flags = self.readout.convert(currents)
+        return self.readout.sigma_a(variance), flags
+
+    def _cells(self, read: CellRead) -> Reading:
+        chip, start_s = self.chip, self.chip.counters.clock_s
+        if read.mask.shape != chip.shape:
+            raise UsageError(f"the mask is for {read.mask.shape} cells, the chip has {chip.shape}")
+        volts, over = self._one_level(read.voltage_v)
+        count = int(np.count_nonzero(read.mask))
+        currents = np.empty((1 + read.both_polarities, count))
+        model = chip.model
+        sigma2 = (model.read_sigma_s * chip.devices.noise_scale) ** 2 if self.readout.noise else 0.0
+        relative2 = model.read_sigma_relative**2 if self.readout.noise else 0.0
+        variance = kernels.read_cells(
+            read.mask, chip.conductance_s(), self._arrives(), volts, sigma2 / read.averages, relative2 / read.averages,
+            *self._read_key, chip.next_read(), currents,
+        )  # fmt: skip
+        flags = self.readout.convert(currents)
+        power_w = volts**2 * float(np.count_nonzero(read.mask, axis=1) @ chip.row_conductance_s())
+        return self._reading(read, currents, self.readout.sigma_a(variance), flags + ("dac_over_range",) * over,
+                             start_s, power_w, count)  # fmt: skip
+
+    def _arrives(self) -> FloatArray:
+        return np.ones(self.chip.shape[0])
+
+    def _one_level(self, volts: float) -> tuple[float, bool]:
+        level, over = self.readout.drive(np.array([volts]))
+        return float(level[0]), over
+
+    def _reading(
+        self, read: Read, currents: FloatArray, sigma_a: float, flags: tuple[str, ...], start_s: float, power_w: float, n: int
+    ) -> Reading:
+        each_s = read.integration_s * read.averages * (1 + read.both_polarities)
+        self.chip.advance(n * each_s)
+        now = self.chip.counters.clock_s
+        return Reading(currents, sigma_a, self.readout.range_a, start_s, now, power_w * each_s, flags)
+
+    # -- loops, time, safety -------------------------------------------------------------------------------------
+
+    def loop(self, seq: int, loop: Loop) -> LoopAnswer:
+        """Run a bounded closed loop compiled."""
+        raise CapabilityMissing("loops are not wired yet")
+
+    @property
+    def clock_s(self) -> float:
+        """Simulated time in seconds."""
+        return self.chip.counters.clock_s
+
+    def wait(self, seconds: float) -> None:
+        """Let simulated time pass."""
+        self.chip.advance(seconds)
+
+    def enforce(self, limits: Limits) -> None:
+        """Nothing to program: the emulated bench has no limits of its own, the Guard's hold."""
+
+    def rest(self) -> None:
+        """Outputs are at 0 V outside `fire` and `sense`; what was staged is dropped."""
+        self._staged = None
+
+    def close(self) -> None:
+        """Put the chip back into its drawer."""
+        self.rest()
+        if self._file is not None:
+            self.chip.save(self._file)
+
+    def snapshot(self) -> bytes:
+        """Chip, sequence number and kept answers."""
+        answers = [(seq, list(a[:6])) for seq, a in self._answers.items()]
+        packed: bytes = msgpack.packb({"chip": self.chip.snapshot(), "last_seq": self._last_seq, "answers": answers})
+        return packed
+
+    def restore(self, snapshot: bytes) -> None:
+        """Back to a snapshot: the same operations from here give the same bits."""
+        state = msgpack.unpackb(snapshot)
+        self.chip.restore(state["chip"])
+        self._last_seq, self._staged = state["last_seq"], None
+        self._answers = {seq: Applied(*answer) for seq, answer in state["answers"]}
+
+    def truth_s(self) -> FloatArray:
+        """The hidden conductances [rows, cols] in siemens, a copy."""
+        return self.chip.conductance_s().copy()
+
+
+def half_select_words(model: DeviceModel) -> str:
+    """What the record says about half-selected cells."""
+    return "modelled" if model.half_select_modelled else "not modelled"
+
+
+def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]:
+    """Make the chip that the bench file describes, or take it out of its drawer, and put it on an emulated bench."""
+    bench, section = config.bench, config.chip
+    model = load_model(section.curve or section.model, replay=section.replay, assume_mirror=section.assumed_mirror)
+    chip = _chip(config, model, seed if section.seed is None else section.seed)
+    sign = section.potentiating_sign or model.card.potentiating_sign
+    capabilities = Capabilities(
+        shape=chip.shape, parallelism=bench.parallelism, biases=bench.biases, isolation=section.isolation,
+        potentiating_sign=sign, vector_reads=bench.vector_reads, source_ohm=bench.source_ohm,
+        series_ohm=bench.series_ohm, compliance_path=bench.compliance_path, delivery="exactly_once",
+        compiled_loops=True,
+    )  # fmt: skip
+    emulator = Emulator(chip, capabilities, _readout(config), bench.pulse_overhead_s, section.file)
+    return emulator, device_span(chip, _readout(config).noise)
+
+
+def _chip(config: BenchConfig, model: DeviceModel, seed: int) -> Chip:
+    section, shape = config.chip, (config.chip.rows, config.chip.cols)
+    if section.file is not None and section.file.exists():
+        chip = load_chip(section.file, model)
+        if chip.shape != shape:
+            raise ConfigError(f"{section.file} holds a chip of {chip.shape}, the bench asks for {shape} ([chip] rows, cols)")
+        return chip
+    spread = Spread(
+        scale=section.scale, remove_baseline=section.baseline == "removed", offset_s=_offset_s(section.offset_s),
+        offsets=section.offsets, offset_sigma_s=section.offset_sigma_s, step=section.step_spread,
+        range=section.range_spread, stuck=section.stuck_fraction, shorted=section.shorted_fraction,
+    )  # fmt: skip
+    return Chip(model, draw_devices(model, shape, seed, spread), seed, section.id)
+
+
+def _offset_s(given: Path | list[list[float]] | None) -> FloatArray | None:
+    if given is None:
+        return None
+    try:
+        if isinstance(given, list):
+            return np.array(given, dtype=np.float64)
+        return np.loadtxt(given, delimiter=",", ndmin=2, dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"[chip] offset_s: {given} is not a table of rows x cols numbers: {error}") from error
+
+
+def _readout(config: BenchConfig) -> Readout:
+    r = config.readout
+    if r.ideal:
+        return Readout(noise=False)
+    return Readout(r.noise, r.offset_a, r.adc_bits, r.adc_range_a, r.dac_bits, r.dac_range_v)
+
+
+def device_span(chip: Chip, noisy: bool) -> DeviceSpan:
+    """What is declared of the devices on this chip: the model's range, step and mean curves, with the chip's scale."""
+    model, d = chip.model, chip.devices
+    ends = (0.0, 1.0) if model.levels_s is None else (chip.levels_s.min(), chip.levels_s.max())
+    base, gain = float(np.median(d.base_s)), float(np.median(d.gain_s))
+    curves = {sign: _curve(model, sign) for sign in (1, -1)}
+    pulse = _nominal(model, 1)
+    scaled = {s: tuple((base + gain * (_unit(model, c))).tolist()) for s, c in curves.items()}
+    return DeviceSpan(
+        g_min_s=base + gain * float(ends[0]),
+        g_max_s=base + gain * float(ends[1]),
+        g_step_s=_mid_step(scaled[1]),
+        read_sigma_s=model.read_sigma_s * d.noise_scale if noisy else 0.0,
+        read_sigma_relative=model.read_sigma_relative if noisy else 0.0,
+        depresses=bool(scaled[-1]),
+        basis="assumed" if model.card.assumed_mirror else "declared",
+        potentiation_s=scaled[1],
+        depression_s=scaled[-1],
+        pulse=pulse,
+        read_voltage_v=model.card.read.voltage_v,
+        half_select=half_select_words(model),
+    )
+
+
+def _unit(model: DeviceModel, curve_s: FloatArray) -> FloatArray:
+    span = 1.0 if model.levels_s is not None else model.g_max_s - model.g_min_s
+    unit: FloatArray = (curve_s - model.g_min_s) / span
+    return unit
+
+
+def _nominal(model: DeviceModel, sign: int) -> Pulse | None:
+    """The pulse that the card was measured with or made for; None where it does not state one."""
+    card = model.card
+    stated = [p for p in (*card.curve, *card.pulse) if p.sign == sign or card.assumed_mirror]
+    for p in stated:
+        if p.amplitude_v is not None and p.width_s is not None:
+            return Pulse(abs(p.amplitude_v), p.width_s)
+    return None
+
+
+def _curve(model: DeviceModel, sign: int) -> FloatArray:
+    pulse = _nominal(model, sign)
+    try:
+        return np.zeros(0) if pulse is None else mean_curve(model, sign, pulse, CURVE_PULSES)
+    except Refused:
+        return np.zeros(0)
+
+
+def _mid_step(curve_s: tuple[float, ...]) -> float:
+    """Step in mid-range: where the mean curve crosses the middle of what it spans."""
+    if len(curve_s) < 2:
+        return nan
+    values = np.array(curve_s)
+    middle = int(np.argmin(np.abs(values - (values.min() + values.max()) / 2)))
+    steps = np.abs(np.diff(values))
+    return float(steps[min(middle, len(steps) - 1)])
+
+
+plugin = open_emulator

@@ -1,0 +1,96 @@
+"""From one kind of pulse to what the chip's kernels need: a response per place, and energy per siemens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurobench.bench.stimulus import Bias, Pulse, levels
+from neurobench.physics.chip import Drive
+from neurobench.physics.kernels import Table, table
+from neurobench.physics.response import Response
+
+if TYPE_CHECKING:
+    from neurobench.bench.stimulus import FloatArray
+    from neurobench.physics.response import DeviceModel
+
+_NOTHING = table(Response(np.zeros(1), np.zeros(1), np.zeros(1)))
+# A victim that sees (nearly) the full voltage is written, whatever it is called.
+_FULL = 1 - 1e-6
+# Gauss-Legendre on [0, 1]: exact for the edges of any polynomial I(V) up to degree 29.
+_EDGE_X, _EDGE_W = np.polynomial.legendre.leggauss(16)
+_EDGE_X, _EDGE_W = (_EDGE_X + 1) / 2, _EDGE_W / 2
+
+
+def make_drive(
+    model: DeviceModel, pulse: Pulse, bias: Bias, potentiating_sign: int, axis: int, signs: tuple[int, ...]
+) -> Drive:
+    """Prepare a pulse for shots along `axis` of the given signs (+1 potentiate, -1 depress).
+
+    Raises OutsideHull or CapabilityMissing where the model does not know the pulse; nothing was done then.
+    """
+    tables, active = [_NOTHING] * 8, np.zeros((2, 4), np.bool_)
+    joule_per_s, metered = np.zeros((2, 4)), True
+    for sign in signs:
+        side = 0 if sign > 0 else 1
+        for place, volts in enumerate(_volts(bias, sign * potentiating_sign * pulse.amplitude_v, axis)):
+            if volts == 0:
+                continue
+            felt = _felt(model, pulse, place, volts * potentiating_sign)
+            if felt is not None:
+                tables[4 * side + place], active[side, place] = felt, True
+            energy = _joule_per_s(model, pulse, abs(volts))
+            joule_per_s[side, place], metered = energy or 0.0, metered and energy is not None
+    return Drive(tuple(tables), active, bool(active[:, 1:].any()), joule_per_s, metered)
+
+
+def _volts(bias: Bias, signed_v: float, axis: int) -> tuple[float, float, float, float]:
+    """V_row - V_col at a selected cell, on the selected line, on a line across, on neither."""
+    level = levels(bias, signed_v)
+    if bias is Bias.ISOLATED:  # the gates of all other cells are off
+        return level.cell_v, 0.0, 0.0, 0.0
+    on_row, on_col, neither = level.victims_v
+    return (level.cell_v, on_row, on_col, neither) if axis == 0 else (level.cell_v, on_col, on_row, neither)
+
+
+def _felt(model: DeviceModel, pulse: Pulse, place: int, towards: float) -> Table | None:
+    """Response at a place that sees |towards| volts; its sign is the direction. None: nothing, or not modelled."""
+    direction, volts = (1 if towards > 0 else -1), abs(towards)
+    if place == 0 or volts >= pulse.amplitude_v * _FULL:
+        return table(model.response(direction, volts, pulse.width_s))
+    found = model.disturb(direction, volts, pulse.width_s)
+    if found is None or not (found.delta.any() or found.sigma.any()):
+        return None
+    return table(found)
+
+
+def _joule_per_s(model: DeviceModel, pulse: Pulse, volts: float) -> float | None:
+    """Energy of one pulse per siemens: V^2 f(V) t, with I = G V f(V); edges integrated. None: I(V) not known."""
+    flat = model.write_current_factor(volts)
+    if flat is None:
+        return None
+    edges = pulse.rise_s + pulse.fall_s
+    energy = volts**2 * flat * pulse.width_s
+    if edges:
+        energy += edges * sum(w * (x * volts) ** 2 * _known(model, x * volts) for x, w in _nodes())
+    return float(energy)
+
+
+def _nodes() -> list[tuple[float, float]]:
+    return list(zip(_EDGE_X.tolist(), _EDGE_W.tolist(), strict=True))
+
+
+def _known(model: DeviceModel, volts: float) -> float:
+    factor = model.write_current_factor(volts)
+    return float("nan") if factor is None else factor
+
+
+def mean_curve(model: DeviceModel, direction: int, pulse: Pulse, pulses: int) -> FloatArray:
+    """Conductance of a typical device after 0 .. `pulses` pulses from one end of its range, without noise, in siemens."""
+    response = model.response(direction, pulse.amplitude_v, pulse.width_s)
+    u = np.empty(pulses + 1)
+    u[0] = model.u_min if direction > 0 else model.u_max
+    for n in range(pulses):
+        u[n + 1] = min(max(float(response.step(u[n])), model.u_min), model.u_max)
+    return model.level(u)

@@ -1,0 +1,497 @@
+"""The compiled inner loops of an emulated chip, all in one place; `tests/physics/test_kernels.py` holds a numpy twin of each.
+
+Arrays of the array's cells are flat and row-major. A shot selects one line and lines across it; a stride of the line
+and one of the lines across turn that into a cell, so that rows and columns share the code.
+
+What costs a cell's pulse its time is reading memory and the branch misses of a look-up. So a shot is done in passes over
+short vectors (draw, look up, commit), each of which the compiler turns into vector code; cells that do not lie side by
+side are gathered first. Only sums are computed in any order (`fastmath`): what happens to a cell is the same to the
+last bit whether it is pulsed alone or with its whole row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from neurobench.physics.noise import bits, normal, operation
+
+if TYPE_CHECKING:
+    from neurobench.bench.stimulus import FloatArray
+    from neurobench.physics.response import Response
+
+MAX_BUCKETS = 1024
+DELTA, SLOPE, SIGMA, SIGMA_SLOPE, NEXT, HEAD = range(6)  # rows of Table.pieces
+# Two nodes closer than this share of the table's range are a jump: a straight line between them has no meaning.
+JUMP = 1e-9
+
+_S32 = np.uint64(32)
+
+
+class Table(NamedTuple):
+    """A response made ready for the kernels: straight pieces, and buckets that name the first piece to look at.
+
+    pieces[6, m]: change = DELTA + u SLOPE, its sigma = SIGMA + u SIGMA_SLOPE, and the state at which the NEXT piece
+    begins (inf: none). Its HEAD row holds: low and per_u (bucket b covers states from low + b / per_u), the most
+    pieces that begin in one bucket, and whether some sigma is not 0. Two arrays, because each argument of a compiled
+    call costs 60 ns and a tuple of six 600 ns.
+    """
+
+    pieces: FloatArray
+    buckets: NDArray[np.int32]
+
+
+def table(response: Response) -> Table:
+    """Prepare a response for the kernels; equal to np.interp over its nodes to rounding."""
+    nodes = np.asarray(response.nodes, dtype=np.float64)
+    pieces = np.zeros((6, max(len(nodes) + 1, 4)))
+    inner = slice(1, len(nodes))
+    for values, at, slope in ((response.delta, DELTA, SLOPE), (response.sigma, SIGMA, SIGMA_SLOPE)):
+        pieces[at, 0], pieces[at, 1 : len(nodes) + 1] = values[0], values
+        pieces[slope, inner] = _slopes(nodes, values)
+        pieces[at, inner] -= nodes[:-1] * pieces[slope, inner]
+    pieces[NEXT] = np.inf
+    pieces[NEXT, : len(nodes)] = nodes
+    buckets, per_u, hops = _buckets(nodes)
+    pieces[HEAD, :4] = nodes[0], per_u, hops, np.any(response.sigma > 0)
+    return Table(pieces, buckets)
+
+
+def _slopes(nodes: FloatArray, values: FloatArray) -> FloatArray:
+    gap = np.diff(nodes)
+    straight = gap > JUMP * (nodes[-1] - nodes[0])
+    slopes: FloatArray = np.where(straight, np.diff(values) / gap, 0.0)
+    return slopes
+
+
+def _buckets(nodes: FloatArray) -> tuple[NDArray[np.int32], float, int]:
+    """First piece of each of 2^k equal buckets between the first and the last node, buckets per u, and `hops`."""
+    span = float(nodes[-1] - nodes[0])
+    if span <= 0:
+        return np.zeros(1, np.int32), 0.0, len(nodes)
+    wanted = span / float(np.diff(nodes).min())
+    n = 2
+    while n < min(2 * wanted, MAX_BUCKETS):
+        n *= 2
+    # Nodes are placed by the kernel's own arithmetic, so that rounding cannot send one to the wrong bucket.
+    place = np.minimum(((nodes - nodes[0]) * (n / span)).astype(np.int64), n - 1)
+    before = np.searchsorted(place, np.arange(n), side="left")
+    return before.astype(np.int32), n / span, int(np.bincount(place, minlength=n).max())
+
+
+@njit(cache=True)
+def piece_of(u: float, t: Table) -> int:  # pragma: no cover
+    """Index of the straight piece that holds the state u."""
+    head = t.pieces[HEAD]
+    b = min(max(int((u - head[0]) * head[1]), 0), t.buckets.size - 1)
+    piece = int(t.buckets[b])
+    for _ in range(int(head[2])):
+        piece += u >= t.pieces[NEXT, piece]
+    return piece
+
+
+@njit(cache=True)
+def pulse_cell(u: float, t: Table, step: float, z: float, u_min: float, u_max: float) -> float:  # pragma: no cover
+    """State of one cell after one pulse: u + step (delta(u) + sigma(u) z), kept in [u_min, u_max]."""
+    p = piece_of(u, t)
+    change = t.pieces[DELTA, p] + u * t.pieces[SLOPE, p] + z * (t.pieces[SIGMA, p] + u * t.pieces[SIGMA_SLOPE, p])
+    return min(max(u + step * change, u_min), u_max)
+
+
+class Cells(NamedTuple):
+    """Some devices side by side, as vectors. pulses counts those had so far and keys the noise.
+
+    conductance = base_s + gain_s L(u), with L(u) = u (levels empty) or levels[int(u)]; step: factor on the steps of a
+    device (0: it does not move); across_s: summed conductance of the line that crosses at each cell.
+    """
+
+    u: FloatArray
+    pulses: NDArray[np.uint32]
+    step: NDArray[np.float32]
+    base_s: FloatArray
+    gain_s: FloatArray
+    across_s: FloatArray
+    levels: FloatArray
+
+
+class Shot(NamedTuple):
+    """The rest of what a shot's passes need: its table, its place in the array, noise keys, joule per siemens."""
+
+    t: Table
+    first: int
+    stride: int
+    across: NDArray[np.int32]
+    k0: Any
+    k1: Any
+    joule: FloatArray
+    u_min: float
+    u_max: float
+
+
+@njit(cache=True, inline="always")
+def level(u: float, levels: Any) -> float:  # pragma: no cover
+    """L(u): the state itself, or the literal level of that index."""
+    return levels[np.int64(u)] if levels.size else u
+
+
+@njit(cache=True)
+def conductances(u: Any, base_s: Any, gain_s: Any, levels: Any, out: Any, row_s: Any) -> None:  # pragma: no cover
+    """Conductance of every cell into out[rows, cols], and its sums over each row into row_s[rows]."""
+    rows, cols = out.shape
+    stride_b, stride_g = np.int64(base_s.size > 1), np.int64(gain_s.size > 1)
+    for i in range(rows):
+        row = out[i]
+        for j in range(cols):
+            c = np.uint64(i * cols + j)
+            row[np.uint64(j)] = base_s[c * np.uint64(stride_b)] + gain_s[c * np.uint64(stride_g)] * level(u[c], levels)
+        row_s[i] = _sum(row)
+
+
+@njit(cache=True)
+def _draw(c: Cells, s: Shot, z: Any) -> None:  # pragma: no cover
+    """Step noise of the next pulse of each selected cell, keyed by (cell, pulses that it has had)."""
+    words = np.empty(s.across.size, np.uint64)
+    for q in range(s.across.size):
+        cell = np.uint64(s.first + s.across[q] * s.stride)
+        words[np.uint64(q)] = bits(s.k0, s.k1, (np.uint64(c.pulses[np.uint64(q)]) << _S32) | cell)
+    for q in range(s.across.size):
+        z[np.uint64(q)] = normal(words[np.uint64(q)])
+
+
+@njit(cache=True)
+def _changes(u: Any, z: Any, t: Table, out: Any) -> None:  # pragma: no cover
+    """delta(u) + sigma(u) z; written so that the compiler turns each loop into gathers."""
+    low, per_u, hops, noisy = t.pieces[HEAD, 0], t.pieces[HEAD, 1], t.pieces[HEAD, 2], t.pieces[HEAD, 3] > 0
+    delta, slope, nxt, buckets = t.pieces[DELTA], t.pieces[SLOPE], t.pieces[NEXT], t.buckets
+    sigma, sigma_slope = t.pieces[SIGMA], t.pieces[SIGMA_SLOPE]
+    last = np.int32(buckets.size - 1)
+    if hops > 1:
+        for q in range(u.size):
+            p = piece_of(u[q], t)
+            out[q] = delta[p] + u[q] * slope[p] + (z[q] * (sigma[p] + u[q] * sigma_slope[p]) if noisy else 0.0)
+    elif noisy:
+        for q in range(u.size):
+            x = u[np.uint64(q)]
+            b = min(max(np.int32((x - low) * per_u), np.int32(0)), last)
+            p = np.uint64(buckets[np.uint64(b)])
+            p += np.uint64(x >= nxt[p])
+            out[np.uint64(q)] = delta[p] + x * slope[p] + z[np.uint64(q)] * (sigma[p] + x * sigma_slope[p])
+    else:
+        for q in range(u.size):
+            x = u[np.uint64(q)]
+            b = min(max(np.int32((x - low) * per_u), np.int32(0)), last)
+            p = np.uint64(buckets[np.uint64(b)])
+            p += np.uint64(x >= nxt[p])
+            out[np.uint64(q)] = delta[p] + x * slope[p]
+
+
+@njit(cache=True)
+def _commit(c: Cells, s: Shot, change: Any) -> None:  # pragma: no cover
+    """Move the states, count the pulses, and leave in `change` by how much each state moved."""
+    u, step, pulses, u_min, u_max = c.u, c.step, c.pulses, s.u_min, s.u_max
+    for q in range(u.size):
+        i = np.uint64(q)
+        before = u[i]
+        after = min(max(before + step[i] * change[i], u_min), u_max)
+        u[i] = after
+        change[i] = after - before
+    for q in range(u.size):
+        pulses[np.uint64(q)] += np.uint32(1)
+
+
+@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+def _sum(values: Any) -> float:  # pragma: no cover
+    total = 0.0
+    for q in range(values.size):
+        total += values[np.uint64(q)]
+    return total
+
+
+@njit(cache=True)
+def _to_siemens(c: Cells, moved: Any) -> None:  # pragma: no cover
+    """Turn the states' movements into conductance changes, in place, and add them to the crossing lines' sums."""
+    u, gain, levels, across_s = c.u, c.gain_s, c.levels, c.across_s
+    if levels.size:
+        for q in range(u.size):
+            moved[q] = gain[q] * (levels[np.int64(u[q])] - levels[np.int64(u[q] - moved[q])])
+    else:
+        for q in range(u.size):
+            moved[np.uint64(q)] *= gain[np.uint64(q)]
+    for q in range(u.size):
+        across_s[np.uint64(q)] += moved[np.uint64(q)]
+
+
+@njit(cache=True)
+def _selected_s(c: Cells) -> float:  # pragma: no cover
+    total = 0.0
+    for q in range(c.u.size):
+        total += c.base_s[q] + c.gain_s[q] * level(c.u[q], c.levels)
+    return total
+
+
+@njit(cache=True)
+def _pulse(
+    c: Cells, s: Shot, metered: bool, whole: bool, own_s: float, total_s: float, z: Any, change: Any
+) -> tuple[float, float]:  # pragma: no cover
+    """One pulse of a shot: its energy in J, and by how much the line's summed conductance moved."""
+    energy = 0.0
+    if metered:
+        selected = own_s if whole else _selected_s(c)
+        across = _sum(c.across_s)
+        energy = selected * s.joule[0] + (own_s - selected) * s.joule[1] + (across - selected) * s.joule[2]
+        energy += (total_s - own_s - across + selected) * s.joule[3]
+    if s.t.pieces[HEAD, 3] > 0:
+        _draw(c, s, z)
+    _changes(c.u, z, s.t, change)
+    _commit(c, s, change)
+    if not metered:
+        return 0.0, 0.0
+    _to_siemens(c, change)
+    return energy, _sum(change)
+
+
+@njit(cache=True)
+def _widest(indptr: Any) -> int:  # pragma: no cover
+    n = 0
+    for k in range(indptr.size - 1):
+        n = max(n, indptr[k + 1] - indptr[k])
+    return n
+
+
+@njit(cache=True)
+def fire(
+    u: Any, pulses: Any, step: Any, base_s: Any, gain_s: Any, levels: Any, u_min: float, u_max: float,
+    line_stride: int, cross_stride: int, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any,
+    up: Any, up_buckets: Any, down: Any, down_buckets: Any, k0: int, k1: int,
+    metered: bool, joule: Any, line_s: Any, cross_s: Any,
+) -> tuple[float, int, int]:  # pragma: no cover  # fmt: skip
+    """Fire shots in order; gives the energy in J (0 unless metered), pulses on cells, and pulses one after another.
+
+    u, pulses, step: see Cells, for the whole array; base_s, gain_s: the same, or one entry if all are equal.
+    joule[2, 4]: joule per siemens of one pulse, by sign (potentiate, depress) and by where a cell stands: selected, on
+    the selected line, on a line across, on neither. line_s, cross_s: summed conductance per line, kept up to date.
+    """
+    widest, total_s = _widest(indptr), _sum(line_s)
+    z, change = np.empty(widest), np.empty(widest)
+    base0, gain0 = np.full(widest, base_s[0]), np.full(widest, gain_s[0])
+    energy, done, slots = 0.0, 0, 0
+    for k in range(line.size):
+        across = cross[indptr[k] : indptr[k + 1]]
+        n, first = across.size, line[k] * line_stride
+        if n == 0:
+            continue
+        t = Table(up, up_buckets) if sign[k] > 0 else Table(down, down_buckets)
+        shot = Shot(
+            t, first, cross_stride, across, np.uint64(k0), np.uint64(k1), joule[0 if sign[k] > 0 else 1], u_min, u_max
+        )
+        adjacent = cross_stride == 1 and across[n - 1] - across[0] == n - 1
+        if adjacent:
+            at = slice(first + across[0], first + across[0] + n)
+            c = Cells(
+                u[at], pulses[at], step[at], base_s[at] if base_s.size > 1 else base0[:n],
+                gain_s[at] if gain_s.size > 1 else gain0[:n], cross_s[across[0] : across[0] + n], levels,
+            )  # fmt: skip
+        else:
+            c = _gathered(u, pulses, step, base_s, gain_s, cross_s, levels, across, first, cross_stride)
+        for _ in range(repeat[k]):
+            used, moved = _pulse(c, shot, metered, n == cross_s.size, line_s[line[k]], total_s, z[:n], change[:n])
+            energy += used
+            line_s[line[k]] += moved
+            total_s += moved
+        if not adjacent:
+            _scatter(c, u, pulses, cross_s, across, first, cross_stride)
+        done += n * repeat[k]
+        slots += repeat[k]
+    return energy, done, slots
+
+
+@njit(cache=True)
+def _gathered(
+    u: Any, pulses: Any, step: Any, base_s: Any, gain_s: Any, cross_s: Any, levels: Any, across: Any, first: int,
+    stride: int,
+) -> Cells:  # pragma: no cover  # fmt: skip
+    """The cells of a shot whose lines do not lie side by side, copied together."""
+    n = across.size
+    c = Cells(np.empty(n), np.empty(n, np.uint32), np.empty(n, np.float32), np.empty(n), np.empty(n), np.empty(n), levels)
+    for q in range(n):
+        at = first + across[q] * stride
+        c.u[q], c.pulses[q], c.step[q], c.across_s[q] = u[at], pulses[at], step[at], cross_s[across[q]]
+        c.base_s[q], c.gain_s[q] = base_s[at if base_s.size > 1 else 0], gain_s[at if gain_s.size > 1 else 0]
+    return c
+
+
+@njit(cache=True)
+def _scatter(
+    c: Cells, u: Any, pulses: Any, cross_s: Any, across: Any, first: int, stride: int
+) -> None:  # pragma: no cover
+    for q in range(across.size):
+        at = first + across[q] * stride
+        u[at], pulses[at], cross_s[across[q]] = c.u[q], c.pulses[q], c.across_s[q]
+
+
+@njit(cache=True)
+def _one(u: Any, at: int, count: Any, t: Table, step: float, k0: Any, k1: Any, lo: float, hi: float) -> None:  # pragma: no cover
+    """Pulse one cell of the whole array in place, with the noise of its `count`."""
+    z = 0.0
+    if t.pieces[HEAD, 3] > 0:
+        z = normal(bits(k0, k1, (np.uint64(count[at]) << _S32) | np.uint64(at)))
+    u[at] = pulse_cell(u[at], t, step, z, lo, hi)
+    count[at] += np.uint32(1)
+
+
+@njit(cache=True)
+def _joules(
+    u: Any, base_s: Any, gain_s: Any, levels: Any, rows: int, line_stride: int, cross_stride: int, line: int, hit: Any,
+    joule: Any,
+) -> float:  # pragma: no cover  # fmt: skip
+    """Energy of one pulse, every cell at its own place, from the states before it."""
+    energy = 0.0
+    for i in range(rows):
+        for x in range(hit.size):
+            at = i * line_stride + x * cross_stride
+            g = base_s[at if base_s.size > 1 else 0] + gain_s[at if gain_s.size > 1 else 0] * level(u[at], levels)
+            energy += g * joule[(0 if hit[x] else 1) if i == line else (2 if hit[x] else 3)]
+    return energy
+
+
+@njit(cache=True)
+def fire_disturbing(
+    u: Any, pulses: Any, disturbs: Any, step: Any, base_s: Any, gain_s: Any, levels: Any, bounds: tuple[float, float],
+    lines: int, line_stride: int, cross_stride: int, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any,
+    tables: Any, active: Any, pulse_key: Any, disturb_key: Any, metered: bool, joule: Any, crosses: int,
+) -> tuple[float, int, int]:  # pragma: no cover  # fmt: skip
+    """`fire` where unselected cells feel something too: every pulse visits every cell that sees a volt, in order.
+
+    tables[4 * sign + place], active[2, 4]: the response at that place (0 selected, 1 on the line, 2 across, 3 neither).
+    Exact, and so the cost of a full batch grows with cells x lines.
+    """
+    ka, kb = np.uint64(pulse_key[0]), np.uint64(pulse_key[1])
+    da, db = np.uint64(disturb_key[0]), np.uint64(disturb_key[1])
+    energy, done, slots = 0.0, 0, 0
+    hit = np.zeros(crosses, np.bool_)
+    for k in range(line.size):
+        hit[:] = False
+        hit[cross[indptr[k] : indptr[k + 1]]] = True
+        side = 0 if sign[k] > 0 else 1
+        for _ in range(repeat[k]):
+            if metered:
+                energy += _joules(u, base_s, gain_s, levels, lines, line_stride, cross_stride, line[k], hit, joule[side])
+            for i in range(lines):
+                own = i == line[k]
+                if not own and not active[side, 2] and not active[side, 3]:
+                    continue
+                for x in range(crosses):
+                    place = (0 if hit[x] else 1) if own else (2 if hit[x] else 3)
+                    at = i * line_stride + x * cross_stride
+                    if place == 0:
+                        _one(u, at, pulses, tables[4 * side], step[at], ka, kb, bounds[0], bounds[1])
+                    elif active[side, place]:
+                        _one(u, at, disturbs, tables[4 * side + place], step[at], da, db, bounds[0], bounds[1])
+        done += (indptr[k + 1] - indptr[k]) * repeat[k]
+        slots += repeat[k]
+    return energy, done, slots
+
+
+@njit(cache=True)
+def sums(u: Any, base_s: Any, gain_s: Any, levels: Any, row_s: Any, col_s: Any) -> None:  # pragma: no cover
+    """Summed conductance of every row and every column."""
+    col_s[:] = 0.0
+    line = np.empty(col_s.size)
+    stride_b, stride_g = np.int64(base_s.size > 1), np.int64(gain_s.size > 1)
+    for i in range(row_s.size):
+        for j in range(col_s.size):
+            c = i * col_s.size + j
+            line[j] = base_s[c * stride_b] + gain_s[c * stride_g] * level(u[c], levels)
+        row_s[i] = _sum(line)
+        for j in range(col_s.size):
+            col_s[j] += line[j]
+
+
+@njit(cache=True)
+def convert(values: Any, offset: float, lsb: float, limit: float) -> bool:  # pragma: no cover
+    """Offset, rounding to whole steps of `lsb` (0: none) and clipping at +-limit, in place; True if one was clipped."""
+    over = 0
+    inverse = 1.0 / lsb if lsb > 0 else 0.0
+    # Codes stand at +-lsb/2, +-3 lsb/2, ...: 2^bits of them between the two ends of the range.
+    for q in range(values.size):
+        i = np.uint64(q)
+        x = values[i] + offset
+        over += (x > limit) | (x < -limit)
+        x = min(max(x, -limit), limit)
+        values[i] = min((np.floor(x * inverse) + 0.5) * lsb, limit) if lsb > 0 else x
+    return over > 0
+
+
+@njit(cache=True)
+def add_noise(
+    currents: Any, volts: Any, sigma2: float, variance: Any, k0: int, k1: int, index: int
+) -> float:  # pragma: no cover
+    """Add read noise to currents[p, n, outputs]: variance sigma2 sum(volts^2) + variance[n, outputs]; gives its mean."""
+    a, b = operation(k0, k1, index)
+    polarities, n, outputs = currents.shape
+    mean = 0.0
+    for s in range(n):
+        shared = sigma2 * _dot(volts[s], volts[s])
+        for p in range(polarities):
+            row, at = currents[p, s], (p * n + s) * outputs
+            if variance.size:
+                for o in range(outputs):
+                    total = shared + variance[s, o]
+                    row[o] += np.sqrt(total) * normal(bits(a, b, np.uint64(at + o)))
+                    mean += total
+            else:
+                sigma = np.sqrt(shared)
+                for o in range(outputs):
+                    row[np.uint64(o)] += sigma * normal(bits(a, b, np.uint64(at + o)))
+                mean += shared * outputs
+    return mean / max(currents.size, 1)
+
+
+@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+def _dot(x: Any, y: Any) -> float:  # pragma: no cover
+    total = 0.0
+    for q in range(x.size):
+        total += x[np.uint64(q)] * y[np.uint64(q)]
+    return total
+
+
+@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+def read_power(volts: Any, line_s: Any) -> float:  # pragma: no cover
+    """Sum over all vectors of the power in watt: volts[n, inputs]^2 @ line_s[inputs]."""
+    total = 0.0
+    for s in range(volts.shape[0]):
+        for q in range(volts.shape[1]):
+            total += volts[s, np.uint64(q)] * volts[s, np.uint64(q)] * line_s[np.uint64(q)]
+    return total
+
+
+@njit(cache=True)
+def read_cells(
+    mask: Any, g: Any, line_factor: Any, volts: float, sigma2: float, relative2: float, k0: int, k1: int, index: int,
+    out: Any,
+) -> float:  # pragma: no cover  # fmt: skip
+    """Currents of single cells, out[p, cells] in row-major order of mask, with read noise; gives its mean variance.
+
+    line_factor[rows]: share of the voltage that arrives at a row. Noise is keyed by the cell and the polarity.
+    """
+    a, b = operation(k0, k1, index)
+    rows, cols = mask.shape
+    at, mean = 0, 0.0
+    noisy = sigma2 > 0 or relative2 > 0
+    for i in range(rows):
+        v = volts * line_factor[i]
+        for j in range(cols):
+            if not mask[i, j]:
+                continue
+            variance = v * v * (sigma2 + relative2 * g[i, j] * g[i, j])
+            sigma = np.sqrt(variance)
+            for p in range(out.shape[0]):
+                out[p, at] = (v if p == 0 else -v) * g[i, j]
+                if noisy:
+                    out[p, at] += sigma * normal(bits(a, b, np.uint64(2 * (i * cols + j) + p)))
+            mean += variance
+            at += 1
+    return mean / at
