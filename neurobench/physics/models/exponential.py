@@ -28,12 +28,16 @@ STRAIGHT_NL = 1e-4
 
 
 class ExponentialParameters(Parameters):
-    """Number of pulses over the window and nonlinearity label, per direction."""
+    """Number of pulses over the window and nonlinearity label, per direction.
+
+    A direction that begins with its smallest step (nl_up < 0, nl_down > 0) expands differences pulse by pulse; beyond a
+    label of 7 its first step is lost in double precision, so that is refused.
+    """
 
     pulses_up: int = Field(ge=1, le=1_000_000)
     pulses_down: int = Field(ge=1, le=1_000_000)
-    nl_up: float = Field(ge=-9, le=9)
-    nl_down: float = Field(ge=-9, le=9)
+    nl_up: float = Field(ge=-7, le=9)
+    nl_down: float = Field(ge=-9, le=7)
 
 
 def normalised_a(nl: float) -> float:

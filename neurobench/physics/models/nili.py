@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from neurobench.physics.card import DeviceCard
     from neurobench.physics.response import DeviceModel, FloatArray, Replay, Response
 
+EDGE = 1e-9
 Row = tuple[float, float, float, float, float]
 
 
@@ -87,9 +88,14 @@ class Nili(StepModel):
         return found.nodes, found.delta
 
     def _nodes(self) -> FloatArray:
-        """Two nodes per bin: its lower edge, and the last state before the next bin."""
+        """Two nodes per bin: its lower edge, and the last state before the next bin.
+
+        An inner edge belongs to the bin above it; it is moved down by EDGE so that rounding of a state cannot change its bin.
+        """
         u = (np.array(self._p.edges_s) - self.g_min_s) / self.span_s
-        return np.column_stack([u[:-1], np.nextafter(u[1:], -np.inf)]).ravel()
+        u[1:-1] -= EDGE
+        last = np.append(np.nextafter(u[1:-1], -np.inf), u[-1])
+        return np.column_stack([u[:-1], last]).ravel()
 
 
 def build(card: DeviceCard, replay: Replay) -> DeviceModel:
