@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from neurobench.bench.crossbar import Applied, Needs, Reading
+from neurobench.bench.crossbar import Applied, Needs
 from neurobench.bench.steps import Apply, BenchView, Checkpoint, Note, Protocol, Result, Sense, Step, Steps
 from neurobench.bench.stimulus import Bias, BoolArray, CellRead, FloatArray, Pulse, PulseBatch
 from neurobench.errors import CapabilityMissing, UsageError
@@ -35,6 +35,7 @@ from neurobench.learning.synapses import (
     allow_refresh,
     can_transpose,
     cell_read,
+    count_reads,
     grid_of,
     multiplier,
     refresh,
@@ -282,7 +283,7 @@ def _net(setup: _Setup, state: State) -> Net:
     pairs = tuple(_without(layer, state.retired) for layer in pairs)
     settings = setup.settings(state.averages)
     if p.layers == 1:
-        net: Net = OneLayer(pairs[0], state.zeros_s[0], setup.where, settings, setup.writes)
+        net: Net = OneLayer(pairs[0], state.zeros_s[0], setup.where, settings, setup.writes, state.cost)
         net.keep(setup.volts)
         return net
     back: Literal["array", "host"] = "array" if can_transpose(setup.view.capabilities) else "host"
@@ -296,6 +297,7 @@ def _net(setup: _Setup, state: State) -> Net:
         setup.writes,
         state.hidden_beta_per_a,
         p.has_bias,
+        state.cost,
     )
     two.hold(state.grid_s)
     return two
@@ -325,7 +327,7 @@ def _look(setup: _Setup, cost: dict[str, float]) -> Generator[Step, Any, _Look]:
     grids = []
     for _ in range(PROBES):
         reading = yield Sense(read)
-        _count_reads(cost, reading)
+        count_reads(cost, reading)
         grids.append(grid_of(read, reading))
     stack = np.array(grids)
     cell_sigma_s = float(np.sqrt(stack.var(axis=0, ddof=1).mean()))
@@ -335,15 +337,9 @@ def _look(setup: _Setup, cost: dict[str, float]) -> Generator[Step, Any, _Look]:
     repeats = np.tile(setup.volts, (NOISE_READS, 1))
     prepared = multiplier(pairs, repeats, "array", setup.settings(1))
     reading = yield prepared.sense
-    _count_reads(cost, reading)
+    count_reads(cost, reading)
     currents = prepared.of(reading).currents_a.reshape(NOISE_READS, *setup.targets.shape)
     return _Look(stack.mean(axis=0), cell_sigma_s, float(np.sqrt(currents.var(axis=0, ddof=1).mean())))
-
-
-def _count_reads(cost: dict[str, float], reading: Reading, averages: int = 1) -> None:
-    """Add the currents of a reading to the cost: one per line or cell, polarity and average."""
-    cost["reads"] += reading.currents_a.size * averages
-    cost["read_s"] += reading.end_s - reading.start_s
 
 
 def _prepare(setup: _Setup, rng: np.random.Generator) -> Generator[Step, Any, State]:
@@ -425,7 +421,7 @@ def _zero(setup: _Setup, state: State, pairs: tuple[Pairs, ...]) -> Generator[St
     averages = ZERO_EFFORT * state.averages
     read = setup.all_cells(averages)
     reading = yield Sense(read)
-    _count_reads(state.cost, reading, averages)
+    count_reads(state.cost, reading, averages)
     state.grid_s = grid_of(read, reading)
     state.reference_s = state.grid_s
     state.zeros_s = [layer.weights(state.grid_s) for layer in pairs]
@@ -558,7 +554,7 @@ class _Training:
     def _read_cells(self) -> Generator[Step, Any, FloatArray]:
         read = self.setup.all_cells(self.state.averages)
         reading = yield Sense(read)
-        _count_reads(self.state.cost, reading, self.state.averages)
+        count_reads(self.state.cost, reading, self.state.averages)
         return grid_of(read, reading)
 
     def _monitor(self) -> Generator[Step, Any, None]:

@@ -19,7 +19,7 @@ from neurobench.bench.stimulus import FloatArray
 
 from .manhattan import hidden_deltas, signs
 from .neurons import Judged
-from .synapses import Multiplier, Pairs, ReadSettings, SignArray, Where, Writes, multiplier, multiply_back
+from .synapses import Multiplier, Pairs, ReadSettings, SignArray, Where, Writes, count_reads, multiplier, multiply_back
 
 Back = Literal["array", "host", "none"]
 
@@ -30,9 +30,13 @@ def with_bias(values: FloatArray, bias_row: bool) -> FloatArray:
 
 
 class Net(ABC):
-    """What training needs of a perceptron: `pairs` of all layers, the output last; `zeros_s`: W0 of each layer."""
+    """What training needs of a perceptron: `pairs` of all layers, the output last; `zeros_s`: W0 of each layer.
+
+    What reads cost is added to `cost`.
+    """
 
     pairs: tuple[Pairs, ...]
+    cost: dict[str, float]
     zeros_s: list[FloatArray]
     back: Back
 
@@ -75,6 +79,7 @@ class OneLayer(Net):
     where: Where
     settings: ReadSettings
     writes: Writes
+    cost: dict[str, float]
     back: Back = "none"
     _ready: dict[int, tuple[Multiplier, FloatArray, FloatArray]] = field(default_factory=dict)
 
@@ -86,6 +91,7 @@ class OneLayer(Net):
         """One read, prepared beforehand where `keep` asked for it."""
         prepared, zero_a, _ = self._ready.get(id(volts)) or self._prepared(volts)
         reading = yield prepared.sense
+        count_reads(self.cost, reading, self.settings.averages)
         currents: FloatArray = prepared.of(reading).currents_a - zero_a
         return currents
 
@@ -124,6 +130,7 @@ class TwoLayers(Net):
     writes: Writes
     hidden_beta_per_a: float
     bias_row: bool
+    cost: dict[str, float]
     _held_s: FloatArray | None = None
     _activations: FloatArray | None = None
 
@@ -137,8 +144,10 @@ class TwoLayers(Net):
         return (yield from self._layer(1, self._output_volts()))
 
     def _layer(self, k: int, volts: FloatArray) -> Generator[Step, Any, FloatArray]:
-        product = yield from multiplier(self.pairs[k], volts, self.where, self.settings).read()
-        currents: FloatArray = product.currents_a - volts @ self.zeros_s[k]
+        prepared = multiplier(self.pairs[k], volts, self.where, self.settings)
+        reading = yield prepared.sense
+        count_reads(self.cost, reading, self.settings.averages)
+        currents: FloatArray = prepared.of(reading).currents_a - volts @ self.zeros_s[k]
         return currents
 
     def _output_volts(self) -> FloatArray:
@@ -150,8 +159,9 @@ class TwoLayers(Net):
         assert self._activations is not None, "wishes() follows a forward()"
         assert self._held_s is not None, "wishes() follows a hold()"
         self.output.nudge(signs(judged.deltas, self._output_volts()), self.writes, counts)
-        back = yield from multiply_back(self.output, judged.deltas, self.back == "array", self._held_s, self.settings)
-        if self.back == "array":
+        in_array = self.back == "array"
+        back = yield from multiply_back(self.output, judged.deltas, in_array, self._held_s, self.settings, self.cost)
+        if in_array:
             back = back - judged.deltas @ self.zeros_s[1].T
         deltas = hidden_deltas(back[:, : self._activations.shape[1]], self._activations)
         self.hidden.nudge(signs(deltas, volts), self.writes, counts)

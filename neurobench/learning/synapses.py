@@ -241,13 +241,19 @@ def multiply(pairs: Pairs, volts: FloatArray, where: Where, settings: ReadSettin
     return (yield from multiplier(pairs, volts, where, settings).read())
 
 
+def count_reads(cost: dict[str, float], reading: Reading, averages: int = 1) -> None:
+    """Add a reading to the cost: `reads` (one per line or cell, polarity and average) and `read_s`."""
+    cost["reads"] += reading.currents_a.size * averages
+    cost["read_s"] += reading.end_s - reading.start_s
+
+
 def can_transpose(capabilities: Capabilities) -> bool:
     """Whether the bench multiplies backwards through the array."""
     return Direction.COLS_TO_ROWS in capabilities.vector_reads
 
 
 def multiply_back(
-    pairs: Pairs, errors: FloatArray, in_array: bool, held_s: FloatArray, settings: ReadSettings
+    pairs: Pairs, errors: FloatArray, in_array: bool, held_s: FloatArray, settings: ReadSettings, cost: dict[str, float]
 ) -> Generator[Step, Any, FloatArray]:
     """Errors [n, neurons] through the weights backwards: [n, inputs], in siemens times the unit of the errors.
 
@@ -265,6 +271,7 @@ def multiply_back(
     reading = yield Sense(
         VectorRead(volts, Direction.COLS_TO_ROWS, region, settings.both_polarities, averages=settings.averages)
     )
+    count_reads(cost, reading, settings.averages)
     answer: FloatArray = reading.signed_a()[:, pairs.rows - region.row0] * (largest / settings.read_v)
     return answer
 
@@ -290,7 +297,7 @@ class Written(NamedTuple):
 def write_verify(
     target_s: FloatArray, mask: BoolArray, pulse: Pulse, bias: Bias, read: CellRead, tolerance_s: float, budget: int
 ) -> Generator[Step, Any, Written]:
-    """Pulse and read until each masked cell is within `tolerance_s` of target_s[rows, cols], at most `budget` pulses a cell.
+    """Pulse and read until each masked cell is within `tolerance_s` of target_s[rows, cols]; `budget` pulses a cell.
 
     A cell that has crossed its target stops: the next pulse would only bring it back across.
     """
