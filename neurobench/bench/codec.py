@@ -208,8 +208,9 @@ def encode_step(step: Step) -> bytes:
     if isinstance(step, Wait):
         return pack([_WAIT, float(step.seconds)])
     if isinstance(step, Loop):
-        program = step.program
-        return pack([_LOOP, program.kind, int(step.ticks), dict(program.arrays()), dict(program.scalars())])
+        program, ticks = step.program, int(step.ticks)
+        bounds = _bounds(program.bounds(ticks))
+        return pack([_LOOP, program.kind, ticks, dict(program.arrays()), dict(program.scalars()), bounds])
     if isinstance(step, Note):
         return pack([_NOTE, step.name, step.value])
     if isinstance(step, Checkpoint):
@@ -224,13 +225,13 @@ _heads: dict[tuple[Any, ...], bytes] = {}
 def _encode_batch(batch: PulseBatch, measure: bool) -> bytes:
     counts = batch.counts
     if counts.size > _SMALL_CELLS:
-        return _pack_plain([_APPLY, bool(measure), _BATCH, _pulse(batch), *_grid(counts)])
+        return _pack_plain([_APPLY, bool(measure), _BATCH, [*_pulse(batch.pulse), batch.bias.value], *_grid(counts)])
     key = (batch.pulse, batch.bias, counts.dtype, counts.shape, measure)
     head = _heads.get(key)
     if head is None:
         if len(_heads) > 1000:
             _heads.clear()
-        whole = _pack_plain([_APPLY, bool(measure), _BATCH, _pulse(batch), *_grid(counts)])
+        whole = _pack_plain([_APPLY, bool(measure), _BATCH, [*_pulse(batch.pulse), batch.bias.value], *_grid(counts)])
         head = _heads[key] = whole[: -len(_bin(counts.tobytes()))]
     raw = counts.tobytes() if counts.dtype.isnative and counts.itemsize == 1 else _raw_array(counts)[1]
     return head + _bin(raw)
@@ -240,11 +241,15 @@ def _bin(raw: bytes) -> bytes:
     return _pack_plain(raw)
 
 
-def _pulse(batch: PulseBatch) -> list[Any]:
-    pulse = batch.pulse
+def _pulse(pulse: Pulse) -> list[Any]:
     # Adding 0.0 turns -0.0 into 0.0: they are equal as numbers, so they are equal as bytes.
     fields = (pulse.amplitude_v, pulse.width_s, pulse.rise_s, pulse.fall_s)
-    return [*(float(value) + 0.0 for value in fields), batch.bias.value]
+    return [float(value) + 0.0 for value in fields]
+
+
+def _bounds(bounds: LoopBounds) -> list[Any]:
+    pulses = [_pulse(bounds.potentiate), _pulse(bounds.depress)]
+    return [*pulses, int(bounds.pulses_per_cell), float(bounds.read_v)]
 
 
 def _waves(waves: Waveforms) -> list[Any]:
@@ -300,8 +305,9 @@ def _decode_sense(fields: list[Any]) -> Step:
 
 
 def _decode_loop(fields: list[Any]) -> Step:
-    kind, ticks, arrays, scalars = fields
-    return Loop(RecordedProgram(str(kind), dict(arrays), dict(scalars)), ticks)
+    kind, ticks, arrays, scalars, (potentiate, depress, pulses_per_cell, read_v) = fields
+    bounds = LoopBounds(Pulse(*potentiate), Pulse(*depress), pulses_per_cell, read_v)
+    return Loop(RecordedProgram(str(kind), dict(arrays), dict(scalars), bounds), ticks)
 
 
 def _boolean(value: Any) -> bool:
@@ -323,13 +329,13 @@ _STEPS: dict[int, Callable[[list[Any]], Step]] = {
 class RecordedProgram(LoopProgram):
     """A loop's program as a run file holds it: to look at, and to compare; `learning` builds the real one from it."""
 
-    def __init__(self, kind: str, arrays: dict[str, AnyArray], scalars: dict[str, float]) -> None:
+    def __init__(self, kind: str, arrays: dict[str, AnyArray], scalars: dict[str, float], recorded: LoopBounds) -> None:
         self.kind = kind
-        self._arrays, self._scalars = arrays, scalars
+        self._arrays, self._scalars, self._bounds = arrays, scalars, recorded
 
-    def bounds(self, ticks: int) -> LoopBounds:
-        """A record does not know its bounds: raises UsageError."""
-        raise UsageError(f"a recorded {self.kind} loop of {ticks} ticks cannot be run; build its program anew")
+    def bounds(self, ticks: int) -> LoopBounds:  # noqa: ARG002 - a record has one number of ticks
+        """The bounds that were recorded, for the ticks that were recorded."""
+        return self._bounds
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Arrays of the program."""

@@ -25,14 +25,21 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from ..bench.codec import decode_answer, decode_step, decode_witness, encode_answer, encode_step, encode_witness
-from ..bench.codec import pack as pack_value
-from ..bench.codec import unpack as unpack_value
-from ..bench.crossbar import Unknown, Witness
-from ..bench.steps import Answer, Apply, Checkpoint, Loop, Sense, Step, Wait
-from ..bench.stimulus import FloatArray
-from ..errors import InUse, NoRoom, RunFileError, UsageError
-from ..system import Lock, free_bytes, holder_of, network_filesystem, sync_folder, utc_now
+from neurobench.bench.codec import (
+    decode_answer,
+    decode_step,
+    decode_witness,
+    encode_answer,
+    encode_step,
+    encode_witness,
+)
+from neurobench.bench.codec import pack as pack_value
+from neurobench.bench.codec import unpack as unpack_value
+from neurobench.bench.crossbar import Unknown, Witness
+from neurobench.bench.steps import Answer, Apply, Checkpoint, Loop, Sense, Step, Wait
+from neurobench.bench.stimulus import FloatArray
+from neurobench.errors import NoRoom, RunFileError, UsageError
+from neurobench.system import Lock, free_bytes, holder_of, network_filesystem, sync_folder, utc_now
 
 SUFFIX = ".nbr"
 SCHEMA = 1
@@ -122,6 +129,11 @@ def jsonable(value: Any) -> Any:
     return jsonable(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
+def jsonable_dict(**values: Any) -> dict[str, Any]:
+    """Named values as plain JSON values."""
+    return {key: jsonable(value) for key, value in values.items()}
+
+
 # ------------------------------------------------------------------------------------------------- records
 
 
@@ -129,11 +141,12 @@ class Record(ABC):
     """Where a runner writes what it does. `seq` numbers the steps of a run from 0.
 
     `durable`: an intent survives a power cut once `intent` has returned. `keeps_truth`: the hidden conductances of an
-    emulated chip, and its snapshots, are wanted.
+    emulated chip, and its snapshots, are wanted. `name` is how a chip's passport names the run.
     """
 
     durable: bool
     keeps_truth: bool
+    name: str = ""
 
     @abstractmethod
     def put(self, **values: Any) -> None:
@@ -234,6 +247,7 @@ class RunWriter(Record):
 
     def __init__(self, path: Path, lock: Lock, db: sqlite3.Connection) -> None:
         self.path = path
+        self.name = str(path)
         self._lock = lock
         self._db = db
         self._manifest: dict[str, Any] = {}
@@ -712,9 +726,3 @@ def end_abandoned(path: Path | str, **values: Any) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", rows)
         db.execute("COMMIT")
-
-
-__all__ = [
-    "SCHEMA", "SUFFIX", "Entry", "InUse", "MemoryRecord", "NoteRow", "Record", "RunFile", "RunWriter", "Settled",
-    "end_abandoned", "jsonable",
-]  # fmt: skip
