@@ -23,7 +23,7 @@ from neurobench.bench.steps import Apply, BenchView, Checkpoint, Note, Protocol,
 from neurobench.bench.stimulus import Bias, BoolArray, CellRead, FloatArray, Pulse, PulseBatch
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.learning import datasets, preflight
-from neurobench.learning.convergence import Criterion, Noise, Repeats, criterion, repeated
+from neurobench.learning.convergence import Noise, Repeats, criterion, repeated
 from neurobench.learning.datasets import Dataset
 from neurobench.learning.neurons import Judged, accuracy, goal_current_a, judge
 from neurobench.learning.perceptron import Net, OneLayer, TwoLayers, with_bias
@@ -45,7 +45,8 @@ from neurobench.learning.synapses import (
 SEED: dict[str, Any] = {
     "task": "seed", "beta_per_a": 6e6, "target": 0.8, "writes": "set_only", "auto_zero": False, "averages": 1,
     "both_polarities": False, "preflight": False, "goal": "activation", "update": "batch", "max_updates": 50,
-    "retire_after": 0, "remap": False, "layers": 1, "bias_row": "none", "rereads": 0,
+    "amplitude_v": 2.0, "width_s": 1e-3, "retire_after": 0, "remap": False, "layers": 1, "bias_row": "none",
+    "rereads": 0,
 }  # fmt: skip
 RECORDED = 20_000  # activations are recorded up to so many values per epoch
 
@@ -459,17 +460,14 @@ class _Training:
     net: Net
     confirmed: Repeats | None = None
 
-    @property
-    def criterion(self) -> Criterion:
-        goal_a = goal_current_a(self.state.beta_per_a, self.setup.p.target)
-        return criterion(Noise(*self.state.noise), self.setup.p.margin_sigma, goal_a, self.setup.p.confirm_reads)
-
-    @property
-    def threshold_a(self) -> float:
-        """Current from which a bit is a 1: what the criterion asks of the patterns; the goal in the seed's test."""
-        if self.setup.goal == "activation":
-            return goal_current_a(self.state.beta_per_a, self.setup.p.target)
-        return self.criterion.required_a
+    def __post_init__(self) -> None:
+        p, state = self.setup.p, self.state
+        goal_a = goal_current_a(state.beta_per_a, p.target)
+        self.criterion = criterion(Noise(*state.noise), p.margin_sigma, goal_a, p.confirm_reads)
+        # From which current a bit is a 1: what the criterion asks of the patterns; the goal in the seed's test.
+        self.threshold_a = goal_a if self.setup.goal == "activation" else self.criterion.required_a
+        self.cells = self.setup.all_cells(state.averages)
+        self.look = Sense(self.cells)
 
     def run(self) -> Generator[Step, Any, None]:
         """Epochs until it has converged or `max_updates` are spent; the seed does not look again after its last one."""
@@ -552,10 +550,9 @@ class _Training:
             yield state.checkpoint()
 
     def _read_cells(self) -> Generator[Step, Any, FloatArray]:
-        read = self.setup.all_cells(self.state.averages)
-        reading = yield Sense(read)
+        reading = yield self.look
         count_reads(self.state.cost, reading, self.state.averages)
-        return grid_of(read, reading)
+        return grid_of(self.cells, reading)
 
     def _monitor(self) -> Generator[Step, Any, None]:
         setup, state = self.setup, self.state

@@ -231,6 +231,8 @@ def read_grid(read: CellRead) -> Generator[Step, Any, FloatArray]:
 
 def grid_of(read: CellRead, reading: Reading) -> FloatArray:
     """Conductances [rows, cols] in siemens in the answer to a cell read; nan where nothing was read."""
+    if reading.currents_a.shape[1] == read.mask.size:
+        return conductance_s(reading, read.voltage_v).reshape(read.mask.shape)
     grid = np.full(read.mask.shape, np.nan)
     grid[read.mask] = conductance_s(reading, read.voltage_v)
     return grid
