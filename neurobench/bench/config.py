@@ -10,9 +10,9 @@ import tomllib
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neurobench import registry
 from neurobench.errors import ConfigError, Refused, UnknownName, unknown
@@ -28,7 +28,8 @@ PATHS = ("curve", "offset_s", "file")  # keys of [chip] that name files
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # a chip may well be called 123
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 class BenchSection(_Section):
@@ -109,7 +110,7 @@ class BenchConfig(_Section):
     chip: ChipSection = ChipSection()
     readout: ReadoutSection = ReadoutSection()
     limits: Limits
-    instruments: Annotated[dict[str, Any], BeforeValidator(dict)] = Field(default_factory=dict)
+    instruments: dict[str, Any] = Field(default_factory=dict, description="instruments of a real bench, by their role")
 
 
 def bench_names() -> list[str]:
@@ -128,26 +129,33 @@ def load_bench(
     Raises UnknownName, or ConfigError naming file, key, value and what is allowed.
     """
     path, said = _read_bench(bench)
-    overrides = _from_here(overrides or {})
-    backend = _backend(said, overrides)
-    tables = _builtin(backend) if backend in SIMULATED_BACKENDS else {}
+    given = _typed(overrides or {})
+    backend = _backend(said, given)
+    if path is None and (bench == backend or _backend(said, {}) != backend):
+        # Its own values stand below `defaults` anyway; another backend must not inherit an emulator's limits.
+        said = {}
+    tables: dict[str, Any] = {}
     if backend in SIMULATED_BACKENDS:
+        tables = _builtin(backend)
         _merge(tables, _nested(defaults or {}))
+    _merge(tables, {"bench": {"name": Path(bench).stem}})
     _merge(tables, said)
-    _merge(tables, _nested(overrides))
-    _merge(tables, {"bench": {"name": said.get("bench", {}).get("name", Path(bench).stem)}})
+    _merge(tables, _nested(given))
     config = _validated(tables, str(bench))
     return _resolved(config, path.parent if path else Path())
 
 
-def _from_here(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Paths given on the command line are relative to where it was typed, not to the bench file."""
-    typed = {f"chip.{name}" for name in PATHS}
-    return {k: Path(v).absolute() if k in typed and isinstance(v, str) else v for k, v in overrides.items()}
+def _typed(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists and tables out of text; paths relative to where they were typed, not to the bench file."""
+    typed = {k: parse_value(v) if isinstance(v, str) and v[:1] in ("[", "{") else v for k, v in overrides.items()}
+    paths = {f"chip.{name}" for name in PATHS}
+    return {k: Path(v).absolute() if k in paths and isinstance(v, str | Path) else v for k, v in typed.items()}
 
 
 def _backend(said: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
-    return str(overrides.get("bench.backend", said.get("bench", {}).get("backend", "emulator")))
+    section = said.get("bench")
+    named = section.get("backend", "emulator") if isinstance(section, Mapping) else "emulator"
+    return str(overrides.get("bench.backend", named))
 
 
 def _read_bench(bench: str | Path) -> tuple[Path | None, dict[str, Any]]:
@@ -243,23 +251,26 @@ def open_bench(config: BenchConfig, seed: int = 0) -> Guard:
 
     Raises InUse if bench or chip are taken, Refused where bench rules 7 and 8 are not met; nothing was driven then.
     """
-    chip = config.chip
     passport = _passport(config)
     try:
         driver = cast("Driver", registry.load("drivers", config.bench.backend))
         crossbar, span = driver(config, seed)
+        try:
+            return _guarded(config, crossbar, span, passport)
+        except BaseException:
+            crossbar.close()
+            raise
     except BaseException:
-        passport.close()
+        # nothing was done to the chip, so nothing is written into its passport
+        passport.release()
         raise
-    try:
-        _check_real_chip(config, crossbar)
-        _check_compliance(config, crossbar)
-        crossbar.enforce(config.limits)
-    except BaseException:
-        crossbar.close()
-        passport.close()
-        raise
-    passport.chip_id = passport.chip_id or chip.id or crossbar.identity().chip_id
+
+
+def _guarded(config: BenchConfig, crossbar: Crossbar, span: DeviceSpan, passport: Passport) -> Guard:
+    _check_real_chip(config, crossbar)
+    _check_compliance(config, crossbar)
+    crossbar.enforce(config.limits)
+    passport.chip_id = passport.chip_id or config.chip.id or crossbar.identity().chip_id
     return Guard(crossbar, config.limits, passport, span, config.bench.name)
 
 

@@ -63,13 +63,19 @@ class Capabilities:
         if isinstance(asked, PulseBatch):
             return self._pulse_refusal(asked)
         if isinstance(asked, Waveforms):
-            if len(asked.shapes) > self.distinct_shapes:
-                return f"{len(asked.shapes)} distinct waveform shapes; the bench plays {self.distinct_shapes}"
-            return None
+            return self._waveform_refusal(asked)
         if isinstance(asked, VectorRead) and asked.direction not in self.vector_reads:
             return f"a {asked.direction} vector read; the bench has {_names(self.vector_reads)}"
         if asked.both_polarities and not self.both_polarities:
             return "a read at both polarities; the bench reads one"
+        return None
+
+    def _waveform_refusal(self, waveforms: Waveforms) -> str | None:
+        if len(waveforms.shapes) > self.distinct_shapes:
+            return f"{len(waveforms.shapes)} distinct waveform shapes; the bench plays {self.distinct_shapes}"
+        volts = max(max(abs(shape.v.min()), abs(shape.v.max())) for shape in waveforms.shapes)
+        if volts > self.max_pulse_v:
+            return f"waveforms of {volts:g} V; the bench reaches {self.max_pulse_v:g} V"
         return None
 
     def _pulse_refusal(self, batch: PulseBatch) -> str | None:

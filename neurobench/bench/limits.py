@@ -6,15 +6,17 @@ the conductances, so it bounds energy by V x compliance x time, victims included
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from neurobench.errors import CapabilityMissing, LimitExceeded, Refused
+from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused
 
 from .crossbar import Applied, Capabilities, Crossbar, Identity, NotDone, Outcome, Reading, Witness
+from .passport import EXCLUDED, ROUNDING, CellState, Lifetime, Passport
 from .steps import BenchView, DeviceSpan, Loop, LoopAnswer
 from .stimulus import (
     Bias,
@@ -23,9 +25,9 @@ from .stimulus import (
     FloatArray,
     LineState,
     Play,
+    Pulse,
     PulseBatch,
     Read,
-    Shape,
     ShotList,
     Shots,
     Stimulus,
@@ -33,11 +35,6 @@ from .stimulus import (
     levels,
     shots,
 )
-
-if TYPE_CHECKING:
-    from .passport import Passport
-
-ROUNDING = 1 + 1e-9  # a limit of 1.3 V admits the float sum 0.65 + 0.65
 
 
 class Limits(BaseModel):
@@ -70,6 +67,18 @@ class Limits(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _reads_are_gentler(self) -> Limits:
+        if self.max_read_v > self.max_cell_v:
+            raise ValueError(f"max_read_v = {self.max_read_v:g} exceeds max_cell_v = {self.max_cell_v:g}")
+        return self
+
+    @property
+    def has_budgets(self) -> bool:
+        """Whether anything is counted over the chip's life."""
+        budgets = (self.max_pulses_per_cell, self.max_half_selects_per_cell, self.max_energy_per_cell_j)
+        return any(budget is not None for budget in budgets)
+
     @property
     def line_v(self) -> float:
         """Largest |V| on a line, in volts."""
@@ -82,12 +91,23 @@ class Limits(BaseModel):
 
 
 class Cost(NamedTuple):
-    """Bounded energy of one pulse: at the selected cell, at its row mates, its column mates, and everywhere else."""
+    """Bounded energy of one pulse, as parts that add up at every cell (see `Lifetime.total_j`).
+
+    Every cell of the array gets `everywhere_j`, the selected lines `row_j` and `col_j` on top, and the selected cell
+    `cell_j` on top of both of its lines.
+    """
 
     cell_j: float
     row_j: float
     col_j: float
-    rest_j: float
+    everywhere_j: float
+
+
+class Exposure(NamedTuple):
+    """What waveforms do to every cell [rows, cols]: largest |V|, and how often it rises above a read's volts."""
+
+    worst_v: FloatArray
+    pulses: NDArray[np.int64]
 
 
 class Guard:
@@ -100,6 +120,11 @@ class Guard:
     def __init__(
         self, raw: Crossbar, limits: Limits, passport: Passport, span: DeviceSpan | None = None, bench_name: str = ""
     ) -> None:
+        if raw.capabilities.shape != passport.shape:
+            raise ConfigError(
+                f"the bench has {raw.capabilities.shape} cells, the passport of chip {passport.chip_id!r} "
+                f"{passport.shape} ([chip] rows, cols)"
+            )
         self.raw = raw
         self.limits = limits
         self.passport = passport
@@ -109,7 +134,10 @@ class Guard:
         self._staged: ShotList | None = None
         self._staged_seq = -1
         self._reserved = False
-        self._admitted: tuple[Any, ...] | None = None
+        self._charged: tuple[int, ShotList] | None = None  # what `fire` spent last, until it is known to be done
+        self._admitted: tuple[Pulse, Bias] | None = None
+        self._priced: tuple[tuple[Pulse, Bias], Cost] | None = None
+        self._exposed: tuple[Waveforms, Exposure] | None = None
 
     # -- what may be done ---------------------------------------------------------------------------------------
 
@@ -118,17 +146,26 @@ class Guard:
         if isinstance(asked, Loop):
             self._check_loop(asked)
         elif isinstance(asked, PulseBatch | Waveforms):
-            expanded = self._admit(asked)
-            self._reserve(expanded)
-            self._spend(expanded, -1)
+            self._refuse_unsettled()
+            self._try_on_a_copy(self._admit(asked))
         else:
             self._check_read(asked)
+
+    def _try_on_a_copy(self, expanded: ShotList) -> None:
+        """Reserve on a copy of the books, so that a preview leaves not even a rounding error behind."""
+        life = self.passport.life
+        self.passport.life = life.copy()
+        try:
+            if self._reserved and self._staged is not None:
+                self._spend(self._staged, -1)
+            self._reserve(expanded)
+        finally:
+            self.passport.life = life
 
     def stage(self, seq: int, stimulus: Stimulus) -> Witness:
         """Check, reserve and stage; no volts. Staging again under any number drops the earlier reservation."""
         self._drop_reservation()
-        if self.passport.unsettled:
-            raise Refused(self.passport.unsettled_words())
+        self._refuse_unsettled()
         expanded = self._admit(stimulus)
         self._reserve(expanded)
         self._staged, self._staged_seq, self._reserved = expanded, seq, True
@@ -137,6 +174,10 @@ class Guard:
         except BaseException:
             self._drop_reservation()
             raise
+
+    def _refuse_unsettled(self) -> None:
+        if self.passport.unsettled:
+            raise Refused(self.passport.unsettled_words())
 
     @property
     def staged(self) -> ShotList:
@@ -149,7 +190,7 @@ class Guard:
         """Send what was staged under `seq`, once. What was reserved is spent, whatever becomes of the reply."""
         if seq != self._staged_seq or not self._reserved:
             raise Refused(f"fire({seq}) without stage({seq}) right before it: a pulse is sent once, as it was staged")
-        self._reserved = False
+        self._reserved, self._charged = False, (seq, self.staged)
         return self.raw.fire(seq)
 
     def sense(self, read: Read) -> Reading:
@@ -158,11 +199,13 @@ class Guard:
         return self.raw.sense(read)
 
     def loop(self, seq: int, loop: Loop) -> LoopAnswer:
-        """Run a loop in the backend, checked by its worst case, charged by what it did."""
+        """Run a loop in the backend, checked by its worst case, charged by what it did: its worst, if that is lost."""
         self._check_loop(loop)
-        if self.passport.unsettled:
-            raise Refused(self.passport.unsettled_words())
-        answer = self.raw.loop(seq, loop)
+        try:
+            answer = self.raw.loop(seq, loop)
+        except BaseException:
+            self._book_loop(self.passport.life, loop, self._most_pulses(loop))
+            raise
         self.charge_loop(loop, answer)
         return answer
 
@@ -178,38 +221,68 @@ class Guard:
 
     def charge_loop(self, loop: Loop, answer: LoopAnswer) -> None:
         """Book the pulses of a loop."""
+        self._book_loop(self.passport.life, loop, answer.potentiations.astype(np.int64) + answer.depressions)
+
+    def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[np.int64]) -> None:
         bounds = loop.program.bounds(loop.ticks)
-        pulses = answer.potentiations.astype(np.int64) + answer.depressions
         width_s = max(bounds.potentiate.duration_s, bounds.depress.duration_s)
         volts = max(bounds.potentiate.amplitude_v, bounds.depress.amplitude_v)
-        self.passport.life.add_cells(pulses, volts * (self.limits.compliance_a or 0.0) * width_s)
+        life.add_cells(pulses, volts * (self.limits.compliance_a or 0.0) * width_s)
 
-    def _cost(self, expanded: Shots) -> Cost:
-        level = levels(expanded.bias, expanded.pulse.amplitude_v)
-        scale = (self.limits.compliance_a or 0.0) * expanded.pulse.duration_s
-        victims = (0.0, 0.0, 0.0) if expanded.bias is Bias.ISOLATED else level.victims_v
-        return Cost(abs(level.cell_v) * scale, *(abs(v) * scale for v in victims))
+    def _most_pulses(self, loop: Loop) -> NDArray[np.int64]:
+        """Pulses per cell in the worst case; a program may bound them for all cells or cell by cell."""
+        most = np.asarray(loop.program.bounds(loop.ticks).pulses_per_cell, np.int64)
+        return np.broadcast_to(most, self.capabilities.shape)
 
-    def _spend(self, expanded: ShotList, sign: int) -> None:
+    def _cost(self, pulse: Pulse, bias: Bias) -> Cost:
+        if self._priced is None or self._priced[0] != (pulse, bias):
+            self._priced = (pulse, bias), _price(pulse, bias, self.limits.compliance_a or 0.0)
+        return self._priced[1]
+
+    def _spend(self, expanded: ShotList, sign: int) -> int:
+        """Add (+1) or take back (-1); answers the number of pulses in a row, negative if an excluded cell is hit."""
+        life = self.passport.life
         if isinstance(expanded, Play):
-            pulsed, energy_j = self._play_exposure(expanded.waveforms)
-            self.passport.life.add_cells(sign * pulsed.astype(np.int64), 0.0)
-            self.passport.life.energy_j += sign * energy_j
-            return
-        life, cost = self.passport.life, self._cost(expanded)
-        _book(
+            exposure = self._exposure(expanded.waveforms)
+            life.add_cells(sign * exposure.pulses, 0.0)
+            life.energy_j += (sign * (self.limits.compliance_a or 0.0) * expanded.duration_s) * exposure.worst_v
+            return 1
+        cost = self._cost(expanded.pulse, expanded.bias)
+        done: int = _book(
             expanded.axis, expanded.line, expanded.indptr, expanded.cross, expanded.repeat, sign,
-            cost, life.pulses, life.energy_j, life.row_selects, life.col_selects, life.row_j, life.col_j,
-            life.everywhere_j,
+            cost.cell_j, cost.row_j, cost.col_j, cost.everywhere_j, life.pulses, life.energy_j, life.row_selects,
+            life.col_selects, life.row_j, life.col_j, life.everywhere_j, self.passport.cell_state,
         )  # fmt: skip
+        return done
 
     def _reserve(self, expanded: ShotList) -> None:
-        """Book and, if a budget would be passed, take back and refuse."""
-        self._spend(expanded, 1)
-        refusal = self.passport.life.refusal(self.limits)
-        if refusal:
+        """Book and, if a budget would be passed or a dead cell pulsed, take back and refuse."""
+        done = self._spend(expanded, 1)
+        try:
+            if done < 0 and isinstance(expanded, Shots):
+                self._refuse_excluded(expanded.counts() > 0, "a pulse on")
+            if isinstance(expanded, Shots):
+                duration_s = done * expanded.pulse.duration_s
+                self._at_most(duration_s, self.limits.max_batch_s, "a batch of {} s", "max_batch_s")
+            self._refuse_spent(self.passport.life, "")
+        except Refused:
             self._spend(expanded, -1)
-            raise LimitExceeded(f"{refusal} ({self._whose('max_pulses_per_cell', 'and the other per-cell budgets')})")
+            raise
+
+    def _refuse_spent(self, life: Lifetime, when: str) -> None:
+        found = life.refusal(self.limits)
+        if found:
+            raise LimitExceeded(f"{when}{found.words} ({self._whose(found.limit)})")
+
+    def _refuse_excluded(self, hit: BoolArray, what: str) -> None:
+        cells = np.argwhere(hit & self.passport.excluded())
+        if len(cells):
+            row, col = cells[0]
+            state = CellState(self.passport.cell_state[row, col]).name.lower()
+            raise Refused(
+                f"{what} cell ({row}, {col}), which is {state} in the passport of chip {self.passport.chip_id!r}: "
+                "leave it out (mask or remap it), or change its state in the passport"
+            )
 
     def _drop_reservation(self) -> None:
         if self._reserved and self._staged is not None:
@@ -218,11 +291,11 @@ class Guard:
 
     # -- the rules ----------------------------------------------------------------------------------------------
 
-    def _whose(self, field: str, more: str = "") -> str:
-        return f"bench {self.bench_name or 'unnamed'}, limits.{field}{' ' + more if more else ''}"
+    def _whose(self, field: str) -> str:
+        return f"bench {self.bench_name or 'unnamed'}, limits.{field}"
 
     def _admit(self, stimulus: Stimulus) -> ShotList:
-        """Check voltages, widths and capabilities; O(lines). An equal pulse under an equal bias is checked once."""
+        """Check voltages, widths and capabilities. An equal pulse under an equal bias is checked once."""
         if isinstance(stimulus, Waveforms):
             self._refuse_incapable(stimulus)
             self._check_waveforms(stimulus)
@@ -232,9 +305,7 @@ class Guard:
             self._refuse_incapable(stimulus)
             self._check_pulse(stimulus)
             self._admitted = key
-        expanded = shots(stimulus, self.capabilities)
-        self._at_most(expanded.duration_s, self.limits.max_batch_s, "a batch of {} s", "max_batch_s")
-        return expanded
+        return shots(stimulus, self.capabilities)
 
     def _refuse_incapable(self, asked: Stimulus | Read) -> None:
         refusal = self.capabilities.refusal(asked)
@@ -273,6 +344,8 @@ class Guard:
         self._refuse_incapable(read)
         volts = abs(read.voltage_v) if isinstance(read, CellRead) else float(np.abs(read.volts).max())
         self._at_most(volts, self.limits.max_read_v, "a read at {} V", "max_read_v")
+        self._at_most(volts, self.limits.line_v, "a read at {} V on a line", "max_line_v")
+        self._at_most(_dwell_s(read), self.limits.max_batch_s, "a read of {} s on one cell", "max_batch_s")
         self._check_read_shape(read)
 
     def _check_read_shape(self, read: Read) -> None:
@@ -303,20 +376,14 @@ class Guard:
             self._refuse_incapable(probe)
             self._check_pulse(probe)
         self._at_most(bounds.read_v, limits.max_read_v, "a loop that reads at {} V", "max_read_v")
-        allowed = limits.max_loop_pulses_per_cell
-        self._at_most(bounds.pulses_per_cell, allowed, "a loop of up to {} pulses per cell", "max_loop_pulses_per_cell")
-        self._check_loop_budget(loop)
-
-    def _check_loop_budget(self, loop: Loop) -> None:
-        bounds = loop.program.bounds(loop.ticks)
-        worst = self.passport.life.copy()
-        width_s = max(bounds.potentiate.duration_s, bounds.depress.duration_s)
-        volts = max(bounds.potentiate.amplitude_v, bounds.depress.amplitude_v)
-        per_pulse_j = volts * (self.limits.compliance_a or 0.0) * width_s
-        worst.add_cells(np.full(self.capabilities.shape, bounds.pulses_per_cell, np.int64), per_pulse_j)
-        refusal = worst.refusal(self.limits)
-        if refusal:
-            raise LimitExceeded(f"in the worst case of this loop, {refusal} ({self._whose('per-cell budgets')})")
+        most, allowed = self._most_pulses(loop), limits.max_loop_pulses_per_cell
+        self._at_most(int(most.max()), allowed, "a loop of up to {} pulses per cell", "max_loop_pulses_per_cell")
+        self._refuse_unsettled()
+        self._refuse_excluded(most > 0, "a loop that may pulse")
+        if limits.has_budgets:
+            worst = self.passport.life.copy()
+            self._book_loop(worst, loop, most)
+            self._refuse_spent(worst, "in the worst case of this loop, ")
 
     def _check_waveforms(self, waveforms: Waveforms) -> None:
         limits = self.limits
@@ -325,16 +392,16 @@ class Guard:
         self._at_most(line_v, limits.line_v, "{} V on a line", "max_line_v")
         if waveforms.shape != self.capabilities.shape:
             raise Refused(f"the waveforms are for {waveforms.shape} cells, the bench has {self.capabilities.shape}")
-        worst = _worst_cell_v(waveforms)
-        self._at_most(float(worst.max()), limits.max_cell_v, "waveforms that put {} V on a cell", "max_cell_v")
+        worst_v = self._exposure(waveforms).worst_v
+        self._at_most(float(worst_v.max()), limits.max_cell_v, "waveforms that put {} V on a cell", "max_cell_v")
         self._at_most(waveforms.duration_s, limits.max_width_s, "waveforms of {} s", "max_width_s")
+        # an excluded cell bears what the unselected cells of a batch bear
+        self._refuse_excluded(worst_v > limits.victim_v * ROUNDING, "waveforms that pulse")
 
-    def _play_exposure(self, waveforms: Waveforms) -> tuple[BoolArray, FloatArray]:
-        """Which cells a play counts as pulsed (more than a read's volts), and the bound of each cell's energy."""
-        worst = _worst_cell_v(waveforms)
-        energy_j = worst * (self.limits.compliance_a or 0.0) * waveforms.duration_s
-        pulsed: BoolArray = worst > self.limits.max_read_v
-        return pulsed, energy_j
+    def _exposure(self, waveforms: Waveforms) -> Exposure:
+        if self._exposed is None or self._exposed[0] is not waveforms:
+            self._exposed = waveforms, exposure(waveforms, self.limits.max_read_v * ROUNDING)
+        return self._exposed[1]
 
     # -- the rest of the contract -------------------------------------------------------------------------------
 
@@ -351,9 +418,9 @@ class Guard:
     def outcome(self, seq: int, witness: Witness) -> Outcome:
         """What became of `seq`; a pulse that was certainly not fired is given back if it was charged here."""
         found = self.raw.outcome(seq, witness)
-        if isinstance(found, NotDone) and seq == self._staged_seq and self._staged is not None and not self._reserved:
-            self._spend(self._staged, -1)
-            self._staged_seq = -1
+        if isinstance(found, NotDone) and self._charged is not None and self._charged[0] == seq:
+            self._spend(self._charged[1], -1)
+            self._charged = None
         return found
 
     def rest(self) -> None:
@@ -390,72 +457,136 @@ class Guard:
         return self.raw.truth_s()
 
 
-def _voltage(shape: Shape, start_s: float, t_s: FloatArray) -> FloatArray:
-    return np.interp(t_s - start_s, shape.t_s, shape.v, left=0.0, right=0.0)
+def _price(pulse: Pulse, bias: Bias, compliance_a: float) -> Cost:
+    level, joule_per_volt = levels(bias, pulse.amplitude_v), compliance_a * pulse.duration_s
+    cell_j = abs(level.cell_v) * joule_per_volt
+    if bias is Bias.ISOLATED:
+        return Cost(cell_j, 0.0, 0.0, 0.0)
+    row_j, col_j, rest_j = (abs(v) * joule_per_volt for v in level.victims_v)
+    return Cost(cell_j - row_j - col_j + rest_j, row_j - rest_j, col_j - rest_j, rest_j)
 
 
-def _line_classes(index: Any, start_s: FloatArray) -> tuple[list[tuple[int, float]], Any]:
-    pairs, which = np.unique(np.stack([index.astype(float), start_s], axis=1), axis=0, return_inverse=True)
-    return [(int(i), float(s)) for i, s in pairs], which.reshape(-1)
+def _dwell_s(read: Read) -> float:
+    """How long one cell sees volts in a read, in seconds."""
+    settled = 1 if isinstance(read, CellRead) else len(read.volts)
+    return settled * read.integration_s * read.averages * (2 if read.both_polarities else 1)
 
 
-def _worst_cell_v(waveforms: Waveforms) -> FloatArray:
-    """Largest |V_row - V_col| at every cell [rows, cols]; exact, since the extremes lie at breakpoints.
+def exposure(waveforms: Waveforms, threshold_v: float) -> Exposure:
+    """Largest |V_row - V_col| at every cell, and how many separate times it exceeds `threshold_v`.
 
-    Each shape may jump (two breakpoints at one time), so both sides of every breakpoint are looked at.
+    Exact, since extremes lie at breakpoints. Where both lines jump at one instant, the worse order is assumed:
+    no generator switches two channels at once.
     """
     rows, row_of = _line_classes(waveforms.row_shape, waveforms.row_start_s)
     cols, col_of = _line_classes(waveforms.col_shape, waveforms.col_start_s)
-    worst = np.array([[_worst_pair_v(waveforms.shapes, r, c) for c in cols] for r in rows])
-    cells: FloatArray = worst[np.ix_(row_of, col_of)]
-    return cells
+    bounds = np.cumsum([0] + [len(shape.t_s) for shape in waveforms.shapes])
+    t_s = np.concatenate([shape.t_s for shape in waveforms.shapes])
+    v = np.concatenate([shape.v for shape in waveforms.shapes])
+    worst_v, pulses = _expose(t_s, v, bounds, rows, cols, threshold_v)
+    cells = np.ix_(row_of, col_of)
+    return Exposure(worst_v[cells], pulses[cells])
 
 
-def _worst_pair_v(shapes: tuple[Shape, ...], row: tuple[int, float], col: tuple[int, float]) -> float:
-    """Upper bound of |V_row - V_col| over time, exact but for jumps, where each side takes its worse value."""
-    driven = [(shapes[i], start) for i, start in (row, col) if i >= 0]
-    if not driven:
-        return 0.0
-    t_s = np.unique(np.concatenate([shape.t_s + start for shape, start in driven]))
-    sides = [_both_sides(shapes[i], start, t_s) if i >= 0 else np.zeros((2, len(t_s))) for i, start in (row, col)]
-    return float(np.abs(sides[0][:, None] - sides[1][None, :]).max())
+def _line_classes(index: Any, start_s: FloatArray) -> tuple[FloatArray, Any]:
+    """Lines that carry the same shape from the same time on are computed once: (shape, start) [n, 2], and which."""
+    lines = np.stack([index.astype(np.float64), np.where(index >= 0, start_s, 0.0)], axis=1)
+    pairs, which = np.unique(lines, axis=0, return_inverse=True)
+    return pairs, which.reshape(-1)
 
 
-def _both_sides(shape: Shape, start_s: float, t_s: FloatArray) -> FloatArray:
-    """Voltage just before and just after every instant [2, t]; they differ only where the shape jumps."""
-    reverse = Shape(shape.t_s[-1] - shape.t_s[::-1], shape.v[::-1])
-    after = _voltage(shape, start_s, t_s)
-    before = _voltage(reverse, 0.0, shape.t_s[-1] + start_s - t_s)
-    exact = np.isin(t_s, shape.t_s + start_s)
-    at = [shape.v[np.isclose(shape.t_s + start_s, t, rtol=0, atol=0)] for t in t_s[exact]]
-    both = np.stack([before, after])
-    both[0, exact] = [v.min() for v in at]
-    both[1, exact] = [v.max() for v in at]
-    return both
+@njit(cache=True)
+def _at(t_s: Any, v: Any, first: int, k: int, end: int, start_s: float, now_s: float) -> Any:  # pragma: no cover
+    """One line at an instant: next breakpoint, volts just before and after, least and most volts at it."""
+    if k == end or (k == first and t_s[k] + start_s > now_s):
+        return k, 0.0, 0.0, 0.0, 0.0
+    after_s = t_s[k] + start_s
+    if after_s > now_s:
+        before_s = t_s[k - 1] + start_s
+        volts = v[k - 1] + (v[k] - v[k - 1]) * ((now_s - before_s) / (after_s - before_s))
+        return k, volts, volts, volts, volts
+    before, least, most = v[k], v[k], v[k]
+    while k + 1 < end and t_s[k + 1] + start_s == now_s:
+        k += 1
+        least, most = min(least, v[k]), max(most, v[k])
+    return k + 1, before, v[k], least, most
+
+
+@njit(cache=True)
+def _expose(t_s: Any, v: Any, bounds: Any, rows: Any, cols: Any, threshold_v: float) -> Any:  # pragma: no cover
+    """Walk the breakpoints of every pair of a row's and a column's waveform together."""
+    worst_v = np.zeros((len(rows), len(cols)))
+    pulses = np.zeros((len(rows), len(cols)), np.int64)
+    for r in range(len(rows)):
+        for c in range(len(cols)):
+            worst_v[r, c], pulses[r, c] = _expose_pair(t_s, v, bounds, rows[r], cols[c], threshold_v)
+    return worst_v, pulses
+
+
+@njit(cache=True)
+def _expose_pair(t_s: Any, v: Any, bounds: Any, row: Any, col: Any, threshold_v: float) -> Any:  # pragma: no cover
+    worst_v, pulses, above, below = 0.0, 0, False, False
+    i0 = i1 = j0 = j1 = 0
+    if row[0] >= 0:
+        i0, i1 = bounds[int(row[0])], bounds[int(row[0]) + 1]
+    if col[0] >= 0:
+        j0, j1 = bounds[int(col[0])], bounds[int(col[0]) + 1]
+    i, j = i0, j0
+    while i < i1 or j < j1:
+        now_s = min(t_s[i] + row[1] if i < i1 else np.inf, t_s[j] + col[1] if j < j1 else np.inf)
+        i, row_before, row_after, row_least, row_most = _at(t_s, v, i0, i, i1, row[1], now_s)
+        j, col_before, col_after, col_least, col_most = _at(t_s, v, j0, j, j1, col[1], now_s)
+        before, after = row_before - col_before, row_after - col_after
+        least, most = row_least - col_most, row_most - col_least
+        worst_v = max(worst_v, most, -least)
+        pulses += _begins(above, before, after, least, most, threshold_v)
+        pulses += _begins(below, -before, -after, -most, -least, threshold_v)
+        above, below = after > threshold_v, after < -threshold_v
+    return worst_v, pulses
+
+
+@njit(cache=True)
+def _begins(
+    was: bool, before: float, after: float, least: float, most: float, threshold_v: float
+) -> int:  # pragma: no cover - compiled
+    """How many times the voltage rises above the threshold since the last instant and at this one."""
+    rises = 1 if before > threshold_v and not was else 0
+    if before <= threshold_v:
+        return rises + (1 if most > threshold_v else 0)
+    return rises + (1 if least <= threshold_v and after > threshold_v else 0)
 
 
 @njit(cache=True)
 def _book(
-    axis: int, line: Any, indptr: Any, cross: Any, repeat: Any, sign: int, cost: Any, pulses: Any, energy_j: Any,
-    row_selects: Any, col_selects: Any, row_j: Any, col_j: Any, everywhere_j: Any,
-) -> None:  # fmt: skip  # pragma: no cover - compiled
-    """Add (sign +1) or take back (-1) what the shots do to every cell and line."""
+    axis: int, line: Any, indptr: Any, cross: Any, repeat: Any, sign: int,
+    cell_j: float, along_row_j: float, along_col_j: float, rest_j: float, pulses: Any, energy_j: Any,
+    row_selects: Any, col_selects: Any, row_j: Any, col_j: Any, everywhere_j: Any, cell_state: Any,
+) -> int:  # fmt: skip  # pragma: no cover - compiled
+    """Add (sign +1) or take back (-1) what the shots do to every cell and line.
+
+    Answers how many pulses follow each other, negative if one of them hits an excluded cell.
+    """
+    done, dead = 0, False
     for k in range(len(line)):
         n = sign * repeat[k]
-        everywhere_j[0] += n * cost[3]
+        done += repeat[k]
+        everywhere_j[0] += n * rest_j
         if axis == 0:
             row_selects[line[k]] += n
-            row_j[line[k]] += n * cost[1]
+            row_j[line[k]] += n * along_row_j
         else:
             col_selects[line[k]] += n
-            col_j[line[k]] += n * cost[2]
+            col_j[line[k]] += n * along_col_j
         for p in range(indptr[k], indptr[k + 1]):
             i, j = (line[k], cross[p]) if axis == 0 else (cross[p], line[k])
             pulses[i, j] += n
-            energy_j[i, j] += n * cost[0]
+            dead |= cell_state[i, j] >= EXCLUDED
+            if cell_j != 0.0:
+                energy_j[i, j] += n * cell_j
             if axis == 0:
                 col_selects[j] += n
-                col_j[j] += n * cost[2]
+                col_j[j] += n * along_col_j
             else:
                 row_selects[i] += n
-                row_j[i] += n * cost[1]
+                row_j[i] += n * along_row_j
+    return -1 - done if dead else done

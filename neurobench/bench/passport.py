@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from neurobench.errors import ConfigError, Refused, RunFileError
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from .limits import Limits
 
 VERSION = 1
+NO_LIMIT = 1 << 62
+ROUNDING = 1 + 1e-9  # a limit of 1.3 V admits the float sum 0.65 + 0.65
+EXCLUDED = 2  # cell states from here on are not pulsed
 
 
 class CellState(IntEnum):
@@ -33,7 +38,7 @@ class CellState(IntEnum):
 
     VIRGIN = 0
     FORMED = 1
-    STUCK = 2
+    STUCK = EXCLUDED
     SHORTED = 3
     RETIRED = 4
 
@@ -42,8 +47,9 @@ class CellState(IntEnum):
 class Lifetime:
     """What the cells and lines have been through. Energies are bounds (V x compliance x time), in joules.
 
-    `pulses`, `energy_j` [rows, cols] for selected cells; `row_*`, `col_*` for the victims on a line;
-    `everywhere_j` [1] for what every cell of the array has seen (V/3 bias).
+    `pulses` [rows, cols] counts own pulses, `row_selects` and `col_selects` how often a line was selected. Energies
+    are kept so that a pulse costs O(lines) to book: `everywhere_j` [1] went into every cell, `row_j` and `col_j`
+    into every cell of a line, `energy_j` [rows, cols] into one cell; `total_j` is their sum.
     """
 
     pulses: NDArray[np.int64]
@@ -74,10 +80,10 @@ class Lifetime:
     def add_cells(self, pulses: NDArray[np.int64], energy_per_pulse_j: float) -> None:
         """Book pulses [rows, cols] that were given cell by cell, their row and column mates half-selected."""
         self.pulses += pulses
-        self.energy_j += pulses * energy_per_pulse_j
         rows, cols = pulses.sum(axis=1), pulses.sum(axis=0)
         self.row_selects += rows
         self.col_selects += cols
+        # V/2 on each of the two lines: the pulsed cell sees both halves, its mates one
         self.row_j += rows * (energy_per_pulse_j / 2)
         self.col_j += cols * (energy_per_pulse_j / 2)
 
@@ -97,28 +103,52 @@ class Lifetime:
             return np.full(self.pulses.shape, np.inf)
         return np.maximum(limits.max_pulses_per_cell - self.pulses, 0).astype(np.float64)
 
-    def refusal(self, limits: Limits) -> str | None:
+    def refusal(self, limits: Limits) -> Spent | None:
         """Which budget is passed, where and by how much; None if none is."""
-        if limits.max_pulses_per_cell is not None:
-            words = _beyond(self.pulses, limits.max_pulses_per_cell, "max_pulses_per_cell", "pulses over its life")
-            if words:
-                return words
-        if limits.max_energy_per_cell_j is not None:
-            words = _beyond(self.total_j(), limits.max_energy_per_cell_j, "max_energy_per_cell_j", "J over its life")
-            if words:
-                return words
-        if limits.max_half_selects_per_cell is not None:
-            allowed = limits.max_half_selects_per_cell
-            return _beyond(self.half_selects(), allowed, "max_half_selects_per_cell", "half-selects over its life")
-        return None
+        pulses, selects = limits.max_pulses_per_cell, limits.max_half_selects_per_cell
+        energy_j = limits.max_energy_per_cell_j
+        if not _passed(
+            self.pulses, self.energy_j, self.row_selects, self.col_selects, self.row_j, self.col_j, self.everywhere_j,
+            NO_LIMIT if pulses is None else pulses,
+            NO_LIMIT if selects is None else selects,
+            np.inf if energy_j is None else energy_j * ROUNDING,
+        ):  # fmt: skip
+            return None
+        return (
+            _beyond(self.pulses, pulses, "max_pulses_per_cell", "pulses")
+            or _beyond(self.total_j(), energy_j, "max_energy_per_cell_j", "J")
+            or _beyond(self.half_selects(), selects, "max_half_selects_per_cell", "half-selects")
+        )
 
 
-def _beyond(values: NDArray[Any], allowed: float, name: str, unit: str) -> str | None:
-    worst = values.max()
-    if worst <= allowed * (1 + 1e-9):
+class Spent(NamedTuple):
+    """A budget that would be passed: the limit's name, and the sentence that says where and by how much."""
+
+    limit: str
+    words: str
+
+
+def _beyond(values: NDArray[Any], allowed: float | None, name: str, unit: str) -> Spent | None:
+    if allowed is None or values.max() <= allowed * (ROUNDING if unit == "J" else 1):
         return None
     row, col = np.unravel_index(int(values.argmax()), values.shape)
-    return f"cell ({row}, {col}) would have had {worst:g} {unit}; {name} = {allowed:g}"
+    had = f"cell ({row}, {col}) would have had {values[row, col]:.10g} {unit} over its life"
+    return Spent(name, f"{had}; {name} = {allowed:.10g}")
+
+
+@njit(cache=True)
+def _passed(
+    pulses: Any, energy_j: Any, row_selects: Any, col_selects: Any, row_j: Any, col_j: Any, everywhere_j: Any,
+    most_pulses: int, most_selects: int, most_j: float,
+) -> bool:  # fmt: skip  # pragma: no cover - compiled
+    """Whether any cell is beyond any budget; one pass, since it is asked before every pulse."""
+    passed = False
+    for i in range(pulses.shape[0]):
+        for j in range(pulses.shape[1]):
+            passed |= pulses[i, j] > most_pulses
+            passed |= row_selects[i] + col_selects[j] - 2 * pulses[i, j] > most_selects
+            passed |= not (energy_j[i, j] + row_j[i] + col_j[j] + everywhere_j[0] <= most_j)
+    return passed
 
 
 @dataclass
@@ -158,17 +188,28 @@ class Passport:
     @classmethod
     def _read(cls, path: Path, chip_id: str, shape: tuple[int, int]) -> Passport:
         header, arrays = _load(path)
-        found = tuple(header["shape"])
-        if found != tuple(shape):
-            raise ConfigError(f"{path}: the chip has {found} cells, the bench file says {shape} ([chip] rows, cols)")
-        if chip_id and header["chip_id"] != chip_id:
-            raise ConfigError(f"{path} is the passport of chip {header['chip_id']!r}, not of {chip_id!r} ([chip] id)")
-        passport = cls(header["chip_id"], shape, path, header["about"])
-        passport.run_file, passport.run_seq = header["run_file"], header["run_seq"]
-        passport.run_open = passport.unsettled = header["run_open"]
-        passport.life = Lifetime(**{name: arrays[f"life_{name}"] for name in passport.life.arrays()})
-        passport.cell_state, passport.last_g_s = arrays["cell_state"], arrays["last_g_s"]
-        passport.last_g_time_s = header["last_g_time_s"]
+        try:
+            passport = cls._from(header, arrays, path)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        if passport.shape != tuple(shape):
+            said = f"the chip has {passport.shape} cells, the bench file says {tuple(shape)}"
+            raise ConfigError(f"{path}: {said} ([chip] rows, cols)")
+        if chip_id and passport.chip_id != chip_id:
+            raise ConfigError(f"{path} is the passport of chip {passport.chip_id!r}, not of {chip_id!r} ([chip] id)")
+        return passport
+
+    @classmethod
+    def _from(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], path: Path) -> Passport:
+        rows, cols = header["shape"]
+        passport = cls(str(header["chip_id"]), (int(rows), int(cols)), path, dict(header["about"]))
+        passport.run_file, passport.run_seq = str(header["run_file"]), int(header["run_seq"])
+        passport.run_open = passport.unsettled = bool(header["run_open"])
+        passport.last_g_time_s = float(header["last_g_time_s"])
+        for name, fresh in passport.life.arrays().items():
+            setattr(passport.life, name, _like(arrays[f"life_{name}"], fresh, f"life_{name}"))
+        passport.cell_state = _like(arrays["cell_state"], passport.cell_state, "cell_state")
+        passport.last_g_s = _like(arrays["last_g_s"], passport.last_g_s, "last_g_s", nan=True)
         return passport
 
     def excluded(self) -> BoolArray:
@@ -177,7 +218,9 @@ class Passport:
         return excluded
 
     def begin_run(self, run_file: str) -> None:
-        """Say durably that a run uses the chip; until `end_run` the budgets may miss its last pulses."""
+        """Say durably that a run uses the chip; until `end_run` the file misses its pulses."""
+        if self.run_open and not self.unsettled:
+            raise Refused(f"chip {self.chip_id!r} is already in run {self.run_file}; end it before {run_file} begins")
         if self.unsettled and run_file != self.run_file:
             raise Refused(self.unsettled_words())
         if not self.unsettled:
@@ -216,11 +259,22 @@ class Passport:
         return buffer.getvalue()
 
     def close(self) -> None:
-        """Save and let go."""
-        self.save()
+        """Save and let go. Of a run that did not end nothing is saved: its run file is replayed into the books."""
+        try:
+            if not self.run_open:
+                self.save()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Let go without saving."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+# what numpy, zlib and json raise for a file that is cut, overwritten or of another kind
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def _load(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -228,9 +282,18 @@ def _load(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header: dict[str, Any] = json.loads(str(arrays.pop("passport")))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        version = int(header["version"])
+    except _DAMAGE as error:
         raise RunFileError(f"{path} is not a chip's passport, or is damaged: {error}") from error
-    if header.get("version", 0) > VERSION:
-        newer = f"passport version {header['version']} > {VERSION}"
-        raise RunFileError(f"{path} was written by a newer neurobench ({newer})")
+    if version > VERSION:
+        raise RunFileError(f"{path} was written by a newer neurobench (passport version {version} > {VERSION})")
     return header, arrays
+
+
+def _like(found: NDArray[Any], fresh: NDArray[Any], name: str, nan: bool = False) -> NDArray[Any]:
+    """`found`, if it can stand where `fresh` stood: the compiled books check no bounds."""
+    if found.shape != fresh.shape or found.dtype != fresh.dtype:
+        raise ValueError(f"{name} is {found.dtype}{found.shape}, not {fresh.dtype}{fresh.shape}")
+    if not nan and not np.isfinite(found).all():
+        raise ValueError(f"{name} holds a value that is no number")
+    return np.ascontiguousarray(found)

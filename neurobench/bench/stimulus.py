@@ -27,6 +27,9 @@ IntArray = NDArray[np.integer[Any]]
 IndexArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 
+MAX_ENTRIES = 2**28  # (shot, cell) entries of one expansion: 1 GiB, and far from what an int32 can index
+_NO_COUNT = 1 << 16  # more than any pulse count
+
 
 class LineState(IntEnum):
     """What a line is connected to. Every line is always in exactly one state (bench rule 1)."""
@@ -160,6 +163,7 @@ class Waveforms:
     col_start_s: FloatArray
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shapes", tuple(self.shapes))
         require(len(self.shapes) > 0, "waveforms need at least one shape")
         for name in ("row_shape", "col_shape"):
             index = np.array(getattr(self, name), dtype=np.int32)
@@ -346,7 +350,7 @@ class Shots:
     @property
     def pulses(self) -> int:
         """Pulses on selected cells, all shots together."""
-        return int(np.dot(np.diff(self.indptr), self.repeat)) if len(self.line) else 0
+        return int(np.dot(np.diff(self.indptr), self.repeat.astype(np.int64)))
 
     @property
     def duration_s(self) -> float:
@@ -423,44 +427,44 @@ def shots(stimulus: Stimulus, capabilities: Capabilities) -> ShotList:
         raise UsageError(f"the stimulus is for {stimulus.shape} cells, the bench has {capabilities.shape}")
     if isinstance(stimulus, Waveforms):
         return Play(stimulus)
-    by_column = capabilities.parallelism == "column"
-    counts = stimulus.counts.T if by_column else stimulus.counts
-    n, m = _measure(counts, capabilities.parallelism == "cell")
-    line, indptr, cross = np.empty(n, np.int32), np.zeros(n + 1, np.int32), np.empty(m, np.int32)
+    by_column, single = capabilities.parallelism == "column", capabilities.parallelism == "cell"
+    counts = np.ascontiguousarray(stimulus.counts.T) if by_column else stimulus.counts
+    n, m = _measure(counts, single)
+    if m > MAX_ENTRIES:
+        raise UsageError(f"{n} shots with {m} cells to select are more than {MAX_ENTRIES}; split the batch")
+    line, indptr, cross = np.empty(n, np.int32), np.zeros(n + 1, np.int32), np.empty(m + 1, np.int32)
     sign, repeat = np.empty(n, np.int8), np.empty(n, np.int32)
-    _expand(counts, capabilities.parallelism == "cell", line, indptr, cross, sign, repeat)
+    _expand(counts, single, line, indptr, cross, sign, repeat)
     return Shots(stimulus.shape, stimulus.pulse, stimulus.bias, capabilities.potentiating_sign, int(by_column),
-                 line, indptr, cross, sign, repeat)  # fmt: skip
+                 line, indptr, cross[:m], sign, repeat)  # fmt: skip
 
 
-@njit(cache=True)
-def _next_level(row: Any, sign: int, level: int) -> int:  # pragma: no cover - compiled
-    """Smallest pulse count of that sign in the row above `level`, 0 if there is none."""
-    best = 0
-    for count in row:
-        c = sign * count
-        if c > level and (best == 0 or c < best):
-            best = c
-    return best
+# Both loops below walk a line once per distinct pulse count, and write without branching on the data: a branch
+# that follows random signs costs ten times the work itself.
 
 
 @njit(cache=True)
 def _measure(counts: Any, single: bool) -> tuple[int, int]:  # pragma: no cover - compiled
     """Number of shots and of (shot, cell) entries that `_expand` will write."""
+    c: Any
     n = m = 0
-    for sign in (1, -1):
+    for s in (1, -1):
         for i in range(counts.shape[0]):
             level = 0
             while True:
-                nxt = 0 if single and level > 0 else _next_level(counts[i], sign, level)
-                if nxt == 0:
-                    break
-                cells = 0
+                cells, least, most = 0, _NO_COUNT, 0
                 for count in counts[i]:
-                    cells += sign * count > level
+                    c = np.int32(s * count)
+                    cells += c > level
+                    least = min(least, c if c > level else _NO_COUNT)
+                    most = max(most, c)
+                if cells == 0:
+                    break
                 n += cells if single else 1
                 m += cells
-                level = nxt
+                if single or least == most:
+                    break
+                level = least
     return n, m
 
 
@@ -468,28 +472,34 @@ def _measure(counts: Any, single: bool) -> tuple[int, int]:  # pragma: no cover 
 def _expand(
     counts: Any, single: bool, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any
 ) -> None:  # pragma: no cover - compiled
-    """Write the shots of `counts` into the arrays that `_measure` sized."""
+    """Write the shots of `counts` into the arrays that `_measure` sized; `cross` has one entry to spare."""
+    c: Any
     n = m = 0
     for s in (1, -1):
         for i in range(counts.shape[0]):
             level = 0
             while True:
-                nxt = 0 if single and level > 0 else _next_level(counts[i], s, level)
-                if nxt == 0:
-                    break
+                first, least, most = m, _NO_COUNT, 0
                 for j in range(counts.shape[1]):
-                    if s * counts[i, j] > level:
-                        cross[m] = j
-                        m += 1
-                        if single:
-                            line[n], sign[n], repeat[n] = i, s, s * counts[i, j]
-                            n += 1
-                            indptr[n] = m
-                if not single:
-                    line[n], sign[n], repeat[n] = i, s, nxt - level
-                    n += 1
-                    indptr[n] = m
-                level = nxt
+                    c = np.int32(s * counts[i, j])
+                    cross[m] = j
+                    m += c > level
+                    least = min(least, c if c > level else _NO_COUNT)
+                    most = max(most, c)
+                if m == first:
+                    break
+                if single:
+                    for p in range(first, m):
+                        line[n], sign[n], repeat[n] = i, s, s * counts[i, cross[p]]
+                        n += 1
+                        indptr[n] = p + 1
+                    break
+                line[n], sign[n], repeat[n] = i, s, least - level
+                n += 1
+                indptr[n] = m
+                if least == most:
+                    break
+                level = least
 
 
 @njit(cache=True)
