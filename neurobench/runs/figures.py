@@ -1,0 +1,319 @@
+"""The figures of a run, from its run file alone: conductances, weights, activations, error and final bars.
+
+Only what was read back through the bench is drawn. The hidden truth of an emulated chip has a figure of its own
+(`truth`), drawn when asked for and never beside measured values. Figures of emulated chips say SIMULATED.
+matplotlib is an extra and is imported here only when a figure is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurobench.bench.stimulus import FloatArray
+from neurobench.errors import UsageError, unknown
+from neurobench.runs.library import protocol_name
+from neurobench.runs.runfile import NoteRow, RunFile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = 64  # up to so many cells each get a panel; more are drawn as a band
+BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
+DPI = 130
+BLUE, RED, GREY = "#2a6fb0", "#c2452d", "#8a8f98"
+EXTRA = "figures need matplotlib, which is an extra: pip install 'neurobench-hil[plot]'"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity over the updates: `at[n]` and `values[n, ...]`."""
+
+    at: FloatArray
+    values: FloatArray
+
+    def __bool__(self) -> bool:
+        return len(self.at) > 0
+
+
+@dataclass(frozen=True)
+class History:
+    """What the figures are drawn from. Conductances and weights in siemens, over the number of updates."""
+
+    title: str
+    simulated: bool
+    error: Series
+    activations: Series
+    conductance_s: Series
+    weights_s: Series
+    targets: FloatArray | None
+    truth_s: Series
+
+
+def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Draw figures of a run into the folder `out` as PNG files and return their paths.
+
+    `names`: which (default: all that the run holds values for, but not `truth`). Errors: UsageError without
+    matplotlib, for a name that is none, or where the run does not hold what a named figure shows.
+    """
+    _need_matplotlib()
+    for name in names:
+        if name not in FIGURES:
+            raise UsageError(unknown("figure", name, FIGURES))
+    history = read_history(run)
+    wanted = names or [name for name in FIGURES if name != "truth"]
+    drawn = [(name, FIGURES[name](history)) for name in wanted]
+    missing = [name for name, figure in drawn if figure is None]
+    if names and missing:
+        raise UsageError(f"{run.name} holds nothing for the figure {missing[0]!r}")
+    return [_saved(figure, history, out / f"{run.stem}-{name}.png") for name, figure in drawn if figure is not None]
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UsageError(EXTRA) from error
+
+
+def _saved(figure: Figure, history: History, path: Path) -> Path:
+    mark = "SIMULATED · " if history.simulated else ""
+    figure.text(0.995, 0.004, mark + history.title, ha="right", va="bottom", fontsize=7, color=GREY)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose a folder with --out") from error
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- what was recorded
+
+
+def read_history(path: Path) -> History:
+    """Gather the notes of a run that figures are drawn from."""
+    with RunFile.open(path) as run:
+        epochs = [note.value for note in run.notes("epoch") if isinstance(note.value, dict)]
+        targets = run.notes("targets")
+        manifest = run.manifest
+        truth = list(run.truth())
+    return History(
+        title=" · ".join(str(part) for part in (protocol_name(manifest), path.stem) if part),
+        simulated=bool(manifest.get("simulated")),
+        error=series(epochs, "error"),
+        activations=series(epochs, "activations"),
+        conductance_s=series(epochs, "conductance_s"),
+        weights_s=series(epochs, "weights"),
+        targets=_last(targets),
+        truth_s=Series(np.arange(len(truth), dtype=np.float64), np.array([grid for _, grid in truth])),
+    )
+
+
+def series(epochs: Sequence[dict[str, Any]], name: str) -> Series:
+    """One named value out of the epoch notes, where it was noted; notes of another shape are left out."""
+    found = [(epoch.get("index", n), np.asarray(epoch[name])) for n, epoch in enumerate(epochs) if name in epoch]
+    alike = [(at, value) for at, value in found if value.shape == found[-1][1].shape]
+    values = np.array([value for _, value in alike], dtype=np.float64)
+    return Series(np.array([at for at, _ in alike], dtype=np.float64), values)
+
+
+def _last(notes: Sequence[NoteRow]) -> FloatArray | None:
+    return np.asarray(notes[-1].value, dtype=np.float64) if notes else None
+
+
+# ---------------------------------------------------------------------------------------------- the figures
+
+
+def error_figure(history: History) -> Figure | None:
+    """Total error per update."""
+    if not history.error:
+        return None
+    figure = _figure(6.4, 3.8, "Error per update")
+    axes = figure.subplots()
+    axes.plot(history.error.at, history.error.values, color=BLUE, marker="o", markersize=3.5, linewidth=1.2)
+    axes.set(xlabel="update", ylabel="total error", ylim=(0, None))
+    _calm(axes)
+    return figure
+
+
+def conductance_figure(history: History) -> Figure | None:
+    """Conductance of every device over the updates, as read back."""
+    if not history.conductance_s:
+        return None
+    return _grid_figure(history.conductance_s, "Conductance of every device, as read back", "G", ("row", "column"))
+
+
+def truth_figure(history: History) -> Figure | None:
+    """Hidden conductances of the emulated chip: what no reader of the chip can know."""
+    if not history.truth_s:
+        return None
+    return _grid_figure(
+        history.truth_s, "Hidden truth of the emulated chip, not read back", "G", ("row", "column"), "record"
+    )
+
+
+def weight_figure(history: History) -> Figure | None:
+    """Differential weights over the updates."""
+    if not history.weights_s:
+        return None
+    return _grid_figure(history.weights_s, "Differential weights, as read back", "W", ("input", "neuron"))
+
+
+def _grid_figure(of: Series, title: str, letter: str, names: tuple[str, str], x: str = "update") -> Figure:
+    """One panel for each cell in the arrangement of the array; a band of percentiles where there are too many."""
+    factor, unit = _scale(of.values)
+    values, (rows, cols) = of.values * factor, of.values.shape[1:]
+    if rows * cols > PANELS:
+        return _band_figure(Series(of.at, values), title, f"{letter} ({unit})", names, x)
+    figure = _figure(1.2 + 1.9 * cols, 1.2 + 1.5 * rows, title)
+    panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
+    for i in range(rows):
+        for j in range(cols):
+            _cell(panels[i, j], of.at, values[:, i, j], f"{names[0]} {i}, {names[1]} {j}")
+    figure.supxlabel(x, fontsize=9)
+    figure.supylabel(f"{letter} ({unit})", fontsize=9)
+    return figure
+
+
+def _cell(axes: Axes, at: FloatArray, values: FloatArray, title: str) -> None:
+    axes.plot(at, values, color=BLUE, linewidth=1.2)
+    axes.plot(at[-1:], values[-1:], "o", color=RED, markersize=3)
+    axes.set_title(title, fontsize=7.5, color="#444444", pad=2)
+    _calm(axes)
+
+
+def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: str = "update") -> Figure:
+    rows, cols = of.values.shape[1:]
+    figure = _figure(9.6, 3.9, f"{title} ({rows} x {cols})")
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    flat = of.values.reshape(len(of.at), -1)
+    low, below, middle, above, high = np.percentile(flat, (0, 25, 50, 75, 100), axis=1)
+    left.fill_between(of.at, low, high, color=BLUE, alpha=0.15, linewidth=0, label="all")
+    left.fill_between(of.at, below, above, color=BLUE, alpha=0.35, linewidth=0, label="middle half")
+    left.plot(of.at, middle, color=BLUE, label="median")
+    left.set(xlabel=x, ylabel=label)
+    left.legend(frameon=False, fontsize=8)
+    _calm(left)
+    _map(figure, right, of.values[-1], label, names)
+    return figure
+
+
+def _map(figure: Figure, axes: Axes, grid: FloatArray, label: str, names: tuple[str, str]) -> None:
+    image = axes.imshow(grid, aspect="auto", cmap="viridis", interpolation="nearest")
+    axes.set(xlabel=names[1], ylabel=names[0], title="at the end")
+    axes.locator_params(integer=True)
+    axes.title.set_fontsize(9)
+    figure.colorbar(image, ax=axes, label=label)
+
+
+def activation_figure(history: History) -> Figure | None:
+    """Activation of every neuron for every pattern, with the target that it has to pass."""
+    if not history.activations or history.activations.values.ndim != 3:
+        return None
+    at, values = history.activations.at, history.activations.values
+    patterns, neurons = values.shape[1:]
+    if patterns > PANELS:
+        return _band_figure(Series(at, values), "Activations", "f", ("pattern", "neuron"))
+    cols = min(4, patterns)
+    rows = -(-patterns // cols)
+    figure = _figure(1.2 + 2.3 * cols, 1.3 + 1.75 * rows, "Activations for every pattern, and their targets")
+    panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
+    for n in range(patterns):
+        _pattern(panels[divmod(n, cols)], at, values[:, n], None if history.targets is None else history.targets[n])
+        panels[divmod(n, cols)].set_title(f"pattern {n}", fontsize=8, color="#444444", pad=2)
+    for n in range(patterns, rows * cols):
+        panels[divmod(n, cols)].set_visible(False)
+    if neurons <= 10:
+        handles = panels[0, 0].get_lines()[:neurons]
+        names = [f"neuron {k}" for k in range(neurons)]
+        figure.legend(handles, names, loc="outside upper right", ncols=neurons, frameon=False, fontsize=8)
+    figure.supxlabel("update", fontsize=9)
+    figure.supylabel("activation f", fontsize=9)
+    return figure
+
+
+def _pattern(axes: Axes, at: FloatArray, values: FloatArray, targets: FloatArray | None) -> None:
+    colours = [f"C{k}" for k in range(values.shape[1])]
+    for k, colour in enumerate(colours):
+        axes.plot(at, values[:, k], color=colour, linewidth=1.2)
+    for k, colour in enumerate(colours if targets is not None else []):
+        axes.axhline(targets[k], color=colour, linewidth=0.9, linestyle="--", alpha=0.7)  # type: ignore[index]
+    axes.axhline(0.0, color=GREY, linewidth=0.5)
+    axes.set_ylim(-1.08, 1.08)
+    _calm(axes)
+
+
+def bar_figure(history: History) -> Figure | None:
+    """Conductance of every device at the end, as 3-D bars."""
+    if not history.conductance_s:
+        return None
+    factor, unit = _scale(history.conductance_s.values)
+    grid = history.conductance_s.values[-1] * factor
+    title = "Conductance of every device at the end, as read back"
+    if grid.size > BARS:
+        figure = _figure(6.0, 4.6, title)
+        _map(figure, figure.subplots(), grid, f"G ({unit})", ("row", "column"))
+        return figure
+    figure = _figure(6.4, 5.4, title)
+    _bars(figure.add_subplot(projection="3d"), grid, f"G ({unit})")
+    return figure
+
+
+def _bars(axes: Any, grid: FloatArray, label: str) -> None:
+    from matplotlib import colormaps
+
+    rows, cols = grid.shape
+    j, i = np.meshgrid(np.arange(cols), np.arange(rows))
+    height = grid.ravel()
+    span = np.ptp(height) or 1.0
+    colours = colormaps["viridis"]((height - height.min()) / span)
+    floor = np.minimum(height, 0.0)
+    axes.bar3d(j.ravel() - 0.35, i.ravel() - 0.35, floor, 0.7, 0.7, np.abs(height), color=colours, shade=True)
+    axes.set(xlabel="column", ylabel="row", zlabel=label, ylim=(rows - 0.5, -0.5), xlim=(-0.5, cols - 0.5))
+    every = max(1, max(rows, cols) // 8)
+    axes.set_xticks(range(0, cols, every))
+    axes.set_yticks(range(0, rows, every))
+    axes.view_init(elev=28, azim=-60)
+
+
+def _figure(width: float, height: float, title: str) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    # The strip below is for the line that says which run this is.
+    layout = ConstrainedLayoutEngine(rect=(0, 0.14 / height, 1, 1 - 0.14 / height))
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    figure.suptitle(title, fontsize=11, x=0.012, ha="left")
+    return figure
+
+
+def _calm(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7.5)
+    axes.grid(visible=True, color="#e3e5e8", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.locator_params(axis="x", integer=True)
+
+
+def _scale(values: FloatArray) -> tuple[float, str]:
+    """Factor and unit that keep the numbers on the axis between 1 and 1000."""
+    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
+    for limit, factor, unit in ((1e-9, 1e12, "pS"), (1e-6, 1e9, "nS"), (1e-3, 1e6, "µS"), (1.0, 1e3, "mS")):
+        if largest < limit:
+            return factor, unit
+    return 1.0, "S"
+
+
+FIGURES: dict[str, Callable[[History], Figure | None]] = {
+    "conductances": conductance_figure,
+    "weights": weight_figure,
+    "activations": activation_figure,
+    "error": error_figure,
+    "bars": bar_figure,
+    "truth": truth_figure,
+}

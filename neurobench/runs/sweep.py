@@ -1,0 +1,366 @@
+"""Statistics instead of a lucky run: one protocol on many emulated chips, each made from its own seed.
+
+Every chip is run by the same runner as a single run; only the record is thrown away. What is kept stands in one sweep
+file (JSON lines): a head that says what was asked, then one line for each chip. A torn last line is dropped and its
+chip run again, so an interrupted sweep goes on where it stopped. Decision record: docs/decisions/0040-sweep.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neurobench.bench.config import open_bench
+from neurobench.errors import NoRoom, Refused, RunFileError, UsageError
+from neurobench.learning.convergence import wilson
+from neurobench.runs import runner
+from neurobench.runs.request import Prepared, Request, prepare
+from neurobench.runs.runfile import MemoryRecord
+from neurobench.system import free_bytes, network_filesystem, spawn_context, sync_file, utc_now
+
+SCHEMA = 1
+SUFFIX = ".sweep.jsonl"
+CHUNK = 20  # chips handed to a worker at once: long enough to hide the hand-over, short enough for a smooth bar
+BYTES_PER_CHIP = 400  # upper bound of one line
+
+
+class Chip(NamedTuple):
+    """What became of one chip. Times in seconds: `bench_s` on the bench's clock, `wall_s` here, `preflight_s` of it."""
+
+    seed: int
+    status: str
+    updates: int
+    reads: int
+    pulses: int
+    bench_s: float
+    wall_s: float
+    preflight_s: float
+    energy_j: float | None = None
+    test_accuracy: float | None = None
+    why: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether this chip reached the protocol's goal."""
+        return self.status == "finished"
+
+
+@dataclass(frozen=True)
+class Head:
+    """First line of a sweep file."""
+
+    sweep: str
+    request: Request
+    first_seed: int
+    end_seed: int
+    started: str
+    version: str
+    schema: int = SCHEMA
+
+    @property
+    def seeds(self) -> range:
+        """The seeds asked for."""
+        return range(self.first_seed, self.end_seed)
+
+    def command(self, seed: int) -> str:
+        """The command line that runs one of its chips again, with a run file."""
+        return Request(**{**asdict(self.request), "seed": seed}).command()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file as it is now."""
+
+    path: Path
+    head: Head
+    chips: tuple[Chip, ...]
+
+    @property
+    def missing(self) -> list[int]:
+        """Seeds that were asked for and have not run yet."""
+        done = {chip.seed for chip in self.chips}
+        return [seed for seed in self.head.seeds if seed not in done]
+
+    def run_id(self, seed: int) -> str:
+        """Name of one chip's run: the sweep's id and the seed."""
+        return f"{self.head.sweep}-s{seed}"
+
+
+# ---------------------------------------------------------------------------------------------- the file
+
+
+def parse_seeds(text: str) -> range:
+    """`0:1000` (the end is not included), or `7` for one seed."""
+    first, colon, end = text.partition(":")
+    try:
+        seeds = range(int(first or 0), int(end)) if colon else range(int(first), int(first) + 1)
+    except ValueError:
+        raise UsageError(f"--seeds {text!r}: write first:end, for example 0:1000 (the end is not included)") from None
+    if seeds.start < 0 or not seeds:
+        raise UsageError(
+            f"--seeds {text!r} holds no seed: seeds are whole numbers from 0 on, and the end is not included"
+        )
+    return seeds
+
+
+def create(asked: Request, seeds: range, folder: Path) -> Path:
+    """A new sweep file with its head, durable; nothing has run yet.
+
+    Errors: UsageError for a folder that cannot be written, NoRoom where the disk cannot hold the answers.
+    """
+    from neurobench import __version__
+
+    started = utc_now()
+    name = f"{started[:19].replace('-', '').replace(':', '').replace('T', '-')}-{asked.protocol}-sweep"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_room(folder, len(seeds))
+        path = _fresh(folder, name)
+        head = Head(path.name.removesuffix(SUFFIX), asked, seeds.start, seeds.stop, started, __version__)
+        with path.open("xb") as file:
+            _append(file, [asdict(head)])
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the sweep file in {folder}: {error.strerror or error}; choose a folder with --out"
+        ) from error
+    return path
+
+
+def _fresh(folder: Path, name: str) -> Path:
+    """A name that is not taken: two sweeps may start within one second."""
+    taken = 0
+    while (path := folder / f"{name}{f'-{taken}' if taken else ''}{SUFFIX}").exists():
+        taken += 1
+    return path
+
+
+def _check_room(folder: Path, chips: int) -> None:
+    network = network_filesystem(folder)
+    if network:
+        raise UsageError(f"{folder} lies on a network file system ({network}); choose a local folder with --out")
+    needed, free = chips * BYTES_PER_CHIP + 65536, free_bytes(folder)
+    if free < needed:
+        raise NoRoom(
+            f"{chips} chips need {needed} bytes in {folder}, {free} are free; choose another folder with --out"
+        )
+
+
+def _append(file: Any, lines: Iterable[Any]) -> None:
+    """Add lines and make them durable."""
+    file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+    file.flush()
+    sync_file(file.fileno())
+
+
+def load(path: Path) -> Sweep:
+    """Read a sweep file, also one that is being written. RunFileError for anything else."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunFileError(f"cannot read {path}: {error.strerror or error}") from error
+    # After the last newline stands nothing, or a line that was torn by a crash.
+    head, *rows = lines[:-1] or [b""]
+    return Sweep(path, _head(path, head), tuple(_chip(path, n, row) for n, row in enumerate(rows, start=2)))
+
+
+def _head(path: Path, line: bytes) -> Head:
+    try:
+        found = json.loads(line)
+        schema = found["schema"]
+        if schema != SCHEMA:
+            raise RunFileError(f"{path} has schema {schema}, this version reads {SCHEMA}: use a newer neurobench")
+        return Head(**{**found, "request": Request(**found["request"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFileError(f"{path} is not a sweep file: its first line is not a head ({error})") from error
+
+
+def _chip(path: Path, number: int, line: bytes) -> Chip:
+    try:
+        return Chip(*json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise RunFileError(f"{path}, line {number}: damaged ({error})") from error
+
+
+# ---------------------------------------------------------------------------------------------- doing it
+
+
+def run(path: Path, workers: int | None = None, watch: Callable[[int, int], None] | None = None) -> Sweep:
+    """Run the chips of a sweep file that have not run yet, in `workers` processes (default: one for each core).
+
+    `watch(done, reached)` is called as answers come in. On KeyboardInterrupt what came in is kept and the exception
+    goes on; `run` again to continue.
+    """
+    sweep = load(path)
+    prepare(sweep.head.request)  # a mistake in the request is said once, here, and not by every worker
+    _trim(path)
+    done, reached = len(sweep.chips), sum(chip.reached for chip in sweep.chips)
+    with path.open("ab") as file:
+        for chips in _answers(sweep, workers or os.cpu_count() or 1):
+            _append(file, chips)
+            done, reached = done + len(chips), reached + sum(chip.reached for chip in chips)
+            if watch:
+                watch(done, reached)
+    return load(path)
+
+
+def _trim(path: Path) -> None:
+    """Cut off a torn last line, so that the next one begins on a line of its own."""
+    text = path.read_bytes()
+    whole = text.rfind(b"\n") + 1
+    if whole < len(text):
+        os.truncate(path, whole)
+
+
+def _answers(sweep: Sweep, workers: int) -> Iterator[list[Chip]]:
+    missing = sweep.missing
+    chunks = [missing[k : k + CHUNK] for k in range(0, len(missing), CHUNK)]
+    if workers == 1:
+        prepared = prepare(sweep.head.request)
+        yield from ([trial(prepared, seed) for seed in chunk] for chunk in chunks)
+        return
+    with ProcessPoolExecutor(min(workers, len(chunks) or 1), spawn_context(), _begin, (sweep.head.request,)) as pool:
+        try:
+            yield from _pooled(pool, chunks)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _pooled(pool: ProcessPoolExecutor, chunks: Sequence[list[int]]) -> Iterator[list[Chip]]:
+    """Answers in the order in which they come; what came in together is written together."""
+    waiting: set[Future[list[Chip]]] = {pool.submit(_chunk, chunk) for chunk in chunks}
+    while waiting:
+        ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        yield [chip for future in ready for chip in future.result()]
+
+
+_mine: list[Prepared] = []  # of this worker process
+
+
+def _begin(asked: Request) -> None:
+    """Start of a worker: Ctrl-C is for the parent, which then lets the workers finish their chunk."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _mine[:] = [prepare(asked)]
+
+
+def _chunk(seeds: list[int]) -> list[Chip]:
+    return [trial(_mine[0], seed) for seed in seeds]
+
+
+# ---------------------------------------------------------------------------------------------- one chip
+
+
+class _Timed(MemoryRecord):
+    """A record that keeps nothing but the moment at which the protocol told of its preflight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.preflight_at = 0.0
+
+    def note(self, seq: int, name: str, value: Any) -> None:  # noqa: ARG002 - not kept
+        """Look at the clock when the preflight is over; notes are not kept."""
+        if name == "preflight" and not self.preflight_at:
+            self.preflight_at = time.perf_counter()
+
+
+def trial(prepared: Prepared, seed: int) -> Chip:
+    """Run the protocol on the chip of one seed, through Guard and runner as any run."""
+    began, record = time.perf_counter(), _Timed()
+    try:
+        guard = open_bench(prepared.bench, seed)
+        try:
+            before_s = guard.clock_s
+            outcome = runner.run(prepared.protocol, guard, seed=seed, record=record)
+            bench_s = guard.clock_s - before_s
+        finally:
+            guard.close()
+    except Refused as refused:
+        return Chip(seed, "refused", 0, 0, 0, 0.0, time.perf_counter() - began, 0.0, why=str(refused))
+    if isinstance(outcome.error, KeyboardInterrupt):
+        raise outcome.error
+    return _chip_of(seed, outcome, bench_s, (began, record.preflight_at or began, time.perf_counter()))
+
+
+def _chip_of(seed: int, outcome: runner.RunOutcome, bench_s: float, moments: tuple[float, float, float]) -> Chip:
+    result = outcome.result or {}
+    cost = result.get("cost", {})
+    began, preflight_at, ended = moments
+    return Chip(
+        seed,
+        outcome.status,
+        int(result.get("updates", 0)),
+        int(cost.get("reads", outcome.totals.reads)),
+        outcome.pulses,
+        bench_s,
+        ended - began,
+        preflight_at - began,
+        outcome.energy_j if math.isfinite(outcome.energy_j) else None,
+        result.get("test_accuracy"),
+        f"{type(outcome.error).__name__}: {outcome.error}" if outcome.error else "",
+    )
+
+
+# ---------------------------------------------------------------------------------------------- what it says
+
+
+def summary(sweep: Sweep) -> dict[str, Any]:
+    """The statistics of a sweep: rate with its Wilson interval (95 %), updates to convergence, cost of a chip."""
+    chips, reached = sweep.chips, [chip for chip in sweep.chips if chip.reached]
+    return {
+        "chips": len(chips),
+        "asked": len(sweep.head.seeds),
+        "converged": len(reached),
+        "convergence_rate": len(reached) / len(chips) if chips else None,
+        "interval": list(wilson(len(reached), len(chips))),
+        "interval_kind": "Wilson, 95 %",
+        "updates": {**spread([chip.updates for chip in reached]), "histogram": _histogram(reached)},
+        "cost_per_chip": {
+            "reads": spread([chip.reads for chip in chips]),
+            "pulses": spread([chip.pulses for chip in chips]),
+            "bench_s": spread([chip.bench_s for chip in chips]),
+            "wall_s": spread([chip.wall_s for chip in chips]),
+            "preflight_s": spread([chip.preflight_s for chip in chips]),
+        },
+        "test_accuracy": spread([chip.test_accuracy for chip in chips if chip.test_accuracy is not None]),
+        "statuses": dict(Counter(chip.status for chip in chips).most_common()),
+        "reasons": dict(Counter(chip.why for chip in chips if chip.why).most_common(5)),
+        "run_ids": [sweep.run_id(chip.seed) for chip in chips],
+        "converged_seeds": sorted(chip.seed for chip in reached),
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Smallest, 5 %, median, mean, 95 % and largest of some values; None of each where there are none."""
+    if not values:
+        return dict.fromkeys(("min", "p5", "median", "mean", "p95", "max"))
+    ordered = sorted(values)
+    return {
+        "min": ordered[0],
+        "p5": _percentile(ordered, 0.05),
+        "median": statistics.median(ordered),
+        "mean": statistics.fmean(ordered),
+        "p95": _percentile(ordered, 0.95),
+        "max": ordered[-1],
+    }
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    """Linear between neighbours, as numpy does by default."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def _histogram(chips: Sequence[Chip]) -> dict[str, int]:
+    return {str(updates): n for updates, n in sorted(Counter(chip.updates for chip in chips).items())}
