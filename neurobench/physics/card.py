@@ -125,7 +125,10 @@ class ReadProtocol(CardPart):
 
 
 class Window(CardPart):
-    """Range of conductance of the model, and where a fresh device stands (default: its lowest)."""
+    """Range of conductance of the model, and where a fresh device stands.
+
+    Default start: the first point of a measured card's first curve, the low end of a formula model.
+    """
 
     g_min_s: float = Field(gt=0, le=MAX_CONDUCTANCE_S)
     g_max_s: float = Field(gt=0, le=MAX_CONDUCTANCE_S)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from neurobench.errors import UnknownName, unknown
-from neurobench.physics import models
+from neurobench import registry
+from neurobench.errors import UnknownName, UsageError, unknown
 from neurobench.physics.card import DeviceCard, load_card
 from neurobench.physics.importers import import_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from importlib.resources.abc import Traversable
 
     from neurobench.physics.response import DeviceModel, Replay
@@ -37,13 +36,11 @@ def card(name_or_path: str | Path) -> DeviceCard:
     """A card by library name, or by the path of a card (.toml) or of a curve file (.csv, .dat, .txt)."""
     shipped = _shipped()
     if str(name_or_path) in shipped:
-        with resources.as_file(shipped[str(name_or_path)]) as path:
-            return load_card(path)
+        return _shipped_card(str(name_or_path))
     path = Path(name_or_path)
-    if path.suffix.lower() == ".toml" and path.is_file():
-        return load_card(path)
-    if path.suffix.lower() in DATA_SUFFIXES and path.is_file():
-        return import_curve(path).card
+    if path.suffix.lower() in {".toml", *DATA_SUFFIXES} and path.is_file():
+        seen = path.stat()
+        return _file_card(path.absolute(), seen.st_mtime_ns, seen.st_size)
     raise UnknownName(unknown("device", str(name_or_path), shipped, "or the path of a card .toml or a curve file"))
 
 
@@ -56,19 +53,34 @@ def load_model(name_or_path: str | Path, replay: Replay = "latent", *, assume_mi
 
 def build_model(found: DeviceCard, replay: Replay = "latent") -> DeviceModel:
     """The model of a card that is already in memory."""
-    known = model_names()
-    if found.model not in known:
-        raise UnknownName(unknown("device model", found.model, known, f"key model of device {found.name}"))
-    module = importlib.import_module(f"{models.__name__}.{found.model}")
-    built: DeviceModel = module.build(found, replay)
-    return built
+    return _builder(found.model)(found, replay)
 
 
-def model_names() -> list[str]:
-    """Models found in neurobench/physics/models, one file each."""
-    return sorted(m.name for m in pkgutil.iter_modules(models.__path__) if not m.name.startswith("_"))
+# A sweep opens thousands of chips of one device: what does not change is found once. Cards are frozen.
 
 
+@cache
+def _builder(model: str) -> Callable[[DeviceCard, Replay], DeviceModel]:
+    build = registry.load("models", model)
+    if not callable(build):
+        raise UsageError(f"device model {model!r} offers no build(card, replay) as its plugin")
+    return cast("Callable[[DeviceCard, Replay], DeviceModel]", build)
+
+
+@cache
+def _shipped_card(name: str) -> DeviceCard:
+    with resources.as_file(_shipped()[name]) as path:
+        return load_card(path)
+
+
+@lru_cache(maxsize=32)
+def _file_card(path: Path, changed_ns: int, size: int) -> DeviceCard:
+    """A file's card; the time of its last change and its size are part of the key, so an edited file is read again."""
+    del changed_ns, size
+    return load_card(path) if path.suffix.lower() == ".toml" else import_curve(path).card
+
+
+@cache
 def _shipped() -> dict[str, Traversable]:
     folder = resources.files("neurobench.physics.devices")
     return {f.name.removesuffix(".toml"): f for f in folder.iterdir() if f.name.endswith(".toml")}

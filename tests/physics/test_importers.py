@@ -135,6 +135,14 @@ def test_an_imported_card_survives_its_file_and_plots(shared_data: Path, tmp_pat
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_edited_file_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "curve.csv"
+    path.write_text("1e-6\n2e-6\n")
+    assert library.load_model(path).g_max_s == pytest.approx(2e-6, rel=1e-12)
+    path.write_text("1e-6\n2.5e-6\n")
+    assert library.load_model(path).g_max_s == pytest.approx(2.5e-6, rel=1e-12)
+
+
 # ---- wrong files -------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neurobench import registry
 from neurobench.errors import CapabilityMissing, ConfigError, CurveError, OutsideHull, UnknownName
 from neurobench.physics import library
 from neurobench.physics.card import parse_card
@@ -206,6 +207,8 @@ def test_the_measured_curve_is_walked_at_its_own_pace(shared_data: Path) -> None
 def test_two_curves_of_different_length_and_range_share_one_window() -> None:
     model = make(curve=[curve(UP), curve(DOWN, "depress", -1.5, 2e-3)])
     assert (model.g_min_s, model.g_max_s) == pytest.approx((DOWN.min(), UP.max()), rel=1e-12)
+    assert model.baseline_s == pytest.approx(UP[0], rel=1e-12)
+    assert make(curve=[curve(DOWN, "depress")]).baseline_s == pytest.approx(DOWN[0], rel=1e-12)
     top = model.state(1.9e-6)
     np.testing.assert_allclose(train(model, -1, 12, 1.5, 2e-3, top), DOWN, rtol=1e-12)
     # beyond its end a direction does nothing, before its start it takes its first step
@@ -410,4 +413,4 @@ def test_every_device_of_the_library_moves_the_way_it_says(name: str) -> None:
 def test_the_library_holds_at_least_ten_published_devices() -> None:
     published = [c for c in library.cards() if not c.assumed_mirror]
     assert len(published) >= 10
-    assert {c.model for c in published} == set(library.model_names())
+    assert {c.model.replace("_", "-") for c in published} == set(registry.find("models"))

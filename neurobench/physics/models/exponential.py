@@ -76,3 +76,6 @@ class Exponential(StepModel):
 def build(card: DeviceCard, replay: Replay) -> DeviceModel:
     """The model of a card with model = "exponential"."""
     return Exponential(card, replay)
+
+
+plugin = build

@@ -59,3 +59,6 @@ class Linear(StepModel):
 def build(card: DeviceCard, replay: Replay) -> DeviceModel:
     """The model of a card with model = "linear"."""
     return Linear(card, replay)
+
+
+plugin = build

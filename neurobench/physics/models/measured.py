@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import Delaunay, QhullError
 
 from neurobench.errors import CapabilityMissing, ConfigError, CurveError, OutsideHull
 from neurobench.physics.fit import mean_curve, split_noise
@@ -55,10 +54,10 @@ class MeasuredLatent(LatentModel):
         measured = [f for families in self._families.values() for f in families]
         low_s = min(float(f.mean_s.min()) for f in measured)
         high_s = max(float(f.mean_s.max()) for f in measured)
-        start_s = low_s
+        start_s = float(measured[0].mean_s[0])  # a fresh device stands where its first curve begins
         if card.window is not None:
             low_s, high_s = _wider(card, low_s, high_s)
-            start_s = low_s if card.window.g_start_s is None else card.window.g_start_s
+            start_s = card.window.g_start_s or start_s
         if low_s >= high_s:
             raise CurveError(f"device {card.name}: the mean of its curves does not move; nothing to replay")
         noise = card.noise
@@ -194,6 +193,8 @@ def _weights_on_line(x: FloatArray, at: float) -> dict[int, float]:
 
 def _weights_in_plane(unit: FloatArray, at: FloatArray) -> dict[int, float]:
     """Barycentric weights in the triangle that holds the point."""
+    from scipy.spatial import Delaunay, QhullError  # slow to import, and most cards hold no such family
+
     try:
         mesh = Delaunay(unit)
     except QhullError:
@@ -257,3 +258,6 @@ def _wider(card: DeviceCard, low_s: float, high_s: float) -> tuple[float, float]
 
 def _pooled(sigmas: list[float]) -> float:
     return float(np.sqrt(np.mean(np.square(sigmas))))
+
+
+plugin = build

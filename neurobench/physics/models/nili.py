@@ -90,7 +90,8 @@ class Nili(StepModel):
     def _nodes(self) -> FloatArray:
         """Two nodes per bin: its lower edge, and the last state before the next bin.
 
-        An inner edge belongs to the bin above it; it is moved down by EDGE so that rounding of a state cannot change its bin.
+        An inner edge belongs to the bin above it; it is moved down by EDGE, so that rounding of a state cannot change
+        its bin.
         """
         u = (np.array(self._p.edges_s) - self.g_min_s) / self.span_s
         u[1:-1] -= EDGE
@@ -101,3 +102,6 @@ class Nili(StepModel):
 def build(card: DeviceCard, replay: Replay) -> DeviceModel:
     """The model of a card with model = "nili"."""
     return Nili(card, replay)
+
+
+plugin = build

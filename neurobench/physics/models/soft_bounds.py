@@ -42,3 +42,6 @@ class SoftBounds(StepModel):
 def build(card: DeviceCard, replay: Replay) -> DeviceModel:
     """The model of a card with model = "soft_bounds"."""
     return SoftBounds(card, replay)
+
+
+plugin = build
