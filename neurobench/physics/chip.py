@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgpack
 import numpy as np
 
-from neurobench.bench.stimulus import BoolArray, FloatArray, Shots
+from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, Pulse, Shots
 from neurobench.errors import ConfigError, OutsideHull, ResumeRefused, RunFileError
 from neurobench.physics import kernels
-from neurobench.physics.kernels import Table
+from neurobench.physics.drive import Drive, Plan, make_drive
+from neurobench.physics.kernels import LoopDevice
 from neurobench.physics.noise import Stream, key, normals, uniforms
 from neurobench.system import replace_file
 
@@ -119,7 +120,9 @@ def _offsets(shape: tuple[int, int], seed: int, spread: Spread) -> FloatArray | 
     if spread.offset_s is not None:
         given = np.array(spread.offset_s, dtype=np.float64)
         if given.shape != shape or not np.isfinite(given).all():
-            raise ConfigError(f"offset_s has shape {given.shape}; the chip needs finite values of shape {shape} ([chip] rows, cols)")
+            raise ConfigError(
+                f"offset_s has shape {given.shape}; the chip needs finite values of shape {shape} ([chip] rows, cols)"
+            )
         return given
     if spread.offsets == "none":
         return None
@@ -161,21 +164,6 @@ def _check_positive(devices: Devices, model: DeviceModel) -> None:
             f"the chip would have a conductance of {worst:g} S; conductances are not negative "
             "(see [chip] offset_s, offsets, offset_sigma_s, baseline)"
         )
-
-
-class Drive(NamedTuple):
-    """What one kind of pulse does to a chip, prepared once.
-
-    tables[4 * sign + place] (sign 0 potentiates, 1 depresses; place 0 selected, 1 on the selected line, 2 on a line
-    across, 3 on neither) counts where active[sign, place]; disturbing: some victim feels something. joule_per_s
-    [2, 4]: energy per siemens at that place; metered False: not known.
-    """
-
-    tables: tuple[Table, ...]
-    active: BoolArray
-    disturbing: bool
-    joule_per_s: FloatArray
-    metered: bool
 
 
 class Fired(NamedTuple):
@@ -285,6 +273,43 @@ class Chip:
         )  # fmt: skip
         self._fresh = self._sums_hold = False
         return Fired(energy_j if drive.metered else nan, pulses, slots)
+
+    def fire_plan(self, shots: Shots, plan: Plan) -> Fired:
+        """Fire shots that were solved behind a resistance; the energy is that of the staged conductances."""
+        self._settle()
+        energy_j, ends = 0.0, (self.model.u_min, self.model.u_max)
+        for solved, repeat in zip(plan.shots, shots.repeat.tolist(), strict=True):
+            energy_j += solved.power_w * plan.seconds * repeat
+            for _ in range(repeat):
+                for table, cells, chosen in solved.felt:
+                    count, noise = (self.pulses, self._pulse_key) if chosen else (self.disturbs, self._disturb_key)
+                    kernels.pulse_list(self.u, count, self.devices.step, *ends, cells, *table, *noise)
+        self._fresh = self._sums_hold = False
+        return Fired(energy_j, shots.pulses, int(shots.repeat.sum()))
+
+    def loop_device(self, potentiate: Pulse, depress: Pulse) -> LoopDevice:
+        """The live devices for a compiled loop; `commit_loop` must follow. Raises what the model raises for the pulses.
+
+        Only the selected cell feels a pulse: benches whose victims do, or whose lines have a resistance, do not offer
+        compiled loops.
+        """
+        self._settle()
+        d, n, ends = self.devices, len(self.u), (self.model.u_min, self.model.u_max)
+        up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
+        full = (np.broadcast_to(d.base_s, n).copy(), np.broadcast_to(d.gain_s, n).copy())
+        return LoopDevice(
+            self.shape, self.u, self.pulses, d.step, *full, self.levels_s, up.tables[0], down.tables[4],
+            *self._pulse_key, *ends, np.zeros(2),
+        )  # fmt: skip
+
+    def commit_loop(self, device: LoopDevice, potentiate: Pulse, depress: Pulse, seconds: float) -> float:
+        """Take over what a loop did and let its time pass; gives the energy of its selected cells, nan if unknown."""
+        self._fresh = self._sums_hold = False
+        self.advance(seconds)
+        up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
+        if not (up.metered and down.metered):
+            return nan
+        return float(device.selected_s @ (up.joule_per_s[0, 0], down.joule_per_s[1, 0]))
 
     def _settle(self) -> None:
         """Commit the relaxation up to now: pulses act on what is left."""

@@ -151,9 +151,8 @@ def conductances(u: Any, base_s: Any, gain_s: Any, levels: Any, out: Any, row_s:
 
 
 @njit(cache=True)
-def _draw(c: Cells, s: Shot, z: Any) -> None:  # pragma: no cover
+def _draw(c: Cells, s: Shot, words: Any, z: Any) -> None:  # pragma: no cover
     """Step noise of the next pulse of each selected cell, keyed by (cell, pulses that it has had)."""
-    words = np.empty(s.across.size, np.uint64)
     for q in range(s.across.size):
         cell = np.uint64(s.first + s.across[q] * s.stride)
         words[np.uint64(q)] = bits(s.k0, s.k1, (np.uint64(c.pulses[np.uint64(q)]) << _S32) | cell)
@@ -234,7 +233,7 @@ def _selected_s(c: Cells) -> float:  # pragma: no cover
 
 @njit(cache=True)
 def _pulse(
-    c: Cells, s: Shot, metered: bool, whole: bool, own_s: float, total_s: float, z: Any, change: Any
+    c: Cells, s: Shot, metered: bool, whole: bool, own_s: float, total_s: float, words: Any, z: Any, change: Any
 ) -> tuple[float, float]:  # pragma: no cover
     """One pulse of a shot: its energy in J, and by how much the line's summed conductance moved."""
     energy = 0.0
@@ -244,7 +243,7 @@ def _pulse(
         energy = selected * s.joule[0] + (own_s - selected) * s.joule[1] + (across - selected) * s.joule[2]
         energy += (total_s - own_s - across + selected) * s.joule[3]
     if s.t.pieces[HEAD, 3] > 0:
-        _draw(c, s, z)
+        _draw(c, s, words, z)
     _changes(c.u, z, s.t, change)
     _commit(c, s, change)
     if not metered:
@@ -275,7 +274,7 @@ def fire(
     the selected line, on a line across, on neither. line_s, cross_s: summed conductance per line, kept up to date.
     """
     widest, total_s = _widest(indptr), _sum(line_s)
-    z, change = np.empty(widest), np.empty(widest)
+    words, z, change = np.empty(widest, np.uint64), np.empty(widest), np.empty(widest)
     base0, gain0 = np.full(widest, base_s[0]), np.full(widest, gain_s[0])
     energy, done, slots = 0.0, 0, 0
     for k in range(line.size):
@@ -297,7 +296,7 @@ def fire(
         else:
             c = _gathered(u, pulses, step, base_s, gain_s, cross_s, levels, across, first, cross_stride)
         for _ in range(repeat[k]):
-            used, moved = _pulse(c, shot, metered, n == cross_s.size, line_s[line[k]], total_s, z[:n], change[:n])
+            used, moved = _pulse(c, shot, metered, n == cross_s.size, line_s[line[k]], total_s, words, z, change[:n])
             energy += used
             line_s[line[k]] += moved
             total_s += moved
@@ -315,7 +314,9 @@ def _gathered(
 ) -> Cells:  # pragma: no cover  # fmt: skip
     """The cells of a shot whose lines do not lie side by side, copied together."""
     n = across.size
-    c = Cells(np.empty(n), np.empty(n, np.uint32), np.empty(n, np.float32), np.empty(n), np.empty(n), np.empty(n), levels)
+    c = Cells(
+        np.empty(n), np.empty(n, np.uint32), np.empty(n, np.float32), np.empty(n), np.empty(n), np.empty(n), levels
+    )
     for q in range(n):
         at = first + across[q] * stride
         c.u[q], c.pulses[q], c.step[q], c.across_s[q] = u[at], pulses[at], step[at], cross_s[across[q]]
@@ -333,7 +334,9 @@ def _scatter(
 
 
 @njit(cache=True)
-def _one(u: Any, at: int, count: Any, t: Table, step: float, k0: Any, k1: Any, lo: float, hi: float) -> None:  # pragma: no cover
+def _one(
+    u: Any, at: int, count: Any, t: Table, step: float, k0: Any, k1: Any, lo: float, hi: float
+) -> None:  # pragma: no cover
     """Pulse one cell of the whole array in place, with the noise of its `count`."""
     z = 0.0
     if t.pieces[HEAD, 3] > 0:
@@ -378,7 +381,9 @@ def fire_disturbing(
         side = 0 if sign[k] > 0 else 1
         for _ in range(repeat[k]):
             if metered:
-                energy += _joules(u, base_s, gain_s, levels, lines, line_stride, cross_stride, line[k], hit, joule[side])
+                energy += _joules(
+                    u, base_s, gain_s, levels, lines, line_stride, cross_stride, line[k], hit, joule[side]
+                )
             for i in range(lines):
                 own = i == line[k]
                 if not own and not active[side, 2] and not active[side, 3]:
@@ -470,19 +475,19 @@ def read_power(volts: Any, line_s: Any) -> float:  # pragma: no cover
 
 @njit(cache=True)
 def read_cells(
-    mask: Any, g: Any, line_factor: Any, volts: float, sigma2: float, relative2: float, k0: int, k1: int, index: int,
-    out: Any,
-) -> float:  # pragma: no cover  # fmt: skip
-    """Currents of single cells, out[p, cells] in row-major order of mask, with read noise; gives its mean variance.
+    mask: Any, g: Any, row_s: Any, ohm: float, volts: float, sigma2: float, relative2: float, k0: int, k1: int,
+    index: int, out: Any,
+) -> tuple[float, float]:  # pragma: no cover  # fmt: skip
+    """Currents of single cells, out[p, cells] in row-major order of mask; gives mean variance and summed power in W.
 
-    line_factor[rows]: share of the voltage that arrives at a row. Noise is keyed by the cell and the polarity.
+    One row is driven through `ohm`, all columns are at 0 V: V_row = V / (1 + ohm row_s). Noise is keyed by the cell
+    and the polarity.
     """
     a, b = operation(k0, k1, index)
     rows, cols = mask.shape
-    at, mean = 0, 0.0
-    noisy = sigma2 > 0 or relative2 > 0
+    at, mean, power = 0, 0.0, 0.0
     for i in range(rows):
-        v = volts * line_factor[i]
+        v = volts / (1.0 + ohm * row_s[i])
         for j in range(cols):
             if not mask[i, j]:
                 continue
@@ -490,8 +495,66 @@ def read_cells(
             sigma = np.sqrt(variance)
             for p in range(out.shape[0]):
                 out[p, at] = (v if p == 0 else -v) * g[i, j]
-                if noisy:
+                if sigma > 0:
                     out[p, at] += sigma * normal(bits(a, b, np.uint64(2 * (i * cols + j) + p)))
             mean += variance
+            power += v * v * row_s[i]
             at += 1
-    return mean / at
+    return mean / at, power
+
+
+@njit(cache=True)
+def pulse_list(
+    u: Any, count: Any, step: Any, u_min: float, u_max: float, cells: Any, pieces: Any, buckets: Any, k0: int, k1: int
+) -> None:  # pragma: no cover
+    """One pulse on each cell of a list, noise keyed by `count`."""
+    a, b, t = np.uint64(k0), np.uint64(k1), Table(pieces, buckets)
+    for at in cells:
+        _one(u, at, count, t, step[at], a, b, u_min, u_max)
+
+
+class LoopDevice(NamedTuple):
+    """The devices of a chip for a compiled loop: live arrays, flat and row-major, base_s and gain_s of full size.
+
+    up, down: tables of the potentiating and the depressing pulse; selected_s[2]: conductances at which pulses of each
+    sign were fired, summed (times joule per siemens it is their energy).
+    """
+
+    shape: tuple[int, int]
+    u: FloatArray
+    pulses: NDArray[np.uint32]
+    step: NDArray[np.float32]
+    base_s: FloatArray
+    gain_s: FloatArray
+    levels: FloatArray
+    up: Table
+    down: Table
+    k0: int
+    k1: int
+    u_min: float
+    u_max: float
+    selected_s: FloatArray
+
+
+@njit(cache=True)
+def cell_s(d: LoopDevice, cell: int) -> float:  # pragma: no cover
+    """Conductance of one cell in siemens."""
+    return d.base_s[cell] + d.gain_s[cell] * level(d.u[cell], d.levels)
+
+
+@njit(cache=True)
+def pulse_at(d: LoopDevice, cell: int, sign: int) -> float:  # pragma: no cover
+    """One pulse on one cell (flat index) of a loop's device, +1 potentiates, -1 depresses; gives its new conductance."""
+    d.selected_s[0 if sign > 0 else 1] += cell_s(d, cell)
+    _one(
+        d.u,
+        cell,
+        d.pulses,
+        d.up if sign > 0 else d.down,
+        d.step[cell],
+        np.uint64(d.k0),
+        np.uint64(d.k1),
+        d.u_min,
+        d.u_max,
+    )
+    return cell_s(d, cell)

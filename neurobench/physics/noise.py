@@ -98,13 +98,13 @@ def bits(k0: Any, k1: Any, counter: Any) -> Any:  # pragma: no cover - compiled
 
 
 @njit(cache=True, inline="always")
-def unit(word: Any) -> float:  # pragma: no cover - compiled
+def unit(word: Any) -> Any:  # pragma: no cover - compiled
     """A uniform number in [0, 1) from 64 bits."""
     return np.float64(np.int64(word >> _S11)) * _TO_UNIT
 
 
 @njit(cache=True)
-def _slow_normal(word: Any) -> float:  # pragma: no cover - compiled
+def _slow_normal(word: Any) -> Any:  # pragma: no cover - compiled
     """The draws (1.2 %) that fall outside a layer's core: wedge, tail, or once more from fresh bits."""
     while True:
         layer = np.int64(word & _U255)
@@ -127,7 +127,7 @@ def _slow_normal(word: Any) -> float:  # pragma: no cover - compiled
 
 
 @njit(cache=True, inline="always")
-def normal(word: Any) -> float:  # pragma: no cover - compiled
+def normal(word: Any) -> Any:  # pragma: no cover - compiled
     """A standard normal number from 64 bits (more are made from them where the ziggurat needs more)."""
     layer = np.int64(word & _U255)
     x = unit(word) * _X[layer]
