@@ -23,7 +23,7 @@ from neurobench.bench.steps import Apply, BenchView, Checkpoint, Note, Protocol,
 from neurobench.bench.stimulus import Bias, BoolArray, CellRead, FloatArray, Pulse, PulseBatch
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.learning import datasets, preflight
-from neurobench.learning.convergence import Noise, Repeats, criterion, repeated
+from neurobench.learning.convergence import Noise, criterion, margin_a, spread_a
 from neurobench.learning.datasets import Dataset
 from neurobench.learning.neurons import Judged, accuracy, goal_current_a, judge
 from neurobench.learning.perceptron import Net, OneLayer, TwoLayers, with_bias
@@ -92,7 +92,9 @@ class Manhattan(Protocol):
     bias_row: Literal["auto", "none", "row"] = Field("auto", description="a row held at -read_v; auto: not for seed")
     layers: Literal[1, 2] = Field(1, description="two layers are two blocks of one crossbar")
     hidden: int = Field(4, ge=1, le=4096, description="hidden neurons where layers = 2")
-    scatter: int = Field(4, ge=0, le=1000, description="random pulses per pair that make hidden neurons differ")
+    scatter: int | None = Field(
+        None, ge=0, le=100, description="random pulses per pair before training, at most; none: 4 where layers = 2"
+    )
     remap: bool = Field(True, description="use spare lines of the array in place of those with bad cells")
     retire_after: int = Field(25, ge=0, description="pulses without a move of 3 sigma that retire a cell; 0: never")
     refresh: bool = Field(False, description="depress saturated pairs and restore their difference (SET-only)")
@@ -137,6 +139,8 @@ class Manhattan(Protocol):
         """The array of the task; for the seed's task also its invented offsets, for its preset its idealised chip."""
         rows, cols = self.extent()
         defaults: dict[str, Any] = {"chip.rows": rows, "chip.cols": cols}
+        if self.task == "letters":
+            defaults["chip.model"] = "al2o3-tio2-nili"
         if self.task == "seed":
             defaults["chip.offsets"] = "seed-lognormal"
         if self.preset == "seed":
@@ -251,6 +255,7 @@ class State:
     verdict: dict[str, Any]
     order_key: int
     cost: dict[str, float]
+    stalled: bool = False
     refreshes: int = 0
     drift_s: float = 0.0
     converged: bool = False
@@ -360,8 +365,9 @@ def _prepare(setup: _Setup, rng: np.random.Generator) -> Generator[Step, Any, St
     state.zeros_s = [np.zeros((len(layer.rows), len(layer.plus))) for layer in pairs]
     if p.auto_zero:
         yield from _zero(setup, state, pairs)
-    if p.layers == 2:
-        yield from _scatter(setup, state, pairs, rng)
+    scatter = 4 * (p.layers - 1) if p.scatter is None else p.scatter
+    if scatter:
+        yield from _scatter(setup, state, pairs, rng.integers(-scatter, scatter + 1, shape))
     return state
 
 
@@ -373,15 +379,14 @@ def _decide(setup: _Setup, state: State) -> Generator[Step, Any, None]:
     state.grid_s, state.reference_s, state.cell_sigma_s = seen.grid_s, seen.grid_s, seen.cell_sigma_s
     pairs = _layout(setup, state.bad)
     reach = preflight.cell_reach(seen.grid_s, device, setup.view.pulses_left, p.max_updates)
+    within = preflight.bounds(pairs[-1], reach, setup.writes)
     setting = preflight.Setting(
         p.beta_per_a, p.averages, p.target, p.margin_sigma, p.max_averages, p.read_v, setup.view.limits.max_read_v,
-        p.auto_zero,
+        p.auto_zero, setup.goal != "accuracy", _typical_a(setup, within),
     )  # fmt: skip
-    verdict = _verdict(setup, pairs, preflight.bounds(pairs[-1], reach, setup.writes), seen, setting)
+    verdict = _verdict(setup, pairs, within, seen, setting)
     state.beta_per_a, state.averages = verdict.beta_per_a, verdict.averages
-    within = preflight.bounds(pairs[0], reach, setup.writes)
-    typical_a = 0.5 * p.read_v * float(within.high_s.mean()) * len(pairs[0].rows) ** 0.5
-    state.hidden_beta_per_a = 1.0 / max(typical_a, 1e-15)
+    state.hidden_beta_per_a = 1.0 / max(_typical_a(setup, preflight.bounds(pairs[0], reach, setup.writes)), 1e-15)
     zeroed = (2 / (ZERO_EFFORT * verdict.averages)) ** 0.5 if p.auto_zero else 0.0
     zero_a = _largest_v(setup) * seen.cell_sigma_s * zeroed
     state.noise = [seen.read_sigma_a / verdict.averages**0.5, zero_a]
@@ -391,6 +396,12 @@ def _decide(setup: _Setup, state: State) -> Generator[Step, Any, None]:
         "shorted": int(shorted.sum()), "excluded": int(setup.view.excluded.sum()),
     }  # fmt: skip
     yield Note("preflight", dict(state.verdict))
+
+
+def _typical_a(setup: _Setup, within: preflight.Bounds) -> float:
+    """Current of a pattern when half of the weights' range pulls at random: r.m.s. over the inputs."""
+    inputs = len(within.high_s)
+    return 0.5 * setup.p.read_v * float(within.high_s.mean() - within.low_s.mean()) / 2 * float(np.sqrt(inputs))
 
 
 def _largest_v(setup: _Setup) -> float:
@@ -403,14 +414,13 @@ def _largest_v(setup: _Setup) -> float:
 def _verdict(
     setup: _Setup, pairs: tuple[Pairs, ...], within: preflight.Bounds, seen: _Look, setting: preflight.Setting
 ) -> preflight.Verdict:
+    typical_a = setting.typical_a
     if len(pairs) == 2:
-        typical = 0.5 * setup.p.read_v * float(within.high_s.mean()) * len(pairs[1].rows) ** 0.5
-        verdict = preflight.decide(setting, typical, typical, seen.read_sigma_a, "assumed")
-        said = f"two layers, so no linear programme: {typical * 1e9:.3g} nA taken as a typical margin (assumed)"
+        verdict = preflight.decide(setting, typical_a, typical_a, seen.read_sigma_a, "assumed")
+        said = f"two layers, so no linear programme: {typical_a * 1e9:.3g} nA taken as a typical margin (assumed)"
         return replace(verdict, sentence=said)
     if not setup.p.preflight:
-        typical = setup.p.read_v * float(np.mean(within.high_s)) * 2
-        verdict = preflight.decide(setting, typical, typical, seen.read_sigma_a, "assumed")
+        verdict = preflight.decide(setting, typical_a, typical_a, seen.read_sigma_a, "assumed")
         return replace(verdict, sentence="no preflight asked for: only the noise was measured")
     start = pairs[0].weights(seen.grid_s)
     zeroed = preflight.largest_margin_a(setup.volts, setup.targets, within)
@@ -428,17 +438,15 @@ def _zero(setup: _Setup, state: State, pairs: tuple[Pairs, ...]) -> Generator[St
     state.zeros_s = [layer.weights(state.grid_s) for layer in pairs]
 
 
-def _scatter(
-    setup: _Setup, state: State, pairs: tuple[Pairs, ...], rng: np.random.Generator
-) -> Generator[Step, Any, None]:
+def _scatter(setup: _Setup, state: State, pairs: tuple[Pairs, ...], wish: Any) -> Generator[Step, Any, None]:
     """Random pulses, so that hidden neurons differ: with all weights at zero no error would come back."""
     counts = np.zeros(setup.view.shape, np.int8)
     for layer in pairs:
-        wish = rng.integers(-setup.p.scatter, setup.p.scatter + 1, (len(layer.rows), len(layer.plus)))
-        layer.nudge(wish.astype(np.int8), setup.writes, counts)
+        layer.nudge(layer.plus_of(wish).astype(np.int8), setup.writes, counts)
     yield from _apply(setup, state, counts)
     read = setup.all_cells(state.averages)
     reading = yield Sense(read)
+    count_reads(state.cost, reading, state.averages)
     state.grid_s = grid_of(read, reading)
 
 
@@ -458,7 +466,7 @@ class _Training:
     setup: _Setup
     state: State
     net: Net
-    confirmed: Repeats | None = None
+    confirmed_a: float | None = None
 
     def __post_init__(self) -> None:
         p, state = self.setup.p, self.state
@@ -472,7 +480,7 @@ class _Training:
     def run(self) -> Generator[Step, Any, None]:
         """Epochs until it has converged or `max_updates` are spent; the seed does not look again after its last one."""
         p, state = self.setup.p, self.state
-        while state.epoch < p.max_updates and not state.converged:
+        while state.epoch < p.max_updates and not (state.converged or state.stalled):
             judged = yield from self._evaluate()
             if not state.converged:
                 yield from self._update(judged)
@@ -499,17 +507,21 @@ class _Training:
 
     def _confirm(self) -> Generator[Step, Any, bool]:
         """Independent reads that must all pass; the read that called for them does not count."""
-        setup, state = self.setup, self.state
+        setup = self.setup
         if setup.goal == "activation":
             return True
         stack = yield from self.net.repeated(setup.volts, setup.p.confirm_reads, setup.where)
-        self.confirmed = repeated(stack, setup.targets, self.criterion.required_a)
-        verdicts = []
+        self.confirmed_a = margin_a(stack, setup.targets)
+        return all(self._passing(stack))
+
+    def _passing(self, stack: FloatArray) -> list[bool]:
+        """Which of the repeated reads [reads, n, neurons] reach the goal."""
+        setup, verdicts = self.setup, []
         for currents in stack:
-            judged = judge(currents, setup.targets, state.beta_per_a, setup.p.target)
+            judged = judge(currents, setup.targets, self.state.beta_per_a, setup.p.target)
             right = accuracy(currents, setup.targets, setup.data.decision, self.threshold_a)
             verdicts.append(self._passes(judged.satisfied, judged.margin_a, right))
-        return all(verdicts)
+        return verdicts
 
     def _update(self, judged: Judged) -> Generator[Step, Any, None]:
         setup, state = self.setup, self.state
@@ -517,6 +529,7 @@ class _Training:
         if setup.p.update == "batch":
             counts = np.zeros(setup.view.shape, np.int8)
             yield from self.net.wishes(judged, setup.volts, counts)
+            state.stalled = not counts.any()
             yield from _apply(setup, state, counts)
         else:
             yield from self._sample_by_sample()
@@ -623,6 +636,7 @@ class _Training:
         values |= {
             "converged": state.converged,
             "updates": state.epoch,
+            "stalled": state.stalled,
             "error_per_epoch": list(state.errors),
             "pulses": state.pulses.copy(),
             "conductance_s": state.grid_s,
@@ -632,18 +646,20 @@ class _Training:
 
     def _pass_rates(self) -> Generator[Step, Any, dict[str, Any]]:
         """Margin and pass rate on fresh reads, with the zeros and without them (the same reads, bench rule 17)."""
-        setup, state, required = self.setup, self.state, self.criterion.required_a
-        values: dict[str, Any] = {"confirm_pass_rate": self.confirmed.pass_rate if self.confirmed else None}
+        setup = self.setup
         if not setup.p.rereads:
-            return values | {"margin_a": self.confirmed.margin_a if self.confirmed else None, "reread_pass_rate": None}
+            return {"margin_a": self.confirmed_a, "reread_pass_rate": None}
         stack = yield from self.net.repeated(setup.volts, setup.p.rereads, setup.where)
-        seen = repeated(stack, setup.targets, required)
-        values |= {"margin_a": seen.margin_a, "reread_pass_rate": seen.pass_rate, "seen_sigma_a": seen.spread_a}
         right = [accuracy(c, setup.targets, setup.data.decision, self.threshold_a) for c in stack]
-        values["train_accuracy"] = float(np.mean(right))
+        values: dict[str, Any] = {
+            "margin_a": margin_a(stack, setup.targets),
+            "reread_pass_rate": float(np.mean(self._passing(stack))),
+            "seen_sigma_a": spread_a(stack),
+            "train_accuracy": float(np.mean(right)),
+        }
         if setup.p.auto_zero and setup.p.layers == 1:
-            raw = repeated(stack + setup.volts @ state.zeros_s[0], setup.targets, required)
-            values["reread_pass_rate_without_zero"] = raw.pass_rate
+            raw = self._passing(stack + setup.volts @ self.state.zeros_s[0])
+            values["reread_pass_rate_without_zero"] = float(np.mean(raw))
         return values
 
     def _test_accuracy(self) -> Generator[Step, Any, float | None]:

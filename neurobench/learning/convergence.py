@@ -8,6 +8,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import NamedTuple
 
+import numpy as np
+
 from neurobench.bench.stimulus import FloatArray
 
 
@@ -42,19 +44,16 @@ def criterion(noise: Noise, sigmas: float, goal_a: float, reads: int) -> Criteri
     return Criterion(max(sigmas * noise.sigma_a, goal_a / 2), reads)
 
 
-class Repeats(NamedTuple):
-    """Independent reads of all patterns: smallest margin, share of reads in which all pass, spread (in amperes)."""
-
-    margin_a: float
-    pass_rate: float
-    spread_a: float
+def margin_a(currents_a: FloatArray, targets: FloatArray) -> float:
+    """Smallest margin s I in repeats [reads, n, neurons] of the differential currents, in amperes."""
+    return float((currents_a * targets).min())
 
 
-def repeated(currents_a: FloatArray, targets: FloatArray, required_a: float) -> Repeats:
-    """Judge repeats [reads, n, neurons] of the differential currents against the targets [n, neurons]."""
-    margins = (currents_a * targets).min(axis=(1, 2))
-    spread = float(currents_a.std(axis=0, ddof=1).mean()) if len(currents_a) > 1 else float("nan")
-    return Repeats(float(margins.min()), float((margins >= required_a).mean()), spread)
+def spread_a(currents_a: FloatArray) -> float:
+    """Standard deviation of one current between repeats [reads, n, neurons], in amperes; nan for a single read."""
+    if len(currents_a) < 2:
+        return float("nan")
+    return float(np.sqrt(currents_a.var(axis=0, ddof=1).mean()))
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

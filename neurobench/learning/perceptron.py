@@ -24,6 +24,9 @@ from .synapses import Multiplier, Pairs, ReadSettings, SignArray, Where, Writes,
 Back = Literal["array", "host", "none"]
 
 
+AT_ONCE = 4096  # vectors in one read: more are read in parts, so that no single read holds the bench for long
+
+
 def with_bias(values: FloatArray, bias_row: bool) -> FloatArray:
     """Append the constant input -1 (Prezioso 2015 drives the bias row at -0.1 V) where there is a bias row."""
     return np.column_stack([values, np.full(len(values), -1.0)]) if bias_row else values
@@ -61,7 +64,7 @@ class Net(ABC):
 
     def repeated(self, volts: FloatArray, reads: int, where: Where) -> Generator[Step, Any, FloatArray]:
         """Independent reads of the same products: [reads, n, neurons]. One step where the array multiplies."""
-        if where == "array":
+        if where == "array" and reads * len(volts) <= AT_ONCE:
             flat = yield from self.forward(np.tile(volts, (reads, 1)))
             return flat.reshape(reads, len(volts), -1)
         stack = np.empty((reads, len(volts), len(self.pairs[-1].plus)))

@@ -109,7 +109,11 @@ def _neuron_margin(signed_volts: FloatArray, low_s: FloatArray, high_s: FloatArr
 
 
 class Setting(NamedTuple):
-    """What is asked of the run: numbers that the preflight may not change (None: to be chosen)."""
+    """What is asked of the run: numbers that the preflight may not change (None: to be chosen).
+
+    `every_pattern`: the goal is a statement about each of them, not an accuracy. `typical_a`: current to aim at
+    where no margin on every pattern is reachable or asked for.
+    """
 
     beta_per_a: float | None
     averages: int | None
@@ -119,6 +123,8 @@ class Setting(NamedTuple):
     read_v: float
     max_read_v: float
     auto_zero: bool
+    every_pattern: bool
+    typical_a: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +149,15 @@ class Verdict:
 def decide(setting: Setting, reachable_a: float, without_zero_a: float, sigma_a: float, basis: str) -> Verdict:
     """Choose beta and averaging, and say whether the goal is within reach; `sigma_a`: noise of one unaveraged read."""
     best = reachable_a if setting.auto_zero else without_zero_a
-    averages = setting.averages or _averages(setting, best, sigma_a)
+    usable = best if best > 0 and setting.every_pattern else setting.typical_a
+    averages = setting.averages or _averages(setting, usable, sigma_a)
     needed = setting.margin_sigma * sigma_a / averages**0.5
-    aim = min(max(GOAL_SHARE * best, needed), 0.9 * best) if best > 0 else max(needed, 1e-12)
+    aim = min(max(GOAL_SHARE * usable, needed), 0.9 * usable) if usable > 0 else max(needed, 1e-12)
     beta = setting.beta_per_a or atanh(setting.goal) / aim
     goal_a = atanh(setting.goal) / beta
     sentence, ok = _sentence(setting, best, reachable_a, needed, goal_a, basis, averages)
+    if not ok and not setting.every_pattern:
+        sentence, ok = f"{sentence}; the goal is an accuracy, so training can go on", True
     return Verdict(reachable_a, without_zero_a, needed, goal_a, beta, averages, ok, basis, sentence)
 
 
@@ -206,11 +215,13 @@ def _na(current_a: float) -> str:
 
 
 def suspicious(grid_s: FloatArray, sigma_s: float, span: DeviceSpan) -> tuple[BoolArray, BoolArray]:
-    """Dead and shorted cells of a read grid [rows, cols]: nothing beyond 3 sigma, or ten times the declared largest."""
-    dead = grid_s <= 3 * sigma_s
-    if isfinite(span.g_min_s) and span.g_min_s > 0:
-        dead |= grid_s < span.g_min_s / 10
-    # a chip with offsets lies above its curve as a whole; only what stands out from the rest is a short
+    """Dead and shorted cells of a read grid [rows, cols]: below a tenth, or above ten times, what is declared.
+
+    Where nothing is declared, or noise hides a tenth of it, a dead cell cannot be told from a high-ohmic one by
+    reading; the retirement rule finds it later. A chip with offsets lies above its curve as a whole: only what
+    stands out from the rest is called a short.
+    """
     typical = float(np.nanmedian(grid_s))
+    lowest = span.g_min_s if isfinite(span.g_min_s) else 0.0
     largest = max(span.g_max_s if isfinite(span.g_max_s) else 0.0, typical)
-    return dead, grid_s > 10 * largest
+    return grid_s + 3 * sigma_s < lowest / 10, grid_s > 10 * largest
