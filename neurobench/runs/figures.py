@@ -61,7 +61,7 @@ def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
     `names`: which (default: all that the run holds values for, but not `truth`). Errors: UsageError without
     matplotlib, for a name that is none, or where the run does not hold what a named figure shows.
     """
-    _need_matplotlib()
+    need_matplotlib()
     for name in names:
         if name not in FIGURES:
             raise UsageError(unknown("figure", name, FIGURES))
@@ -74,7 +74,8 @@ def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
     return [_saved(figure, history, out / f"{run.stem}-{name}.png") for name, figure in drawn if figure is not None]
 
 
-def _need_matplotlib() -> None:
+def need_matplotlib() -> None:
+    """Raise UsageError naming the extra, unless matplotlib is installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -133,11 +134,11 @@ def error_figure(history: History) -> Figure | None:
     """Total error per update."""
     if not history.error:
         return None
-    figure = _figure(6.4, 3.8, "Error per update")
+    figure = figure_of(6.4, 3.8, "Error per update")
     axes = figure.subplots()
     axes.plot(history.error.at, history.error.values, color=BLUE, marker="o", markersize=3.5, linewidth=1.2)
     axes.set(xlabel="update", ylabel="total error", ylim=(0, None))
-    _calm(axes)
+    tidy(axes)
     return figure
 
 
@@ -166,11 +167,11 @@ def weight_figure(history: History) -> Figure | None:
 
 def _grid_figure(of: Series, title: str, letter: str, names: tuple[str, str], x: str = "update") -> Figure:
     """One panel for each cell in the arrangement of the array; a band of percentiles where there are too many."""
-    factor, unit = _scale(of.values)
+    factor, unit = si_scale(of.values)
     values, (rows, cols) = of.values * factor, of.values.shape[1:]
     if rows * cols > PANELS:
         return _band_figure(Series(of.at, values), title, f"{letter} ({unit})", names, x)
-    figure = _figure(1.2 + 1.9 * cols, 1.2 + 1.5 * rows, title)
+    figure = figure_of(1.2 + 1.9 * cols, 1.2 + 1.5 * rows, title)
     panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
     for i in range(rows):
         for j in range(cols):
@@ -184,12 +185,12 @@ def _cell(axes: Axes, at: FloatArray, values: FloatArray, title: str) -> None:
     axes.plot(at, values, color=BLUE, linewidth=1.2)
     axes.plot(at[-1:], values[-1:], "o", color=RED, markersize=3)
     axes.set_title(title, fontsize=7.5, color="#444444", pad=2)
-    _calm(axes)
+    tidy(axes)
 
 
 def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: str = "update") -> Figure:
     rows, cols = of.values.shape[1:]
-    figure = _figure(9.6, 3.9, f"{title} ({rows} x {cols})")
+    figure = figure_of(9.6, 3.9, f"{title} ({rows} x {cols})")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     flat = of.values.reshape(len(of.at), -1)
     low, below, middle, above, high = np.percentile(flat, (0, 25, 50, 75, 100), axis=1)
@@ -198,7 +199,7 @@ def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: 
     left.plot(of.at, middle, color=BLUE, label="median")
     left.set(xlabel=x, ylabel=label)
     left.legend(frameon=False, fontsize=8)
-    _calm(left)
+    tidy(left)
     _map(figure, right, of.values[-1], label, names)
     return figure
 
@@ -221,7 +222,7 @@ def activation_figure(history: History) -> Figure | None:
         return _band_figure(Series(at, values), "Activations", "f", ("pattern", "neuron"))
     cols = min(4, patterns)
     rows = -(-patterns // cols)
-    figure = _figure(1.2 + 2.3 * cols, 1.3 + 1.75 * rows, "Activations for every pattern, and their targets")
+    figure = figure_of(1.2 + 2.3 * cols, 1.3 + 1.75 * rows, "Activations for every pattern, and their targets")
     panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
     for n in range(patterns):
         _pattern(panels[divmod(n, cols)], at, values[:, n], None if history.targets is None else history.targets[n])
@@ -245,21 +246,21 @@ def _pattern(axes: Axes, at: FloatArray, values: FloatArray, targets: FloatArray
         axes.axhline(targets[k], color=colour, linewidth=0.9, linestyle="--", alpha=0.7)  # type: ignore[index]
     axes.axhline(0.0, color=GREY, linewidth=0.5)
     axes.set_ylim(-1.08, 1.08)
-    _calm(axes)
+    tidy(axes)
 
 
 def bar_figure(history: History) -> Figure | None:
     """Conductance of every device at the end, as 3-D bars."""
     if not history.conductance_s:
         return None
-    factor, unit = _scale(history.conductance_s.values)
+    factor, unit = si_scale(history.conductance_s.values)
     grid = history.conductance_s.values[-1] * factor
     title = "Conductance of every device at the end, as read back"
     if grid.size > BARS:
-        figure = _figure(6.0, 4.6, title)
+        figure = figure_of(6.0, 4.6, title)
         _map(figure, figure.subplots(), grid, f"G ({unit})", ("row", "column"))
         return figure
-    figure = _figure(6.4, 5.4, title)
+    figure = figure_of(6.4, 5.4, title)
     _bars(figure.add_subplot(projection="3d"), grid, f"G ({unit})")
     return figure
 
@@ -281,7 +282,8 @@ def _bars(axes: Any, grid: FloatArray, label: str) -> None:
     axes.view_init(elev=28, azim=-60)
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
+def figure_of(width: float, height: float, title: str) -> Figure:
+    """An empty figure of so many inches, with room for the line that says which run it is of."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -292,7 +294,8 @@ def _figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def _calm(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """The look of every panel: quiet frame and grid, whole numbers on the x axis."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=7.5)
     axes.grid(visible=True, color="#e3e5e8", linewidth=0.6)
@@ -300,7 +303,7 @@ def _calm(axes: Axes) -> None:
     axes.locator_params(axis="x", integer=True)
 
 
-def _scale(values: FloatArray) -> tuple[float, str]:
+def si_scale(values: FloatArray) -> tuple[float, str]:
     """Factor and unit that keep the numbers on the axis between 1 and 1000."""
     largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
     for limit, factor, unit in ((1e-9, 1e12, "pS"), (1e-6, 1e9, "nS"), (1e-3, 1e6, "µS"), (1.0, 1e3, "mS")):

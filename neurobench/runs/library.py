@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from neurobench import registry
+from neurobench.bench.config import bench_names, load_bench
 from neurobench.bench.crossbar import Applied
 from neurobench.errors import NeurobenchError, UnknownName, UsageError, unknown
+from neurobench.physics import library as devices
 from neurobench.runs import sweep
 from neurobench.runs.runfile import SUFFIX, RunFile, jsonable
 
@@ -259,3 +263,77 @@ def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def as_dict(one: Row) -> dict[str, Any]:
     """A row for `--json`."""
     return asdict(one)
+
+
+# ---------------------------------------------------------------------------------------------- what there is besides
+
+COLUMNS = {
+    "runs": ("run_id", "kind", "protocol", "bench", "status", "updates", "seed", "simulated"),
+    "protocols": ("name", "summary", "source"),
+    "devices": ("name", "title", "model", "source"),
+    "benches": ("name", "backend", "summary"),
+}
+
+
+def catalogue(kind: str) -> list[dict[str, Any]]:
+    """Protocols, devices or benches that can be named; one that is broken is listed with its error."""
+    return {"protocols": _protocols, "devices": _devices, "benches": _benches}[kind]()
+
+
+def _protocols() -> list[dict[str, Any]]:
+    found = registry.check("protocols").values()
+    return [{"name": p.name, "summary": p.error or p.summary, "source": p.source, "error": p.error} for p in found]
+
+
+def _devices() -> list[dict[str, Any]]:
+    return [{"name": c.name, "title": c.title, "model": c.model, "source": c.source} for c in devices.cards()]
+
+
+def _benches() -> list[dict[str, Any]]:
+    return [_bench(name) for name in bench_names()]
+
+
+def _bench(name: str) -> dict[str, Any]:
+    config = load_bench(name)
+    chip = config.chip
+    return {
+        "name": name,
+        "backend": config.bench.backend,
+        "summary": f"{chip.rows} x {chip.cols} {chip.model}, up to {config.limits.max_cell_v:g} V at a cell",
+    }
+
+
+# ---------------------------------------------------------------------------------------------- while it goes on
+
+
+def follow(path: Path, hear: Callable[[str, Any], None], every_s: float = 1 / 30) -> None:
+    """Tell every note of a run, as they are written, until nobody writes the file any more.
+
+    It only reads: the run is not held up, and does not notice when the watcher goes.
+    """
+    seen = -1
+    with RunFile.open(path) as run:
+        while True:
+            going_on = run.live  # asked before the notes, so that the last ones are not missed
+            for note in run.notes(None, seen):
+                seen = note.seq
+                hear(note.name, note.value)
+            if not going_on:
+                return
+            time.sleep(every_s)
+
+
+def background(path: Path) -> dict[str, Any]:
+    """What a run was asked to do and where: for `show`, besides the report."""
+    with RunFile.open(path) as run:
+        manifest = run.manifest
+    kind = manifest.get("protocol") or {}
+    return {
+        "created": manifest.get("created"),
+        "command": manifest.get("command"),
+        "parameters": kind.get("parameters", {}),
+        "chip": manifest.get("chip_id"),
+        "limits": manifest.get("limits"),
+        "multiply": manifest.get("multiply"),
+        "machine": manifest.get("machine"),
+    }

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from neurobench.bench.config import open_bench
 from neurobench.errors import NoRoom, Refused, RunFileError, UsageError
@@ -257,6 +257,16 @@ def _chunk(seeds: list[int]) -> list[Chip]:
     return [trial(_mine[0], seed) for seed in seeds]
 
 
+def go(
+    path: Path, workers: int | None = None, watch: Callable[[int, int], None] | None = None
+) -> tuple[Sweep, Literal["finished", "aborted"]]:
+    """`run`, where Ctrl-C is an ending: the sweep as far as it came, and whether it came to its end."""
+    try:
+        return run(path, workers, watch), "finished"
+    except KeyboardInterrupt:
+        return load(path), "aborted"
+
+
 # ---------------------------------------------------------------------------------------------- one chip
 
 
@@ -336,6 +346,27 @@ def summary(sweep: Sweep) -> dict[str, Any]:
         "reasons": dict(Counter(chip.why for chip in chips if chip.why).most_common(5)),
         "run_ids": [sweep.run_id(chip.seed) for chip in chips],
         "converged_seeds": sorted(chip.seed for chip in reached),
+    }
+
+
+def report(found: Sweep, status: str) -> dict[str, Any]:
+    """The one JSON object of `sweep --json`; its keys are described in docs/cli.md."""
+    request, chips, result = found.head.request, found.chips, summary(found)
+    energies = [chip.energy_j for chip in chips]
+    return {
+        "run_id": found.head.sweep,
+        "run_file": str(found.path),
+        "protocol": request.protocol,
+        "bench": request.bench,
+        "simulated": True,
+        "status": status,
+        "result": result,
+        "pulses": sum(chip.pulses for chip in chips),
+        "energy_j": sum(e for e in energies if e is not None) if energies and None not in energies else None,
+        "energy_basis": "model" if energies and None not in energies else "unknown",
+        "wall_s": sum(chip.wall_s for chip in chips),
+        "error": None,
+        "example": found.head.command((result["converged_seeds"] or [found.head.first_seed])[0]),
     }
 
 

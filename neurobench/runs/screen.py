@@ -1,0 +1,329 @@
+"""What a person sees in the terminal: endings, tables, and a chip that learns, drawn with rich.
+
+Nothing here decides anything; every function is given the values that `--json` would print.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from neurobench.bench.stimulus import FloatArray
+
+BARS = "▁▂▃▄▅▆▇█"
+SHOWN_CELLS = 12  # rows and columns of a grid that fit a terminal
+SHOWN_PATTERNS = 12
+PACE_S = 0.25  # of the demonstration: an emulated update takes 0.1 ms, which nobody sees
+COLOURS = {"finished": "green", "not_converged": "yellow", "aborted": "magenta", "fault": "red", "refused": "red"}
+
+# ---------------------------------------------------------------------------------------------- words and numbers
+
+
+def si(value: Any, unit: str) -> str:
+    """A number with an SI prefix, three digits: 3.27e-9, "A" -> 3.27 nA."""
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    if value == 0:
+        return f"0 {unit}"
+    power = min(max(math.floor(math.log10(abs(value)) / 3), -5), 3)
+    return f"{value / 1000**power:.3g} {'fpnµm kMG'[power + 5].strip()}{unit}"
+
+
+def spark(values: Sequence[float], width: int = 50) -> str:
+    """Values as a row of blocks, from zero to the largest; the last `width` of them."""
+    shown = list(values)[-width:]
+    top = max([*shown, 1e-300])
+    return "".join(BARS[min(int(max(value, 0.0) / top * len(BARS)), len(BARS) - 1)] for value in shown)
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def state(text: str) -> Text:
+    """A status in its colour."""
+    return Text(text.replace("_", " "), style=COLOURS.get(text, "default"))
+
+
+def word(value: Any) -> str:
+    """One value in a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {word(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return _list(value)
+    return str(value)
+
+
+def _list(value: Sequence[Any]) -> str:
+    grid = np.shape(value) if value and isinstance(value[0], list) else (len(value),)
+    if len(grid) > 1 or len(value) > 12:
+        return f"{' x '.join(map(str, grid))} values"
+    return ", ".join(word(item) for item in value) or "none"
+
+
+def table(console: Console, values: Mapping[str, Any], title: str = "") -> None:
+    """Names and values, one to a line."""
+    grid = Table(box=None, show_header=False, title=title or None, title_justify="left", pad_edge=False)
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in values.items():
+        grid.add_row(name.replace("_", " "), word(value))
+    console.print(grid)
+
+
+def listing(console: Console, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], none: str) -> None:
+    """Rows under headings; `none` is said where there are no rows."""
+    if not rows:
+        console.print(none)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="cyan")
+    for n, column in enumerate(columns):
+        grid.add_column(column.replace("_", " "), overflow="fold", no_wrap=n == 0)
+    for row in rows:
+        cells = (state(row[c]) if c == "status" and row[c] in COLOURS else word(row[c]) for c in columns)
+        grid.add_row(*cells)
+    console.print(grid)
+
+
+# ---------------------------------------------------------------------------------------------- endings
+
+
+def run_ended(console: Console, said: Mapping[str, Any]) -> None:
+    """What a run did, in a few lines."""
+    result = said["result"] or {}
+    mark = Text(" (simulated)" if said["simulated"] else "", style="dim")
+    console.print(Text.assemble(f"{said['protocol']} on {said['bench']}", mark, ": ", state(said["status"])))
+    if said["error"]:
+        console.print(Text(str(said["error"]), style="red"))
+    for line in _result_lines(result):
+        console.print(line)
+    energy = f"{si(said['energy_j'], 'J')} ({said['energy_basis']})" if said["energy_j"] is not None else "unknown"
+    console.print(f"{said['pulses']} pulses, energy {energy}, {si(said['wall_s'], 's')}")
+    console.print(Text(f"run file: {said['run_file']}", style="dim"))
+
+
+def run_shown(console: Console, said: Mapping[str, Any]) -> None:
+    """All of a run: how it ended, what it was asked, and every value of its result."""
+    run_ended(console, said)
+    about = {name: said[name] for name in ("created", "command", "chip", "multiply")}
+    table(console, about, "\nasked")
+    table(console, said["parameters"], "\nparameters")
+    table(console, said["result"] or {}, "\nresult")
+
+
+def compared(console: Console, said: Mapping[str, Any]) -> None:
+    """Runs side by side: the settings that differ, then the results."""
+    runs = said["runs"]
+    results = {name: {run: said["results"][run].get(name) for run in runs} for name in _names(said["results"])}
+    for title, values in ((f"settings that differ ({said['same']} do not)", said["settings"]), ("results", results)):
+        rows = [{title: name, **found} for name, found in values.items()]
+        listing(console, rows, (title, *runs), "settings: no difference")
+        console.print()
+
+
+def _names(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for values in results.values() for name in values))
+
+
+def _result_lines(result: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if result.get("updates") is not None:
+        lines.append(
+            f"{'converged' if result.get('converged') else 'not converged'} after {_counted(result['updates'], 'update')}"
+        )
+    if result.get("error_per_epoch"):
+        lines.append(f"error {spark(result['error_per_epoch'])} {result['error_per_epoch'][-1]:.3g}")
+    right = [f"{name} {100 * result[key]:.0f} %" for name, key in ACCURACIES if result.get(key) is not None]
+    lines += [f"accuracy: {', '.join(right)}"] if right else []
+    lines += [f"preflight: {result['preflight']}"] if result.get("preflight") else []
+    return lines
+
+
+ACCURACIES = (("train", "train_accuracy"), ("test", "test_accuracy"))
+
+
+def sweep_ended(console: Console, said: Mapping[str, Any]) -> None:
+    """The statistics of a sweep, in a few lines."""
+    found = said["result"]
+    if not found["chips"]:
+        console.print(f"no chip has run yet; go on with: neurobench resume {said['run_id']}")
+        return
+    low, high = (100 * end for end in found["interval"])
+    rate = 100 * found["convergence_rate"]
+    console.print(
+        f"{found['converged']} of {found['chips']} chips reached the goal: {rate:.1f} % "
+        f"({low:.1f} to {high:.1f} %, {found['interval_kind']})"
+    )
+    for name, unit in (("updates", ""), ("reads", ""), ("pulses", ""), ("bench_s", "s"), ("wall_s", "s")):
+        spread = found["updates"] if name == "updates" else found["cost_per_chip"][name]
+        console.print(_spread_line(name, spread, unit))
+    for why, chips in found["reasons"].items():
+        console.print(Text(f"{chips} chips: {why}", style="red"))
+    if found["chips"] < found["asked"]:
+        console.print(f"{found['asked'] - found['chips']} chips to go: neurobench resume {said['run_id']}")
+    console.print(Text(f"one of them again: {said['example']}\nsweep file: {said['run_file']}", style="dim"))
+
+
+def _spread_line(name: str, spread: Mapping[str, Any], unit: str) -> str:
+    if spread["median"] is None:
+        return f"  {name:8} none"
+    low, middle, high = ((si(spread[key], unit) if unit else f"{spread[key]:.4g}") for key in ("p5", "median", "p95"))
+    what = "to the goal" if name == "updates" else "per chip"
+    return f"  {name:8} median {middle} {what} (5 % {low}, 95 % {high})"
+
+
+def stepper(step: Callable[[int, str], None]) -> Callable[[str, Any], None]:
+    """Turn the notes of a run into the steps of a progress bar."""
+
+    def watch(name: str, value: Any) -> None:
+        if name == "epoch" and isinstance(value, Mapping):
+            step(int(value.get("index", 0)), f"error {value.get('error', float('nan')):.3g}")
+
+    return watch
+
+
+# ---------------------------------------------------------------------------------------------- a chip that learns
+
+
+@dataclass
+class Learning:
+    """The live view of a training: error so far, conductances as read back, every pattern with its activations."""
+
+    title: str
+    targets: FloatArray | None = None
+    preflight: str = ""
+    update: int = 0
+    errors: list[float] = field(default_factory=list)
+    activations: FloatArray | None = None
+    conductance_s: FloatArray | None = None
+    before_s: FloatArray | None = None
+
+    def hear(self, name: str, value: Any) -> bool:
+        """Take in a note; True where it changes the picture."""
+        if name == "targets":
+            self.targets = np.asarray(value)
+        elif name == "preflight":
+            self.preflight = str(value.get("sentence", ""))
+        elif name == "epoch":
+            self._epoch(value)
+        return name in ("preflight", "epoch")
+
+    def _epoch(self, value: Mapping[str, Any]) -> None:
+        self.update = int(value.get("index", self.update + 1))
+        self.errors.append(float(value.get("error", math.nan)))
+        if "activations" in value:
+            self.activations = np.array(value["activations"])
+        if "conductance_s" in value:
+            self.before_s, self.conductance_s = self.conductance_s, np.array(value["conductance_s"])
+
+    def __rich__(self) -> RenderableType:
+        sides = Table.grid(padding=(0, 4))
+        sides.add_row(self._cells(), self._patterns())
+        error = f"{self.errors[-1]:.3g}" if self.errors else ""
+        lines = [Text(self.title, style="bold"), Text(self.preflight, style="dim")]
+        return Group(
+            *lines, Text(), sides, Text(), Text(f"update {self.update:3}   error {spark(self.errors)} {error}")
+        )
+
+    def _cells(self) -> RenderableType:
+        grid = Table(title="conductances in nS, read back", box=None, title_style="cyan", show_header=False)
+        if self.conductance_s is None:
+            return grid
+        shown = self.conductance_s[:SHOWN_CELLS, :SHOWN_CELLS]
+        low, high = float(shown.min()), float(shown.max())
+        for i, row in enumerate(shown):
+            grid.add_row(*(_cell(g, (g - low) / ((high - low) or 1.0), self._moved(i, j)) for j, g in enumerate(row)))
+        return grid
+
+    def _moved(self, i: int, j: int) -> float:
+        if self.conductance_s is None or self.before_s is None:
+            return 0.0
+        return float(self.conductance_s[i, j] - self.before_s[i, j])
+
+    def _patterns(self) -> RenderableType:
+        grid = Table(title="patterns: f of every neuron", box=None, title_style="cyan", show_header=False)
+        if self.activations is None:
+            return grid
+        for n, row in enumerate(self.activations[:SHOWN_PATTERNS]):
+            asked = np.zeros_like(row) if self.targets is None else self.targets[n]
+            right = bool((row * asked > 0).all())
+            bars = [_activation(f, target) for f, target in zip(row, asked, strict=True)]
+            grid.add_row(f"{n:2}", *bars, Text("✓", style="green") if right else Text("✗", style="red"))
+        if len(self.activations) > SHOWN_PATTERNS:
+            grid.add_row("…")
+        return grid
+
+
+def _cell(conductance_s: float, share: float, moved_s: float) -> Text:
+    """One cell: its value on a background from dark to bright; an arrow where it moved by more than 1 %."""
+    arrow = "▲" if moved_s > 0.01 * abs(conductance_s) else "▼" if moved_s < -0.01 * abs(conductance_s) else " "
+    red, green, blue = (int(a + share * (b - a)) for a, b in ((20, 60), (40, 160), (70, 220)))
+    return Text(f"{1e9 * conductance_s:7.1f} {arrow}", style=f"white on rgb({red},{green},{blue})")
+
+
+def _activation(f: float, target: float) -> Text:
+    """An activation from -1 to 1 as a bar that grows from the middle, green where its sign is the target's."""
+    half = 8
+    filled = round(min(abs(f), 1.0) * half)
+    left, right = (" " * (half - filled) + "█" * filled, " " * half) if f < 0 else (" " * half, "█" * filled)
+    return Text(f"{left}│{right:<{half}} {f:+.2f} ", style="green" if f * target > 0 else "red")
+
+
+def live(console: Console, title: str, total_s: float) -> tuple[Live, Callable[[str, Any], None]]:
+    """A live picture, and what to call with every note; `total_s`: how long each picture stays."""
+    picture = Learning(title)
+    shown = Live(picture, console=console, auto_refresh=False, transient=False)
+
+    def watch(name: str, value: Any) -> None:
+        if picture.hear(name, value) and shown.is_started:
+            shown.refresh()
+            time.sleep(total_s)
+
+    return shown, watch
+
+
+def lines(console: Console) -> Callable[[str, Any], None]:
+    """The same for an output that is no terminal: one plain line for each update."""
+
+    def watch(name: str, value: Any) -> None:
+        if name == "preflight":
+            console.print(f"preflight: {value.get('sentence', '')}")
+        if name == "epoch":
+            right = f", accuracy {100 * value['accuracy']:.0f} %" if "accuracy" in value else ""
+            console.print(f"update {value['index']:3}: error {value['error']:.3g}{right}")
+
+    return watch
+
+
+def lesson(console: Console, said: Mapping[str, Any]) -> None:
+    """What happened in the demonstration, in five lines, and what to try next."""
+    result, extra = said["result"] or {}, "none, they need: pip install 'neurobench-hil[plot]'"
+    learned = "learned" if result.get("converged") else "did not learn"
+    margin, needed = si(result.get("margin_a"), "A"), si(result.get("required_a"), "A")
+    right = result.get("train_accuracy")
+    said_right = f"; it names {100 * right:.0f} % of the patterns rightly" if right is not None else ""
+    console.print(
+        f"\n1. An emulated chip, replaying a measured spintronic device, {learned} its patterns in "
+        f"{_counted(result.get('updates', 0), 'update')} and {said['pulses']} pulses{said_right}.\n"
+        f"2. Learned means: every pattern {needed} clear of zero on three fresh reads; the worst one has {margin}.\n"
+        f"3. Said before the first pulse: {result.get('preflight')}.\n"
+        f"4. All of it is in {said['run_file']}; figures: {said['figures'] or extra}\n"
+        "5. Try next:  neurobench run manhattan --set preset=seed    (the published settings, which rarely converge)\n"
+        "              neurobench sweep manhattan --seeds 0:100      (100 chips: how often, not whether)\n"
+        f"              neurobench show {said['run_id']}"
+    )
