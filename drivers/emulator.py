@@ -6,7 +6,7 @@ is simulated. What it knows of the chip (`truth_s`) is never mixed with what a r
 
 from __future__ import annotations
 
-from math import nan
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
@@ -111,14 +111,12 @@ class Emulator(Crossbar):
         """Prepare; raises Refused (OutsideHull, CapabilityMissing) for what the device model cannot answer."""
         if not isinstance(shots, Shots):
             raise CapabilityMissing(
-                f"device {self.chip.model.name} replays rectangular pulses; waveforms need a rate (ODE) model (bench rule 14)"
+                f"device {self.chip.model.name} replays rectangular pulses; waveforms need a rate (ODE) model "
+                "(bench rule 14)"
             )
         if shots.shape != self.chip.shape:
             raise UsageError(f"the shots are for {shots.shape} cells, the chip has {self.chip.shape}")
-        if seq <= self._last_seq:
-            raise UsageError(
-                f"sequence number {seq} was used: the last one fired is {self._last_seq}, numbers only rise"
-            )
+        self._check_new(seq)
         self._staged = None
         drive = self._drive(shots) if self._ohm == 0 else self._plan(shots)
         if self.chip.model.end == "refuse":
@@ -141,10 +139,14 @@ class Emulator(Crossbar):
         else:
             energy_j, pulses, slots = chip.fire_plan(staged.shots, staged.drive)
         chip.advance(slots * (staged.shots.pulse.duration_s + self._overhead_s))
-        basis: EnergyBasis = "unknown" if energy_j != energy_j else "model"
+        basis: EnergyBasis = "unknown" if isnan(energy_j) else "model"
         applied = Applied(len(staged.shots), pulses, start_s, chip.counters.clock_s, energy_j, basis)
         self._remember(seq, applied)
         return applied
+
+    def _check_new(self, seq: int) -> None:
+        if seq <= self._last_seq:
+            raise UsageError(f"sequence number {seq} was used: the last one fired is {self._last_seq}; they only rise")
 
     def _remember(self, seq: int, applied: Applied) -> None:
         self._answers[seq] = applied
@@ -166,7 +168,8 @@ class Emulator(Crossbar):
         return plan_shots(self.chip.model, shots, self.chip.conductance_s(), self._ohm)
 
     def outcome(self, seq: int, witness: Witness) -> Outcome:
-        """Done or NotDone: a function call loses no reply."""
+        """Done or NotDone: a function call loses no reply, so the witness is not needed."""
+        del witness
         if seq in self._answers:
             return Done(self._answers[seq])
         if seq > self._last_seq:
@@ -279,17 +282,17 @@ class Emulator(Crossbar):
         """Run a bounded closed loop compiled, once per sequence number."""
         if not self._capabilities.compiled_loops:
             return super().loop(seq, loop)
-        if seq <= self._last_seq:
-            raise UsageError(
-                f"sequence number {seq} was used: the last one fired is {self._last_seq}, numbers only rise"
-            )
+        self._check_new(seq)
         from neurobench.learning.loops import run_compiled  # compiles much: only where a loop is run
 
         chip, bounds, start_s = self.chip, loop.program.bounds(loop.ticks), self.chip.counters.clock_s
         device = chip.loop_device(bounds.potentiate, bounds.depress)
         answer: LoopAnswer = run_compiled(loop, device)
-        self._last_seq = chip.counters.seq = seq
-        energy_j = chip.commit_loop(device, bounds.potentiate, bounds.depress, answer.end_s - answer.start_s)
+        seconds = answer.end_s - answer.start_s
+        energy_j = chip.commit_loop(device, bounds.potentiate, bounds.depress, seconds)
+        pulses = int(answer.potentiations.sum() + answer.depressions.sum())
+        basis: EnergyBasis = "unknown" if isnan(energy_j) else "model"
+        self._remember(seq, Applied(loop.ticks, pulses, start_s, chip.counters.clock_s, energy_j, basis))
         return answer._replace(start_s=start_s, end_s=chip.counters.clock_s, energy_j=energy_j)
 
     @property

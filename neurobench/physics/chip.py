@@ -60,7 +60,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What never changes on a chip. Arrays are flat [rows * cols]; base_s and gain_s have one entry where all are equal.
+    """What never changes on a chip. Arrays are flat [rows * cols]; base_s, gain_s have one entry where all are equal.
 
     step: factor on every step (0: does not move); conductance = base_s + gain_s L(u) (see kernels.Cells);
     noise_scale: factor on the model's read noise; u_start: state of the fresh device.
@@ -89,12 +89,13 @@ def seed_offsets(seed: int, shape: tuple[int, int]) -> FloatArray:
     Source: cateru/Memristor_Crossbar_Training_Class (c3a4408): numpy's legacy generator, mu = ln 55 nS,
     sigma = ln(10) / 5, row-major, then the smallest made exactly 1e-8 S and the largest exactly 1e-7 S.
     """
-    legacy = np.random.RandomState(seed % 2**32)  # noqa: NPY002 - the published draws come from it
+    legacy = np.random.RandomState(seed % 2**32)  # the published draws come from it
     x = legacy.lognormal(log(5.5e-8), OFFSET_SHAPE, shape[0] * shape[1])
     if x.size == 1:
         raise ConfigError("offsets = 'seed-lognormal' stretches draws to a range: it needs at least two cells")
     low, high = 1e-8, 1e-7
-    return (low + (x - x.min()) * (high - low) / (x.max() - x.min())).reshape(shape)
+    stretched: FloatArray = (low + (x - x.min()) * (high - low) / (x.max() - x.min())).reshape(shape)
+    return stretched
 
 
 def draw_devices(model: DeviceModel, shape: tuple[int, int], seed: int, spread: Spread | None = None) -> Devices:
@@ -246,7 +247,7 @@ class Chip:
         self.counters.clock_s += seconds
 
     def fire(self, shots: Shots, drive: Drive) -> Fired:
-        """Fire all shots in order; the clock is the caller's. The noise of a cell is keyed by its own pulse count."""
+        """Fire all shots in order; the clock is the caller's. Noise is keyed by each cell's own pulse count."""
         self._settle()
         if drive.disturbing:
             return self._fire_disturbing(shots, drive)
@@ -269,7 +270,8 @@ class Chip:
             self.u, self.pulses, self.disturbs, d.step, d.base_s, d.gain_s, self.levels_s,
             (self.model.u_min, self.model.u_max), *geometry[:3],
             shots.line, shots.indptr, shots.cross, shots.sign, shots.repeat,
-            drive.tables, drive.active, self._pulse_key, self._disturb_key, drive.metered, drive.joule_per_s, geometry[3],
+            drive.tables, drive.active, self._pulse_key, self._disturb_key,
+            drive.metered, drive.joule_per_s, geometry[3],
         )  # fmt: skip
         self._fresh = self._sums_hold = False
         return Fired(energy_j if drive.metered else nan, pulses, slots)
@@ -303,7 +305,7 @@ class Chip:
         )  # fmt: skip
 
     def commit_loop(self, device: LoopDevice, potentiate: Pulse, depress: Pulse, seconds: float) -> float:
-        """Take over what a loop did and let its time pass; gives the energy of its selected cells, nan if unknown."""
+        """Take over what a loop did, let its time pass; gives the energy of its selected cells, nan if unknown."""
         self._fresh = self._sums_hold = False
         self.advance(seconds)
         up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
@@ -334,8 +336,8 @@ class Chip:
         if beyond.any():
             row, col = divmod(int(np.argmax(beyond)), self.shape[1])
             raise OutsideHull(
-                f"cell ({row}, {col}) is at {self.u[row * self.shape[1] + col]:g} of {self.model.u_max:g} and would pass "
-                f"the end of the curve of device {self.model.name}, whose card says end = 'refuse' ('hold' keeps the "
+                f"cell ({row}, {col}) is at {u[row * self.shape[1] + col]:g} of {self.model.u_max:g} and would pass the "
+                f"end of the curve of device {self.model.name}, whose card says end = 'refuse' ('hold' keeps the "
                 "last value)"
             )
 
@@ -407,10 +409,10 @@ def load_chip(path: Path, model: DeviceModel) -> Chip:
         raise RunFileError(f"cannot read the chip file {path}: {error.strerror or error}") from error
     if (kept["model"], kept["literal"]) != (model.name, model.levels_s is not None):
         raise ConfigError(
-            f"{path} holds a chip of {kept['model']!r} devices ({'literal' if kept['literal'] else 'latent'}), the bench "
-            f"asks for {model.name!r} ([chip] model, replay)"
+            f"{path} holds a chip of {kept['model']!r} devices ({'literal' if kept['literal'] else 'latent'}), "
+            f"the bench asks for {model.name!r} ([chip] model, replay)"
         )
-    arrays = {name: np.frombuffer(kept["arrays"][name], dtype).copy() for name, dtype in _KEPT.items()}
+    arrays: dict[str, Any] = {name: np.frombuffer(kept["arrays"][name], dtype).copy() for name, dtype in _KEPT.items()}
     devices = Devices(shape=tuple(kept["shape"]), noise_scale=kept["noise_scale"], **arrays)
     chip = Chip(model, devices, kept["seed"], kept["chip_id"])
     chip.restore(kept["state"])

@@ -29,7 +29,7 @@ LAW_POINTS = 513
 
 
 class Solution(NamedTuple):
-    """Line voltages, voltage at every cell (V_row - V_col), and the current that flows from each line into the array."""
+    """Line voltages, voltage at every cell (V_row - V_col), and the current from each line into the array."""
 
     row_v: FloatArray
     col_v: FloatArray
@@ -40,14 +40,14 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """I(V) of the cells relative to their conductance at the read voltage: I = G V factor(|V|)."""
+    """I(V) of the cells relative to their conductance when read: I = G V factor(|V|); slope is the derivative."""
 
     factor: Callable[[FloatArray], FloatArray]
     slope: Callable[[FloatArray], FloatArray]
 
 
 def tabulated_law(factor: Callable[[float], float], max_v: float) -> Law:
-    """A law from a function of one voltage, as a cubic spline over 0 .. max_v (error below 1e-9 for a sinh of x <= 20)."""
+    """A law from a function of one voltage, as a cubic spline of 513 points over 0 .. max_v."""
     v = np.linspace(0.0, max_v, LAW_POINTS)
     v[0] = max_v * 1e-9  # a chord at 0 V is 0/0 in some laws
     spline = CubicSpline(v, [factor(float(x)) for x in v])
@@ -135,7 +135,7 @@ def _newton(
         u = v[:rows, None] - v[None, rows:]
         chord = law.factor(np.abs(u))
         jacobian = _laplacian(g * (chord + np.abs(u) * law.slope(np.abs(u))))[np.ix_(free, free)]
-        step = np.linalg.solve(jacobian + np.diag(link_s[free]), excess)
+        step: FloatArray = np.linalg.solve(jacobian + np.diag(link_s[free]), excess).astype(np.float64)
         v, new = _shortened(v, step, excess, g, free, link_s, given_v, law)
         if np.abs(new).max() >= np.abs(excess).max():
             break  # rounding: no step helps any more

@@ -103,7 +103,7 @@ def _known(model: DeviceModel, volts: float) -> float:
 
 
 def mean_curve(model: DeviceModel, direction: int, pulse: Pulse, pulses: int) -> FloatArray:
-    """Conductance of a typical device after 0 .. `pulses` pulses from one end of its range, without noise, in siemens."""
+    """Conductance in siemens of a typical device after 0 .. `pulses` pulses from one end of its range, no noise."""
     response = model.response(direction, pulse.amplitude_v, pulse.width_s)
     u = np.empty(pulses + 1)
     u[0] = model.u_min if direction > 0 else model.u_max

@@ -1,9 +1,9 @@
-"""The compiled inner loops of an emulated chip, all in one place; `tests/physics/test_kernels.py` holds a numpy twin of each.
+"""The compiled inner loops of an emulated chip, in one place; tests/physics/test_kernels.py holds a numpy twin of each.
 
 Arrays of the array's cells are flat and row-major. A shot selects one line and lines across it; a stride of the line
 and one of the lines across turn that into a cell, so that rows and columns share the code.
 
-What costs a cell's pulse its time is reading memory and the branch misses of a look-up. So a shot is done in passes over
+What costs a cell's pulse its time is memory and the branch misses of a look-up. So a shot is done in passes over
 short vectors (draw, look up, commit), each of which the compiler turns into vector code; cells that do not lie side by
 side are gathered first. Only sums are computed in any order (`fastmath`): what happens to a cell is the same to the
 last bit whether it is pulsed alone or with its whole row.
@@ -94,7 +94,7 @@ def piece_of(u: float, t: Table) -> int:  # pragma: no cover
 
 
 @njit(cache=True)
-def pulse_cell(u: float, t: Table, step: float, z: float, u_min: float, u_max: float) -> float:  # pragma: no cover
+def pulse_cell(u: float, t: Table, step: float, z: float, u_min: float, u_max: float) -> Any:  # pragma: no cover
     """State of one cell after one pulse: u + step (delta(u) + sigma(u) z), kept in [u_min, u_max]."""
     p = piece_of(u, t)
     change = t.pieces[DELTA, p] + u * t.pieces[SLOPE, p] + z * (t.pieces[SIGMA, p] + u * t.pieces[SIGMA_SLOPE, p])
@@ -132,7 +132,7 @@ class Shot(NamedTuple):
 
 
 @njit(cache=True, inline="always")
-def level(u: float, levels: Any) -> float:  # pragma: no cover
+def level(u: float, levels: Any) -> Any:  # pragma: no cover
     """L(u): the state itself, or the literal level of that index."""
     return levels[np.int64(u)] if levels.size else u
 
@@ -169,21 +169,21 @@ def _changes(u: Any, z: Any, t: Table, out: Any) -> None:  # pragma: no cover
     last = np.int32(buckets.size - 1)
     if hops > 1:
         for q in range(u.size):
-            p = piece_of(u[q], t)
-            out[q] = delta[p] + u[q] * slope[p] + (z[q] * (sigma[p] + u[q] * sigma_slope[p]) if noisy else 0.0)
+            at = piece_of(u[q], t)
+            out[q] = delta[at] + u[q] * slope[at] + (z[q] * (sigma[at] + u[q] * sigma_slope[at]) if noisy else 0.0)
     elif noisy:
         for q in range(u.size):
             x = u[np.uint64(q)]
             b = min(max(np.int32((x - low) * per_u), np.int32(0)), last)
-            p = np.uint64(buckets[np.uint64(b)])
-            p += np.uint64(x >= nxt[p])
+            start = np.uint64(buckets[np.uint64(b)])
+            p = start + np.uint64(x >= nxt[start])
             out[np.uint64(q)] = delta[p] + x * slope[p] + z[np.uint64(q)] * (sigma[p] + x * sigma_slope[p])
     else:
         for q in range(u.size):
             x = u[np.uint64(q)]
             b = min(max(np.int32((x - low) * per_u), np.int32(0)), last)
-            p = np.uint64(buckets[np.uint64(b)])
-            p += np.uint64(x >= nxt[p])
+            start = np.uint64(buckets[np.uint64(b)])
+            p = start + np.uint64(x >= nxt[start])
             out[np.uint64(q)] = delta[p] + x * slope[p]
 
 
@@ -420,13 +420,12 @@ def convert(values: Any, offset: float, lsb: float, limit: float) -> bool:  # pr
     """Offset, rounding to whole steps of `lsb` (0: none) and clipping at +-limit, in place; True if one was clipped."""
     over = 0
     inverse = 1.0 / lsb if lsb > 0 else 0.0
-    # Codes stand at +-lsb/2, +-3 lsb/2, ...: 2^bits of them between the two ends of the range.
     for q in range(values.size):
         i = np.uint64(q)
         x = values[i] + offset
         over += (x > limit) | (x < -limit)
         x = min(max(x, -limit), limit)
-        values[i] = min((np.floor(x * inverse) + 0.5) * lsb, limit) if lsb > 0 else x
+        values[i] = np.floor(x * inverse + 0.5) * lsb if lsb > 0 else x
     return over > 0
 
 
@@ -434,7 +433,7 @@ def convert(values: Any, offset: float, lsb: float, limit: float) -> bool:  # pr
 def add_noise(
     currents: Any, volts: Any, sigma2: float, variance: Any, k0: int, k1: int, index: int
 ) -> float:  # pragma: no cover
-    """Add read noise to currents[p, n, outputs]: variance sigma2 sum(volts^2) + variance[n, outputs]; gives its mean."""
+    """Add noise to currents[p, n, outputs], of variance sigma2 sum(volts^2) + variance[n, outputs]; gives its mean."""
     a, b = operation(k0, k1, index)
     polarities, n, outputs = currents.shape
     mean = 0.0
@@ -452,11 +451,11 @@ def add_noise(
                 for o in range(outputs):
                     row[np.uint64(o)] += sigma * normal(bits(a, b, np.uint64(at + o)))
                 mean += shared * outputs
-    return mean / max(currents.size, 1)
+    return float(mean / max(currents.size, 1))
 
 
 @njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
-def _dot(x: Any, y: Any) -> float:  # pragma: no cover
+def _dot(x: Any, y: Any) -> Any:  # pragma: no cover
     total = 0.0
     for q in range(x.size):
         total += x[np.uint64(q)] * y[np.uint64(q)]
@@ -537,14 +536,14 @@ class LoopDevice(NamedTuple):
 
 
 @njit(cache=True)
-def cell_s(d: LoopDevice, cell: int) -> float:  # pragma: no cover
+def cell_s(d: LoopDevice, cell: int) -> Any:  # pragma: no cover
     """Conductance of one cell in siemens."""
     return d.base_s[cell] + d.gain_s[cell] * level(d.u[cell], d.levels)
 
 
 @njit(cache=True)
-def pulse_at(d: LoopDevice, cell: int, sign: int) -> float:  # pragma: no cover
-    """One pulse on one cell (flat index) of a loop's device, +1 potentiates, -1 depresses; gives its new conductance."""
+def pulse_at(d: LoopDevice, cell: int, sign: int) -> Any:  # pragma: no cover
+    """One pulse on one cell (flat index), sign +1 potentiates, -1 depresses; gives its new conductance."""
     d.selected_s[0 if sign > 0 else 1] += cell_s(d, cell)
     _one(
         d.u,

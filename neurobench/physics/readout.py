@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class Readout:
     """The converters and ammeters of a bench. 0 bits: continuous; `noise`: whether the devices' read noise is seen.
 
-    adc_range_a and dac_range_v are full scales (one side). offset_a is added to every current.
+    adc_range_a and dac_range_v are full scales (one side); codes are evenly spaced from one end to the other with one
+    at 0, so n bits have 2^n - 1 of them. offset_a is added to every current.
     """
 
     noise: bool = True
@@ -42,6 +43,8 @@ class Readout:
         ):
             if bits and not full > 0:
                 raise ConfigError(f"{names} > 0: a converter has a range ([readout])")
+            if bits == 1:
+                raise ConfigError(f"{names.split()[0]} = 1: a converter for both signs has at least 2 bits ([readout])")
 
     @property
     def range_a(self) -> float:
@@ -51,12 +54,12 @@ class Readout:
     @property
     def lsb_a(self) -> float:
         """Step of the current converter; 0 where it is continuous."""
-        return 2 * self.adc_range_a / (2**self.adc_bits - 1) if self.adc_bits else 0.0
+        return self.adc_range_a / (2 ** (self.adc_bits - 1) - 1) if self.adc_bits else 0.0
 
     @property
     def lsb_v(self) -> float:
         """Step of the voltage converter; 0 where it is continuous."""
-        return 2 * self.dac_range_v / (2**self.dac_bits - 1) if self.dac_bits else 0.0
+        return self.dac_range_v / (2 ** (self.dac_bits - 1) - 1) if self.dac_bits else 0.0
 
     def drive(self, volts: FloatArray) -> tuple[FloatArray, bool]:
         """The volts that really stand on the lines, and whether the converter's range was too small for one."""
