@@ -37,7 +37,7 @@ ROOMY = Limits(max_cell_v=2.0, max_read_v=0.5, max_width_s=1.0)
 
 
 class Recording(Crossbar):
-    """`fate` of the next trigger: ok; lost_before, no pulse; lost_after, a pulse; unknown, a pulse that nobody knows of."""
+    """`fate` of the next trigger: ok; lost_before: no pulse; lost_after: a pulse; unknown: a pulse and no witness."""
 
     def __init__(self, capabilities: Capabilities = EVERYTHING) -> None:
         self._capabilities = capabilities
