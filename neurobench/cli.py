@@ -164,7 +164,7 @@ def _say_run(path: Path, error: BaseException | None, as_json: bool) -> NoReturn
     said = library.report(path)
     if error is not None and said["error"] is None:
         said |= {"status": "fault", "error": f"{type(error).__name__}: {error}"}
-    code = library.code_of(said["status"], getattr(error, "exit_code", 0))
+    code = library.code_of(said["status"], getattr(error, "exit_code", 1))
     _say(Said(code, said, lambda console: screen.run_ended(console, said)), as_json)
 
 
@@ -182,7 +182,7 @@ def demo(
     asked = _request("manhattan", None, None, None, seed)
     path, error = _shown_live(console, asked, out, slowly=console.is_terminal and not fast)
     said = library.report(path) | {"figures": _figures(path)}
-    code = library.code_of(said["status"], getattr(error, "exit_code", 0))
+    code = library.code_of(said["status"], getattr(error, "exit_code", 1))
     _say(Said(code, said, lambda console: screen.lesson(console, said)), as_json)
 
 

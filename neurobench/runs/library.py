@@ -137,9 +137,11 @@ def exit_code(path: Path) -> int:
 
 
 def code_of(status: str, recorded: int = 0) -> int:
-    """Exit code of a status; a fault ends with the code of its error."""
+    """Exit code of a status. A fault ends with the code of its error; one that has none is a mistake in a program."""
     known = {"finished": 0, "not_converged": 1, "aborted": 130}
-    return known.get(status, recorded or 4)
+    if status in known:
+        return known[status]
+    return recorded if recorded > 1 else 70 if recorded == 1 else 4
 
 
 # ---------------------------------------------------------------------------------------------- many runs

@@ -143,9 +143,8 @@ def _names(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _result_lines(result: Mapping[str, Any]) -> list[str]:
     lines = []
     if result.get("updates") is not None:
-        lines.append(
-            f"{'converged' if result.get('converged') else 'not converged'} after {_counted(result['updates'], 'update')}"
-        )
+        how = "converged" if result.get("converged") else "not converged"
+        lines.append(f"{how} after {_counted(result['updates'], 'update')}")
     if result.get("error_per_epoch"):
         lines.append(f"error {spark(result['error_per_epoch'])} {result['error_per_epoch'][-1]:.3g}")
     right = [f"{name} {100 * result[key]:.0f} %" for name, key in ACCURACIES if result.get(key) is not None]

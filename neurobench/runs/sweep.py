@@ -7,26 +7,30 @@ chip run again, so an interrupted sweep goes on where it stopped. Decision recor
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import multiprocessing
 import os
 import signal
 import statistics
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from neurobench.bench.config import open_bench
-from neurobench.errors import NoRoom, Refused, RunFileError, UsageError
+from neurobench.errors import NeurobenchError, NoRoom, Refused, RunFileError, UsageError
 from neurobench.learning.convergence import wilson
 from neurobench.runs import runner
 from neurobench.runs.request import Prepared, Request, prepare
 from neurobench.runs.runfile import MemoryRecord
-from neurobench.system import free_bytes, network_filesystem, spawn_context, sync_file, utc_now
+from neurobench.system import free_bytes, network_filesystem, on_stop_signal, spawn_context, sync_file, utc_now
 
 SCHEMA = 1
 SUFFIX = ".sweep.jsonl"
@@ -231,6 +235,11 @@ def _answers(sweep: Sweep, workers: int) -> Iterator[list[Chip]]:
     with ProcessPoolExecutor(min(workers, len(chunks) or 1), spawn_context(), _begin, (sweep.head.request,)) as pool:
         try:
             yield from _pooled(pool, chunks)
+        except BrokenProcessPool as error:
+            raise NeurobenchError(
+                "a worker process died (out of memory?); what was done is kept. "
+                f"Go on with: neurobench resume {sweep.path}"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -250,7 +259,16 @@ _mine: list[Prepared] = []  # of this worker process
 def _begin(asked: Request) -> None:
     """Start of a worker: Ctrl-C is for the parent, which then lets the workers finish their chunk."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _mine[:] = [prepare(asked)]
+
+
+def _end_with_parent() -> None:
+    """A worker that waits for work would outlive a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _chunk(seeds: list[int]) -> list[Chip]:
@@ -262,9 +280,24 @@ def go(
 ) -> tuple[Sweep, Literal["finished", "aborted"]]:
     """`run`, where Ctrl-C is an ending: the sweep as far as it came, and whether it came to its end."""
     try:
-        return run(path, workers, watch), "finished"
+        with _interrupted_by_signals():
+            return run(path, workers, watch), "finished"
     except KeyboardInterrupt:
         return load(path), "aborted"
+
+
+@contextlib.contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a sweep as Ctrl-C does; only the main thread hears them."""
+
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt(name)
+
+    if threading.current_thread() is threading.main_thread():
+        with on_stop_signal(interrupt):
+            yield
+    else:
+        yield
 
 
 # ---------------------------------------------------------------------------------------------- one chip
