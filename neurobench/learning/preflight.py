@@ -61,10 +61,14 @@ def _gain(curve_s: FloatArray, state_s: FloatArray, left: FloatArray, room_s: Fl
         linear = left * step_s if isfinite(step_s) else np.where(left > 0, inf, 0.0)
         return np.maximum(np.minimum(linear, room_s), 0.0)
     rising = np.maximum.accumulate(curve_s)
-    at = np.minimum(np.searchsorted(rising, state_s - 1e-12 * abs(rising[-1])), len(rising) - 1)
-    to = np.minimum(at + left.astype(np.int64), len(rising) - 1)
-    gain: FloatArray = np.maximum(rising[to] - np.maximum(state_s, rising[0]), 0.0)
-    return gain
+    last = len(rising) - 1
+    at = np.minimum(np.searchsorted(rising, state_s - 1e-12 * abs(rising[-1])), last)
+    known = np.minimum(left, last - at)
+    gain = np.maximum(rising[at + known.astype(np.int64)] - np.maximum(state_s, rising[0]), 0.0)
+    # a declared curve may end before the device does: from there on with its last step
+    gain = gain + (left - known) * (rising[-1] - rising[-2])
+    bounded: FloatArray = np.clip(gain, 0.0, np.maximum(room_s, 0.0))
+    return bounded
 
 
 def bounds(pairs: Pairs, reach: tuple[FloatArray, FloatArray, str], writes: Writes) -> Bounds:
