@@ -248,8 +248,9 @@ class Runner:
 
     def _pause(self) -> None:
         self.guard.rest()
-        if self.control.tell(Event.REACHED):
-            self._say_state()
+        self.record.put(state=State.PAUSED.value)
+        self.record.flush()
+        self.control.tell(Event.REACHED)
         self.control.wait_while(State.PAUSED)
 
     def _say_state(self) -> None:
