@@ -1,0 +1,344 @@
+"""The emulator as a bench: exactly once, in simulated time, through circuit and readout, from a bench file."""
+
+from __future__ import annotations
+
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neurobench.bench.config import load_bench, open_bench
+from neurobench.bench.crossbar import Applied, Done, NotDone
+from neurobench.bench.limits import Guard
+from neurobench.bench.stimulus import (
+    CellRead,
+    Direction,
+    LineState,
+    Pulse,
+    PulseBatch,
+    Region,
+    Shape,
+    VectorRead,
+    Waveforms,
+    shots,
+)
+from neurobench.drivers.emulator import Emulator, open_emulator
+from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, UsageError
+
+PULSE = Pulse(2.0, 1e-3)  # the bundled device's own
+FREE = {"chip.step_spread": 0.0, "readout.ideal": True}
+
+
+def bench(seed: int = 1, **overrides: Any) -> Emulator:
+    """An emulator from the built-in bench; `chip_rows=2` stands for chip.rows = 2."""
+    found = {k.replace("__", "."): v for k, v in overrides.items()}
+    emulator, _ = open_emulator(load_bench("emulator", found), seed)
+    return emulator
+
+
+def ones(e: Emulator, sign: int = 1, pulse: Pulse = PULSE) -> Any:
+    return shots(PulseBatch(np.full(e.chip.shape, sign), pulse), e.capabilities)
+
+
+def pulse(e: Emulator, seq: int, sign: int = 1) -> Applied:
+    e.stage(seq, ones(e, sign))
+    return e.fire(seq)
+
+
+# -- exactly once ----------------------------------------------------------------------------------------------------
+
+
+def test_a_sequence_number_is_fired_once() -> None:
+    e = bench()
+    e.stage(0, ones(e))
+    e.stage(0, ones(e))
+    before = e.truth_s()
+    assert e.outcome(0, e.stage(0, ones(e))) == NotDone()
+    first = e.fire(0)
+    after = e.truth_s()
+    assert (after != before).all()
+    assert e.fire(0) is first, "the cached answer"
+    assert e.truth_s().tobytes() == after.tobytes()
+    outcome = e.outcome(0, e.stage(1, ones(e)))
+    assert isinstance(outcome, Done)
+    assert outcome.applied is first
+
+
+def test_numbers_only_rise_and_need_a_stage() -> None:
+    e = bench()
+    pulse(e, 5)
+    with pytest.raises(UsageError, match="sequence number 5 was used"):
+        e.stage(5, ones(e))
+    with pytest.raises(UsageError, match=r"without stage\(6\)"):
+        e.fire(6)
+    e.stage(6, ones(e))
+    e.rest()
+    with pytest.raises(UsageError, match="without stage"):
+        e.fire(6)
+
+
+def test_old_answers_are_let_go_but_never_fired_again() -> None:
+    e = bench()
+    for seq in range(100):
+        pulse(e, seq)
+    state = e.truth_s()
+    with pytest.raises(UsageError):
+        e.fire(3)
+    with pytest.raises(UsageError, match="no longer kept"):
+        e.outcome(3, e.stage(100, ones(e)))
+    assert e.truth_s().tobytes() == state.tobytes()
+
+
+def test_applied_says_what_happened() -> None:
+    e = bench(bench__pulse_overhead_s=0.1)
+    applied = pulse(e, 0)
+    assert (applied.shots_done, applied.pulses, applied.energy_basis) == (4, 16, "model")
+    assert applied.end_s - applied.start_s == pytest.approx(4 * (1e-3 + 0.1))
+    assert applied.energy_j > 16 * 2e-6, "16 cells of some 3.7 uJ each"
+    unknown = bench(chip__model="taox-tio2")
+    unknown.stage(0, ones(unknown, 1, Pulse(3.0, 0.04)))
+    applied = unknown.fire(0)
+    assert applied.energy_basis == "unknown"
+    assert isnan(applied.energy_j)
+
+
+# -- determinism and snapshots ---------------------------------------------------------------------------------------
+
+
+def test_same_seed_and_operations_give_the_same_bits() -> None:
+    def life(e: Emulator) -> bytes:
+        parts = []
+        for seq in range(4):
+            applied = pulse(e, seq)
+            reading = e.sense(VectorRead(np.full((3, 4), 0.1), both_polarities=True))
+            parts += [np.array(applied[:5]).tobytes(), reading.currents_a.tobytes(), e.truth_s().tobytes()]
+        return b"".join(parts)
+
+    assert life(bench(1)) == life(bench(1)) != life(bench(2))
+
+
+def test_restored_from_a_snapshot_it_goes_on_as_if_undisturbed() -> None:
+    whole, stopped = bench(), bench()
+    read = CellRead(np.ones((4, 4), bool), 0.05)
+    for e in (whole, stopped):
+        for seq in range(3):
+            pulse(e, seq)
+            e.sense(read)
+    snapshot = stopped.snapshot()
+    pulse(stopped, 3)
+    fresh = bench()
+    fresh.restore(snapshot)
+    assert isinstance(fresh.outcome(2, fresh.stage(3, ones(fresh))), Done)
+    assert fresh.outcome(3, fresh.stage(3, ones(fresh))) == NotDone()
+    for e in (whole, fresh):
+        e.stage(3, ones(e))
+    assert whole.fire(3) == fresh.fire(3)
+    assert whole.sense(read).currents_a.tobytes() == fresh.sense(read).currents_a.tobytes()
+    assert whole.clock_s == fresh.clock_s
+
+
+def test_a_chip_file_ages_over_runs(tmp_path: Path) -> None:
+    file = tmp_path / "chip.nbchip"
+    first = bench(1, chip__file=file)
+    pulse(first, 0)
+    first.close()
+    second = bench(99, chip__file=file)  # the drawer wins over the seed
+    assert second.truth_s().tobytes() == first.truth_s().tobytes()
+    assert second.clock_s == first.clock_s
+    pulse(second, 0)
+    with pytest.raises(ConfigError, match=r"\(4, 4\)"):
+        bench(1, chip__file=file, chip__rows=5)
+
+
+# -- refusals at stage -----------------------------------------------------------------------------------------------
+
+
+def test_what_was_never_measured_is_refused_before_any_pulse() -> None:
+    e = bench()
+    before = e.snapshot()
+    with pytest.raises(OutsideHull, match="never measured"):
+        e.stage(0, ones(e, 1, Pulse(1.5, 1e-3)))
+    with pytest.raises(CapabilityMissing, match="cannot depress"):
+        e.stage(0, ones(e, -1))
+    shape = Shape(np.array([0.0, 1e-3, 2e-3]), np.array([0.0, 1.0, 0.0]))
+    waves = Waveforms((shape,), np.zeros(4, int), np.full(4, -1), np.zeros(4), np.zeros(4))
+    with pytest.raises(CapabilityMissing, match="rate"):
+        e.stage(0, shots(waves, e.capabilities))
+    with pytest.raises(UsageError, match=r"\(2, 2\)"):
+        e.stage(0, ones(bench(chip__rows=2, chip__cols=2)))
+    with pytest.raises(UsageError, match="without stage"):
+        e.fire(0)
+    assert e.snapshot() == before
+
+
+def test_a_refused_stage_forgets_what_was_staged_before() -> None:
+    e = bench()
+    e.stage(0, ones(e))
+    with pytest.raises(OutsideHull):
+        e.stage(0, ones(e, 1, Pulse(1.0, 1e-3)))
+    with pytest.raises(UsageError):
+        e.fire(0)
+
+
+# -- reads -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_ideal_vector_read_is_the_product_of_its_region() -> None:
+    e = bench(**{"chip.offsets": "normal", "chip.offset_sigma_s": 5e-8, "readout.ideal": True})
+    g = e.truth_s()
+    volts = np.random.default_rng(0).uniform(-0.2, 0.2, (3, 4))
+    np.testing.assert_allclose(e.sense(VectorRead(volts)).currents_a[0], volts @ g, rtol=1e-12)
+    back = e.sense(VectorRead(volts, Direction.COLS_TO_ROWS))
+    np.testing.assert_allclose(back.currents_a[0], volts @ g.T, rtol=1e-12)
+    part = VectorRead(volts[:, :2], region=Region(1, 3, 2, 4), both_polarities=True)
+    np.testing.assert_allclose(e.sense(part).signed_a(), volts[:, :2] @ g[1:3, 2:4], rtol=1e-12)
+    part = VectorRead(volts[:, :2], Direction.COLS_TO_ROWS, Region(0, 3, 2, 4))
+    np.testing.assert_allclose(e.sense(part).currents_a[0], volts[:, :2] @ g[0:3, 2:4].T, rtol=1e-12)
+    with pytest.raises(UsageError, match="3 volts on 4"):
+        e.sense(VectorRead(volts[:, :3]))
+    with pytest.raises(UsageError, match="inside"):
+        e.sense(VectorRead(volts, region=Region(0, 4, 3, 5)))
+
+
+def test_a_cell_read_finds_the_conductances() -> None:
+    e = bench(**{"chip.offsets": "normal", "chip.offset_sigma_s": 5e-8, "readout.ideal": True})
+    mask = np.eye(4, dtype=bool)
+    reading = e.sense(CellRead(mask, 0.05))
+    np.testing.assert_allclose(reading.signed_a() / 0.05, e.truth_s()[mask], rtol=1e-12)
+    assert reading.sigma_a == 0
+
+
+def test_both_polarities_remove_the_ammeters_offset() -> None:
+    e = bench(**{"readout.noise": False, "readout.offset_a": 1.62e-9, "chip.step_spread": 0.0})
+    reading = e.sense(CellRead(np.ones((4, 4), bool), 0.05))
+    np.testing.assert_allclose(reading.signed_a(), 0.05 * e.truth_s().ravel(), rtol=1e-12)
+    np.testing.assert_allclose(reading.currents_a.sum(axis=0) / 2, 1.62e-9, rtol=1e-9)
+
+
+def test_a_lone_driven_cell_among_floating_lines_reads_16_7() -> None:
+    e = bench(**FREE)
+    read = VectorRead(np.array([[0.1]]), region=Region(0, 1, 0, 1), idle=LineState.FLOATING)
+    g = e.truth_s()[0, 0]
+    assert e.sense(read).currents_a[0, 0, 0] / 0.1 == pytest.approx(16 / 7 * g, rel=1e-12)
+    wide = bench(**FREE, **{"chip.rows": 32, "chip.cols": 32})
+    assert wide.sense(read).currents_a[0, 0, 0] / 0.1 == pytest.approx(1024 / 63 * g, rel=1e-12)
+
+
+def test_the_source_resistance_stands_before_a_read() -> None:
+    e = bench(**FREE, **{"bench.source_ohm": 1e5, "bench.series_ohm": 2e5})
+    g = e.truth_s()
+    arrives = 1 / (1 + 3e5 * g.sum(axis=1))
+    volts = np.array([[0.1, 0.0, -0.1, 0.05]])
+    np.testing.assert_allclose(e.sense(VectorRead(volts)).currents_a[0], (volts * arrives) @ g, rtol=1e-10)
+    cells = e.sense(CellRead(np.ones((4, 4), bool), 0.1))
+    np.testing.assert_allclose(cells.signed_a().reshape(4, 4), 0.1 * arrives[:, None] * g, rtol=1e-12)
+
+
+def test_reading_noise_is_the_models_and_is_reported() -> None:
+    e = bench(**{"chip.step_spread": 0.0})
+    volts = np.full((2000, 4), 0.05)
+    reading = e.sense(VectorRead(volts, averages=4))
+    sigma_a = np.sqrt(4) * 0.05 * e.chip.model.read_sigma_s / 2
+    assert reading.sigma_a == pytest.approx(sigma_a, rel=1e-6)
+    assert reading.currents_a.std() == pytest.approx(sigma_a, rel=0.05)
+
+
+def test_a_small_range_is_flagged() -> None:
+    e = bench(**{"readout.adc_bits": 8, "readout.adc_range_a": 1e-8})
+    reading = e.sense(VectorRead(np.full((1, 4), 0.1)))
+    assert reading.flags == ("over_range",)
+    assert reading.range_a == 1e-8
+    assert np.abs(reading.currents_a).max() <= 1e-8
+
+
+def test_time_and_energy_of_reads() -> None:
+    e = bench(**FREE)
+    g = e.truth_s()
+    reading = e.sense(VectorRead(np.full((3, 4), 0.1), both_polarities=True, delay_s=2.7, averages=5))
+    assert (reading.start_s, reading.end_s) == (2.7, pytest.approx(2.7 + 3 * 2 * 5 * 1e-3))
+    assert reading.energy_j == pytest.approx(0.01 * g.sum() * 3 * 2 * 5e-3, rel=1e-12)
+    cells = e.sense(CellRead(np.ones((4, 4), bool), 0.1, both_polarities=False))
+    assert cells.energy_j == pytest.approx(4 * 0.01 * g.sum() * 1e-3, rel=1e-12)
+    e.wait(10.0)
+    assert e.clock_s == pytest.approx(cells.end_s + 10)
+
+
+# -- pulses behind a resistance --------------------------------------------------------------------------------------
+
+
+def test_a_resistance_that_takes_too_much_is_refused_by_the_curves_hull() -> None:
+    """The in-pulse conductance is some 1 mS: 100 ohm take more than the 2 % that the card tolerates."""
+    lone = {"chip.rows": 1, "chip.cols": 1, "chip.isolation": "isolated"}
+    with pytest.raises(OutsideHull, match="never measured"):
+        pulse(bench(**lone, **{"bench.source_ohm": 100.0}), 0)
+    near, far = bench(**lone, **{"bench.source_ohm": 1.0}), bench(**lone)
+    assert pulse(near, 0).energy_j < pulse(far, 0).energy_j
+    assert near.truth_s().tobytes() == far.truth_s().tobytes(), "within tolerance it is the measured pulse"
+
+
+def test_energy_behind_a_resistance_is_that_at_the_cell() -> None:
+    e = bench(**{"chip.rows": 1, "chip.cols": 1, "bench.source_ohm": 3.0, "bench.biases": ["grounded"], **FREE})
+    g = e.truth_s()[0, 0]
+    factor = e.chip.model.write_current_factor
+    v = 2.0
+    for _ in range(60):  # fixed point of V = 2 - 3 I(V)
+        v = 2.0 - 3.0 * g * v * (factor(v) or 0.0)
+    batch = PulseBatch(np.ones((1, 1), int), PULSE, next(iter(e.capabilities.biases)))
+    e.stage(0, shots(batch, e.capabilities))
+    assert e.fire(0).energy_j == pytest.approx(g * v**2 * (factor(v) or 0.0) * 1e-3, rel=1e-6)
+
+
+def test_without_a_declared_current_the_drop_is_unknown_and_refused() -> None:
+    e = bench(**{"chip.model": "taox-tio2", "bench.source_ohm": 50.0})
+    with pytest.raises(CapabilityMissing, match="has no I"):
+        e.stage(0, ones(e, 1, Pulse(3.0, 0.04)))
+
+
+# -- from a bench file -----------------------------------------------------------------------------------------------
+
+
+def test_the_guard_opens_it() -> None:
+    guard = open_bench(load_bench("emulator"), 3)
+    assert isinstance(guard, Guard)
+    assert guard.identity().simulated
+    assert guard.span.half_select == "not modelled"
+    assert guard.span.pulse == PULSE
+    assert not guard.span.depresses
+    assert guard.span.g_min_s == pytest.approx(454.47e-9, rel=1e-4)
+    assert guard.span.potentiation_s[0] == pytest.approx(guard.span.g_min_s)
+    assert guard.span.potentiation_s[50] == pytest.approx(guard.span.g_max_s, rel=1e-6)
+    guard.close()
+
+
+def test_the_span_of_a_scaled_chip() -> None:
+    config = load_bench("emulator", {"chip.scale": 10.0, "chip.baseline": "removed", "chip.replay": "literal"})
+    _, span = open_emulator(config, 1)
+    assert span.g_min_s == pytest.approx(0, abs=1e-15)
+    assert span.g_max_s == pytest.approx(10 * 69.04817e-9, rel=1e-5)
+    assert span.read_sigma_s == 0
+
+
+def test_offsets_from_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "offset.csv"
+    rows = np.arange(16.0).reshape(4, 4) * 1e-9
+    np.savetxt(file, rows, delimiter=",")
+    for given in (str(file), rows.tolist()):
+        e = bench(**{"chip.offset_s": given, "chip.baseline": "removed", "chip.scale": 2.0})
+        np.testing.assert_allclose(e.truth_s(), 2 * rows, rtol=1e-12, atol=1e-21)
+    file.write_text("1,2,nonsense")
+    with pytest.raises(ConfigError, match="offset_s"):
+        bench(**{"chip.offset_s": str(file)})
+    with pytest.raises(ConfigError, match="offset_s"):
+        bench(**{"chip.offset_s": str(tmp_path / "absent.csv")})
+
+
+def test_parallelism_changes_the_shots_and_not_the_chip() -> None:
+    """House rule: emulators of another bench's parallelism agree where no victim is disturbed."""
+    truths = set()
+    for parallelism, expected in (("row", 4), ("column", 4), ("cell", 16)):
+        e = bench(bench__parallelism=parallelism)
+        assert pulse(e, 0).shots_done == expected
+        truths.add(e.truth_s().tobytes())
+    assert len(truths) == 1
