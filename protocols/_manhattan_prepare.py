@@ -159,6 +159,7 @@ def _scatter(setup: Setup, state: State, pairs: tuple[Pairs, ...], wish: Any) ->
 
 
 def apply(setup: Setup, state: State, counts: Any) -> Generator[Step, Any, None]:
+    """Fire these counts[rows, cols] and book them."""
     applied: Applied = yield Apply(PulseBatch(counts, setup.pulse, setup.bias))
     number = np.abs(counts)
     state.pulses += number

@@ -45,13 +45,16 @@ class Setup:
     goal: str
 
     def settings(self, averages: int) -> ReadSettings:
+        """How a product or a cell is read with so many averages."""
         return ReadSettings(self.p.read_v, averages, self.both, self.p.integration_s)
 
     def all_cells(self, averages: int) -> CellRead:
+        """A read of every cell of the array."""
         return cell_read(np.ones(self.view.shape, np.bool_), self.settings(averages))
 
 
 def make_setup(p: Manhattan, view: BenchView) -> Setup:
+    """Lay the task out for this bench; raises CapabilityMissing for what it lacks."""
     data, plan = p.dataset(), p.needs.plan(view.capabilities)
     x = with_bias(data.inputs, p.has_bias)
     if p.refresh:
@@ -125,12 +128,13 @@ class State:
 
     def checkpoint(self) -> Checkpoint:
         """A copy that later work does not change."""
-        return Checkpoint({name: _copied(getattr(self, name)) for name in State.__slots__})
+        return Checkpoint({name: copied(getattr(self, name)) for name in State.__slots__})
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A deep copy of what a state holds; arrays that came from a record become writable."""
     if isinstance(value, list):
-        return [_copied(v) for v in value]
+        return [copied(v) for v in value]
     if isinstance(value, dict):
         return dict(value)
     return value.copy() if isinstance(value, np.ndarray) else value
@@ -148,6 +152,7 @@ def layout(setup: Setup, bad: BoolArray) -> tuple[Pairs, ...]:
 
 
 def make_net(setup: Setup, state: State) -> Net:
+    """The perceptron on the array as the state has it."""
     p, pairs = setup.p, layout(setup, state.bad)
     pairs = tuple(without(layer, state.retired) for layer in pairs)
     settings = setup.settings(state.averages)
@@ -173,4 +178,5 @@ def make_net(setup: Setup, state: State) -> Net:
 
 
 def without(pairs: Pairs, retired: BoolArray) -> Pairs:
+    """The same pairs, with retired cells no longer pulsed."""
     return Pairs(pairs.shape, pairs.rows, pairs.plus, pairs.minus, pairs.usable & ~retired)

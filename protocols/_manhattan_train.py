@@ -62,6 +62,8 @@ class Training:
         state.accuracies.append(accuracy(currents, setup.targets, setup.data.decision, self.threshold_a))
         if self._passes(judged.satisfied, judged.margin_a, state.accuracies[-1]):
             state.converged = yield from self._confirm()
+        if state.converged:
+            yield Note("epoch", self._told(judged, state.epoch + 1))
         return judged
 
     def _passes(self, satisfied: bool, margin_a: float, right: float) -> bool:
@@ -114,20 +116,23 @@ class Training:
     def _look_after(self, judged: Judged) -> Generator[Step, Any, None]:
         """After the pulses: read the cells where it is due, retire and refresh, tell whoever watches."""
         p, state = self.setup.p, self.state
-        told: dict[str, Any] = {
-            "index": state.epoch,
-            "error": judged.error,
-            "accuracy": state.accuracies[-1],
-            "margin_a": judged.margin_a,
-        }
-        if judged.activations.size <= RECORDED:
-            told["activations"] = judged.activations
+        told = self._told(judged, state.epoch)
         if (p.monitor_every and state.epoch % p.monitor_every == 0) or self.net.back == "host":
             yield from self._monitor()
             told |= {"conductance_s": state.grid_s, "weights": self.net.pairs[-1].weights(state.grid_s)}
         yield Note("epoch", told)
         if p.checkpoint_every and state.epoch % p.checkpoint_every == 0:
             yield state.checkpoint()
+
+    def _told(self, judged: Judged, index: int) -> dict[str, Any]:
+        """What is noted of evaluation `index` (1 is the first); its error is that before the update."""
+        told = {
+            "index": index,
+            "error": judged.error,
+            "accuracy": self.state.accuracies[-1],
+            "margin_a": judged.margin_a,
+        }
+        return told | ({"activations": judged.activations} if judged.activations.size <= RECORDED else {})
 
     def _read_cells(self) -> Generator[Step, Any, FloatArray]:
         reading = yield self.look
@@ -205,6 +210,7 @@ class Training:
             "updates": state.epoch,
             "stalled": state.stalled,
             "error_per_epoch": list(state.errors),
+            "accuracy_per_epoch": list(state.accuracies),
             "pulses": state.pulses.copy(),
             "conductance_s": state.grid_s,
             "weight_s": self.net.pairs[-1].weights(state.grid_s) - state.zeros_s[-1],

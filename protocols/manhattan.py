@@ -24,7 +24,7 @@ from neurobench.learning import datasets
 from neurobench.learning.datasets import Dataset
 
 from ._manhattan_prepare import prepare
-from ._manhattan_setup import State, make_net, make_setup
+from ._manhattan_setup import State, copied, make_net, make_setup
 from ._manhattan_train import Training
 
 SEED: dict[str, Any] = {
@@ -140,7 +140,7 @@ class Manhattan(Protocol):
         if start is None:
             state = yield from prepare(setup, rng)
         else:
-            state = State(**{name: start[name] for name in State.__slots__})
+            state = State(**{name: copied(start[name]) for name in State.__slots__})
         training = Training(setup, state, make_net(setup, state))
         if not (self.when_unreachable == "stop" and state.verdict.get("ok") is False):
             yield from training.run()
