@@ -279,7 +279,8 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, z
 
 def _load(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # from memory: numpy leaves a file open that it cannot read
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header: dict[str, Any] = json.loads(str(arrays.pop("passport")))
         version = int(header["version"])
