@@ -211,7 +211,7 @@ def multiplier(pairs: Pairs, volts: FloatArray, where: Where, settings: ReadSett
 def _as_slice(lines: IndexArray) -> Any:
     """The same lines as a slice where they are evenly spaced: indexing is then free."""
     steps = set(np.diff(lines).tolist())
-    if len(steps) > 1:
+    if len(steps) > 1 or min(steps, default=1) < 1:
         return lines
     return slice(int(lines[0]), int(lines[-1]) + 1, steps.pop() if steps else 1)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from neurobench.bench.config import load_bench, open_bench
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply, Loop, LoopAnswer
@@ -106,7 +107,9 @@ def test_bounds_are_what_the_guard_refuses_by() -> None:
 
 def test_input_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="names a row outside"):
-        LifStdp.fresh(Rule(gain_per_a=1.0), Spikes(np.array([0, 1], np.int32), np.array([12], np.int32)), SHAPE, PULSE, PULSE)
+        LifStdp.fresh(
+            Rule(gain_per_a=1.0), Spikes(np.array([0, 1], np.int32), np.array([12], np.int32)), SHAPE, PULSE, PULSE
+        )
     with pytest.raises(UsageError, match="gain_per_a"):
         Rule(gain_per_a=-1.0)
     with pytest.raises(UsageError, match="ticks"):
