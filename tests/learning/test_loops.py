@@ -75,7 +75,8 @@ def test_two_loops_of_half_the_length_are_one_loop() -> None:
     answer = halves.loop(1, Loop(first, 100))
     rest = Spikes(whole.spikes.indptr[100:] - cut, whole.spikes.rows[cut:])
     again = halves.loop(2, Loop(first.after(answer, rest), 100))
-    np.testing.assert_array_equal(np.vstack([answer.spikes, again.spikes + [[100, 0]]]), once.spikes)
+    later = again.spikes + np.array([100, 0])
+    np.testing.assert_array_equal(np.vstack([answer.spikes, later]), once.spikes)
     np.testing.assert_array_equal(answer.potentiations + again.potentiations, once.potentiations)
     np.testing.assert_array_equal(halves.truth_s(), guard.truth_s())
 

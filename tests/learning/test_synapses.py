@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ideal_bench import IdealBench
 
 from neurobench.bench.steps import Result
 from neurobench.bench.stimulus import Bias, Pulse
@@ -27,9 +26,6 @@ from neurobench.learning.synapses import (
     remapped,
     write_verify,
 )
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "protocols"))
-from ideal_bench import IdealBench
 
 SHAPE = (4, 6)
 READ = ReadSettings(0.1)
