@@ -1,4 +1,4 @@
-"""Benches that are not instruments: a chip that counts what is done to it, behind links that lose what they are told to.
+"""Benches that are no instruments: a chip that counts what is done to it, behind links that lose what they carry.
 
 Three fakes keep the contract from being shaped by the emulator alone: perfect, lossy with a witness, and lossy
 without one. The chip may live in this process or in another one (`python fakes.py FOLDER`), where it outlives a
@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
+
 from neurobench.bench.codec import pack, unpack
 from neurobench.bench.crossbar import (
     Applied,
@@ -51,7 +53,6 @@ from neurobench.bench.stimulus import (
     shots,
 )
 from neurobench.errors import InstrumentError, LinkLost
-from pydantic import Field
 
 G0_S, STEP_S = 1e-6, 1e-9
 PULSE = Pulse(0.5, 1e-3)
@@ -393,7 +394,9 @@ class RemoteChip:
 
     def log(self) -> list[tuple[str, int | None, float]]:
         """(command, number, time by the monotonic clock) of every command that arrived."""
-        return [tuple(json.loads(line)) for line in (self.folder / "log").read_text().splitlines()]
+        file = self.folder / "log"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [tuple(json.loads(line)) for line in lines]
 
     def tell(self, op: str, *args: Any) -> Any:
         """A command past all faults."""

@@ -258,7 +258,7 @@ class RunWriter(Record):
         self._flushed = self._room_seen = time.monotonic()
 
     @classmethod
-    def create(cls, path: Path | str, manifest: Mapping[str, Any] | None = None) -> RunWriter:
+    def create(cls, path: Path | str, manifest: Mapping[str, Any] | None = None) -> Self:
         """Begin a run file. An existing file is never overwritten; a network file system is refused."""
         path = Path(path).absolute()
         lock = _prepared(path)
@@ -279,7 +279,7 @@ class RunWriter(Record):
         return writer
 
     @classmethod
-    def reopen(cls, path: Path | str) -> RunWriter:
+    def reopen(cls, path: Path | str) -> Self:
         """Go on writing a run file that was left; raises InUse while another process writes it."""
         path = Path(path).absolute()
         _check_kind(path)

@@ -194,6 +194,7 @@ class Runner:
     def _rest(self, error: BaseException | None) -> BaseException | None:
         try:
             self.guard.rest()
+            self.control.rested.set()
         except Exception as failed:  # noqa: BLE001 - the record must still be ended, and say so
             self.control.tell(Event.FAILED)
             self.record.put(not_at_rest=str(failed))

@@ -84,12 +84,14 @@ TABLE: Mapping[State, Mapping[Event, State]] = {
 class Control:
     """What others hold of a run: ask it to pause, resume, stop or abort, from any thread.
 
-    Each request answers whether it was taken. `reason` says who asked for an abort.
+    Each request answers whether it was taken. `reason` says who asked for an abort; `rested` is set once the run
+    has ended and its outputs are off.
     """
 
     def __init__(self) -> None:
         self.state = State.READY
         self.reason = ""
+        self.rested = threading.Event()
         self._changed = threading.Condition()
 
     def tell(self, event: Event) -> bool:

@@ -21,6 +21,7 @@ from fakes import (
     perfect,
     undisturbed,
 )
+
 from neurobench.bench.crossbar import Applied
 from neurobench.bench.steps import Apply, Note, Protocol, Result, Sense, Steps, Wait
 from neurobench.errors import InstrumentError, LimitExceeded, LinkLost, PulseUnknown, UsageError
@@ -149,6 +150,7 @@ def test_refusal_in_the_middle_ends_the_run_with_its_exit_code(tmp_path: Path) -
     class Hot(Toy):
         def steps(self, view: Any, rng: Any, start: Any = None) -> Steps:
             from fakes import PulseBatch
+
             from neurobench.bench.stimulus import Pulse
 
             yield Apply(PulseBatch(np.ones(view.shape, np.int8), Pulse(0.5, 1e-3)))

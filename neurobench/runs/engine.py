@@ -1,0 +1,450 @@
+"""The runner in a process of its own, and the handle by which clients ask it to pause, resume, stop or abort.
+
+The engine outlives its client: window and command line may die, the run goes on, and another client may `attach`.
+Inside it, one thread runs; the main thread hears signals and sees to it that an abort ends at rest even if a read or
+a trigger never returns. A watcher process brings the bench to rest if the engine itself dies (decision 0006).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any, Self
+
+from neurobench import errors, registry
+from neurobench.bench.config import BenchConfig, open_bench
+from neurobench.bench.limits import Guard
+from neurobench.bench.steps import Protocol
+from neurobench.errors import BenchFault, NeurobenchError, UnknownName, UsageError
+from neurobench.runs.replay import resume
+from neurobench.runs.runfile import RunWriter, end_abandoned
+from neurobench.runs.runner import run
+from neurobench.runs.states import Control, State
+from neurobench.system import WINDOWS, on_stop_signal, pid_alive, start_detached, utc_now
+
+PATIENCE_S = 0.03  # how long an abort waits for the runner before it cuts the outputs over the second path
+REST_S = 2.0  # how long the second path may take before the watcher is left to do it
+LAST_WORDS_S = 1.0  # how long a runner that was cut off may take to come back and end its record
+START_S = 60.0
+
+CONTROL = ".control"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One run for the engine; all of it can be written as JSON.
+
+    `path`: the run file. `protocol`: a registered name or "module:Class". `opener`: "module:function" that turns
+    (`bench`, seed) into a Guard. `manifest`: more for the record. `go_on`: resume the file at `path`. `watched`:
+    whether a watcher process rests the bench if the engine dies; an emulated chip dies with it and needs none.
+    """
+
+    path: str
+    protocol: str
+    parameters: Mapping[str, Any]
+    bench: Mapping[str, Any]
+    seed: int
+    opener: str = "neurobench.runs.engine:open_config"
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    go_on: bool = False
+    accept_doubt: bool = False
+    accept_baseline: bool = False
+    watched: bool = True
+
+
+def open_config(bench: Mapping[str, Any], seed: int) -> Guard:
+    """Open the bench of a validated bench file."""
+    return open_bench(BenchConfig.model_validate(bench), seed)
+
+
+def open_guard(spec: Spec) -> Guard:
+    """The bench of a run."""
+    module, _, name = spec.opener.partition(":")
+    opener: Callable[[Mapping[str, Any], int], Guard] = getattr(importlib.import_module(module), name)
+    return opener(spec.bench, spec.seed)
+
+
+def protocol_of(spec: Spec) -> Protocol:
+    """The protocol of a run, with its parameters."""
+    module, colon, name = spec.protocol.partition(":")
+    kind = getattr(importlib.import_module(module), name) if colon else registry.load("protocols", spec.protocol)
+    if not (isinstance(kind, type) and issubclass(kind, Protocol)):
+        raise UsageError(f"{spec.protocol!r} is not a protocol")
+    return kind.model_validate(dict(spec.parameters))
+
+
+# ------------------------------------------------------------------------------------------------- the client's side
+
+
+class Engine:
+    """A running engine as its client sees it. Dropping it changes nothing: the run goes on."""
+
+    def __init__(self, path: Path, folder: Path, key: bytes, pid: int) -> None:
+        self.path = path
+        self.pid = pid
+        self._folder = folder
+        self._key = key
+
+    def pause(self) -> bool:
+        """Halt between two steps; False if the run cannot be paused now."""
+        return bool(self._ask("pause"))
+
+    def resume(self) -> bool:
+        """Go on after a pause."""
+        return bool(self._ask("resume"))
+
+    def stop(self) -> bool:
+        """End in order between two steps."""
+        return bool(self._ask("stop"))
+
+    def abort(self) -> bool:
+        """Cut the outputs now: at the latest 100 ms after this call."""
+        return bool(self._ask("abort"))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's process runs."""
+        return pid_alive(self.pid)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the engine has ended; False if it still runs after `timeout_s`."""
+        end = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
+        while self.alive:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _ask(self, command: str) -> Any:
+        try:
+            with connect(self._folder, self._key) as link:
+                send(link, command)
+                return receive(link)
+        except (OSError, EOFError):
+            return False  # it has ended
+
+    def wait_until_begun(self) -> None:
+        """Return once the first step can be seen in the run file; raise what made the run impossible."""
+        end = time.monotonic() + START_S
+        while True:
+            answer = self._ask("begun")
+            if answer:
+                break
+            if not self.alive or time.monotonic() > end:
+                words = (self._folder / "log").read_text(errors="replace")[-2000:] if self._folder.exists() else ""
+                raise BenchFault(f"the engine of {self.path} ended before it began. {words}")
+            time.sleep(0.01)
+        if answer != "begun":
+            kind, words = answer
+            raise _error(kind, words)
+
+
+def _error(kind: str, words: str) -> NeurobenchError:
+    found = getattr(errors, kind, NeurobenchError)
+    return found(words) if issubclass(found, NeurobenchError) else NeurobenchError(f"{kind}: {words}")
+
+
+def start(spec: Spec) -> Engine:
+    """Start a run in an engine of its own and return once it has begun.
+
+    Raises what makes it impossible from the start: a limit, a bench in use, a folder that cannot be written.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="neurobench-engine-"))
+    key = os.urandom(32)
+    (folder / "spec.json").write_text(json.dumps({**asdict(spec), "key": key.hex()}))
+    pid = start_detached("neurobench.runs.engine", str(folder), log=folder / "log")
+    engine = Engine(Path(spec.path).absolute(), folder, key, pid)
+    engine.wait_until_begun()
+    return engine
+
+
+def attach(path: Path | str) -> Engine:
+    """The engine that writes a run file now, for a client that did not start it."""
+    path = Path(path).absolute()
+    try:
+        found = json.loads(_control_path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UnknownName(f"no engine is running {path}") from error
+    return Engine(path, Path(found["folder"]), bytes.fromhex(found["key"]), found["pid"])
+
+
+def _control_path(path: Path) -> Path:
+    return path.with_name(path.name + CONTROL)
+
+
+def _address(folder: Path) -> str:
+    return rf"\\.\pipe\{folder.name}" if WINDOWS else str(folder / "s")
+
+
+def connect(folder: Path, key: bytes) -> Connection:
+    """A connection to the engine of that folder."""
+    return Client(_address(folder), family="AF_PIPE" if WINDOWS else "AF_UNIX", authkey=key)
+
+
+def send(link: Connection, message: Any) -> None:
+    """JSON, not pickle: a message can never run code."""
+    link.send_bytes(json.dumps(message).encode())
+
+
+def receive(link: Connection) -> Any:
+    """The next message."""
+    return json.loads(link.recv_bytes())
+
+
+# ------------------------------------------------------------------------------------------------- the engine's side
+
+
+class _Host:
+    """What the engine's threads share."""
+
+    def __init__(self, spec: Spec, folder: Path, key: bytes) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.key = key
+        self.path = Path(spec.path).absolute()
+        self.control = Control()
+        self.guard: Guard | None = None
+        self.begun: Any = None
+        self.exit_code = 1
+        self._tell_begun = threading.Event()
+        self._watch_begun = threading.Event()
+        self._watchers: list[Connection] = []
+
+    # -- the runner's thread ------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Open the bench, run, close."""
+        try:
+            self._run()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the client is to hear it
+            self.exit_code = getattr(error, "exit_code", 1)
+            self.say_begun([type(error).__name__, str(error)])
+        finally:
+            # Whoever waits for a begin must not wait for ever.
+            self.say_begun("begun")
+
+    def _run(self) -> None:
+        spec = self.spec
+        protocol = protocol_of(spec)
+        guard = open_guard(spec)
+        try:
+            protocol.needs.plan(guard.capabilities)
+            self.guard = guard
+            if spec.watched and not self._watch_begun.wait(START_S):
+                raise BenchFault("the watcher did not start, so nobody would rest the bench if the engine died")
+            with self._record() as record:
+                record.put(engine={"pid": os.getpid(), "since": utc_now()})
+                record.flush()
+                self._say_where()
+                self.say_begun("begun")
+                if spec.go_on:
+                    outcome = resume(
+                        protocol, guard, record, control=self.control,
+                        accept_doubt=spec.accept_doubt, accept_baseline=spec.accept_baseline,
+                    )  # fmt: skip
+                else:
+                    outcome = run(protocol, guard, seed=spec.seed, record=record, control=self.control)
+            fallback = 0 if outcome.status == "finished" else 1
+            self.exit_code = getattr(outcome.error, "exit_code", fallback)
+        finally:
+            guard.close()
+
+    def _record(self) -> RunWriter:
+        if self.spec.go_on:
+            return RunWriter.reopen(self.path)
+        return RunWriter.create(self.path, self.spec.manifest)
+
+    def _say_where(self) -> None:
+        file = _control_path(self.path)
+        file.touch(mode=0o600)
+        file.write_text(json.dumps({"folder": str(self.folder), "key": self.key.hex(), "pid": os.getpid()}))
+
+    def say_begun(self, what: Any) -> None:
+        """Tell waiting clients, once, that it has begun, or why it has not."""
+        self.begun = self.begun or what
+        self._tell_begun.set()
+
+    # -- clients ------------------------------------------------------------------------------------------------
+
+    def listen(self, listener: Listener) -> None:
+        """Serve clients until the process ends."""
+        while True:
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):
+                link = listener.accept()
+                threading.Thread(target=self._converse, args=(link,), daemon=True).start()
+
+    def _converse(self, link: Connection) -> None:
+        with contextlib.suppress(OSError, EOFError, ValueError):
+            while True:
+                command = receive(link)
+                if command == "watch":
+                    self._watchers.append(link)
+                    self._watch_begun.set()
+                    return
+                send(link, self._answer(command))
+        link.close()
+
+    def _answer(self, command: str) -> Any:
+        commands: dict[str, Callable[[], Any]] = {
+            "pause": self.control.pause,
+            "resume": self.control.resume,
+            "stop": self.control.stop,
+            "abort": self.control.abort,
+            "state": lambda: self.control.state.value,
+            "begun": lambda: self._tell_begun.wait(START_S) and self.begun,
+        }
+        return commands.get(command, lambda: False)()
+
+    def say_goodbye(self) -> None:
+        """Tell the watcher that the bench is at rest and it may go."""
+        for link in self._watchers:
+            with contextlib.suppress(OSError):
+                send(link, "goodbye")
+
+    # -- the main thread ----------------------------------------------------------------------------------------
+
+    def supervise(self, worker: threading.Thread) -> None:
+        """Wait for the end; on an abort see to it that the outputs go off, with the runner or without it."""
+        with on_stop_signal(lambda name: _forget(self.control.abort(name))):
+            while worker.is_alive():
+                # A short wait: the runner's thread may end without a change of state.
+                self.control.wait_while(self.control.state, 0.02)
+                if self.control.state in (State.ABORTING, State.ABORTED):
+                    self._abort(worker)
+
+    def _abort(self, worker: threading.Thread) -> None:
+        if self.control.rested.wait(PATIENCE_S) or self._back(worker, 0):
+            worker.join()
+            return
+        done = threading.Event()
+        threading.Thread(target=self._cut, args=(done,), daemon=True).start()
+        at_rest = done.wait(REST_S)
+        if self._back(worker, LAST_WORDS_S):
+            return
+        self._end_stuck(at_rest)
+
+    def _cut(self, done: threading.Event) -> None:
+        if self.guard is not None:
+            self.guard.raw.rest()
+            done.set()
+
+    def _back(self, worker: threading.Thread, patience_s: float) -> bool:
+        worker.join(patience_s)
+        return not worker.is_alive()
+
+    def _end_stuck(self, at_rest: bool) -> None:
+        """The runner does not come back: say so in its place and end hard. Threads cannot be ended, processes can."""
+        words = f"Aborted: by {self.control.reason}; the bench did not answer, and was cut off over the second path"
+        with contextlib.suppress(NeurobenchError):
+            end_abandoned(
+                self.path, status="aborted", state=State.ABORTED.value, error=words, stuck=True, exit_code=130
+            )
+        if at_rest:
+            self.say_goodbye()
+        self.tidy()
+        os._exit(130)
+
+    def tidy(self) -> None:
+        """Remove what was only for clients."""
+        with contextlib.suppress(OSError):
+            _control_path(self.path).unlink()
+
+
+def _forget(_: object) -> None:
+    return None
+
+
+def _load(folder: Path) -> tuple[Spec, bytes]:
+    said = json.loads((folder / "spec.json").read_text())
+    key = bytes.fromhex(said.pop("key"))
+    return Spec(**said), key
+
+
+def serve(folder: Path) -> int:
+    """Run what stands in the folder, in this process, and return its exit code."""
+    spec, key = _load(folder)
+    host = _Host(spec, folder, key)
+    listener = Listener(_address(folder), family="AF_PIPE" if WINDOWS else "AF_UNIX", authkey=key)
+    threading.Thread(target=host.listen, args=(listener,), daemon=True).start()
+    if spec.watched:
+        start_detached("neurobench.runs.watcher", str(folder), log=folder / "watcher.log")
+    worker = threading.Thread(target=host.work, daemon=True)
+    worker.start()
+    host.supervise(worker)
+    host.say_goodbye()
+    host.tidy()
+    if not spec.watched:
+        shutil.rmtree(folder, ignore_errors=True)
+    return host.exit_code
+
+
+class _Watched:
+    """The watcher's side of the connection to the engine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.spec, key = _load(folder)
+        self.link = connect(folder, key)
+        send(self.link, "watch")
+
+    def wait_for_the_end(self) -> bool:
+        """Wait; True if the engine said goodbye, False if it died."""
+        try:
+            return bool(receive(self.link) == "goodbye")
+        except (OSError, EOFError):
+            return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.link.close()
+
+
+def rest_bench(spec: Spec) -> None:
+    """Open the bench of a dead engine and bring it to rest."""
+    guard = open_guard(spec)
+    try:
+        guard.rest()
+    finally:
+        guard.close()
+
+
+def watch(folder: Path) -> None:
+    """Wait for the engine's end; if it dies without a goodbye, bring its bench to rest and say so in its record."""
+    with _Watched(folder) as watched:
+        # What opening needs is loaded beforehand: afterwards, time counts.
+        importlib.import_module(watched.spec.opener.partition(":")[0])
+        if not watched.wait_for_the_end():
+            _rest_dead(watched.spec)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rest_dead(spec: Spec) -> None:
+    said: dict[str, Any] = {"at": utc_now(), "rested": False}
+    for _ in range(20):
+        try:
+            rest_bench(spec)
+            said = {"at": utc_now(), "rested": True}
+            break
+        except Exception as error:  # noqa: BLE001 - whatever it is, try again and then say so
+            said["error"] = f"{type(error).__name__}: {error}"
+            time.sleep(0.25)
+    with contextlib.suppress(NeurobenchError):
+        _control_path(Path(spec.path).absolute()).unlink(missing_ok=True)
+        end_abandoned(spec.path, watcher=said)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(Path(sys.argv[1])))
