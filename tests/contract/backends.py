@@ -1,0 +1,103 @@
+"""The benches that the contract suite runs over. A later backend adds itself to `BACKENDS`, and nothing else.
+
+Each `open` makes a fresh bench with a fresh chip. `count` looks at the chip behind the bench's back: how many pulses
+its cells really had; None where nobody can know (a real chip).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neurobench.bench.config import load_bench
+from neurobench.bench.crossbar import Crossbar
+from neurobench.bench.limits import Limits
+from neurobench.bench.stimulus import Pulse
+
+# tests/fakes.py, also when only this folder is collected
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from fakes import PULSE, FakeChip, FakeCrossbar, Loss
+
+SHAPE = (3, 4)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bench on the table, and the look behind its back."""
+
+    crossbar: Crossbar
+    count: Callable[[], int] | None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """`pulse` moves the devices measurably within ten pulses, `read_v` reads them; `missing` says why it cannot run."""
+
+    name: str
+    open: Callable[[], Opened]
+    pulse: Pulse
+    read_v: float = 0.1
+    missing: str = ""
+
+    @property
+    def limits(self) -> Limits:
+        """Limits that admit `pulse` and `read_v`, and little more."""
+        volts, width_s = self.pulse.amplitude_v, self.pulse.duration_s
+        return Limits(max_cell_v=volts * 1.01, max_read_v=self.read_v, max_width_s=width_s)
+
+
+def emulated(**overrides: Any) -> Callable[[], Opened]:
+    """The emulator with a chip of `SHAPE`; `chip__model="x"` stands for chip.model = "x"."""
+
+    def opened() -> Opened:
+        from neurobench.drivers.emulator import Emulator, open_emulator
+
+        said = {name.replace("__", "."): value for name, value in overrides.items()}
+        config = load_bench("emulator", {"chip.rows": SHAPE[0], "chip.cols": SHAPE[1], **said})
+        emulator, _ = open_emulator(config, 7)
+        assert isinstance(emulator, Emulator)
+        return Opened(emulator, lambda: int(emulator.chip.pulses.sum()))
+
+    return opened
+
+
+def fake(loss: float = 0.0, witness: bool = True) -> Callable[[], Opened]:
+    """A fake that counts, behind a link that loses a share of commands and of replies."""
+
+    def opened() -> Opened:
+        chip = FakeChip(SHAPE)
+        bench = FakeCrossbar(chip.serve, SHAPE, Loss(loss, loss, seed=3), witness)
+        return Opened(bench, lambda: sum(pulses for _, pulses in chip.ledger))
+
+    return opened
+
+
+EMULATOR = importlib.util.find_spec("neurobench.drivers.emulator")
+NO_EMULATOR = "" if EMULATOR else "neurobench.drivers.emulator cannot be imported"
+MEASURED = Pulse(2.0, 1e-3)  # of the bundled spintronic device
+NOMINAL = Pulse(1.0, 1e-6)  # of the idealized device
+
+BACKENDS = [
+    Backend("emulator", emulated(chip__model="lsmo-gaq3-mirror"), MEASURED, 0.05, NO_EMULATOR),
+    Backend(
+        "emulator, by column, potentiated by negative volts, seen through converters",
+        emulated(
+            chip__model="idealized", bench__parallelism="column", chip__potentiating_sign=-1, readout__offset_a=2e-9,
+            readout__adc_bits=20, readout__adc_range_a=1e-5, readout__dac_bits=16, readout__dac_range_v=0.2,
+        ),
+        NOMINAL, 0.1, NO_EMULATOR,
+    ),
+    Backend(
+        "emulator, cell by cell, without vector reads",
+        emulated(chip__model="idealized", bench__parallelism="cell", bench__vector_reads=[], bench__biases=["half"]),
+        NOMINAL, 0.1, NO_EMULATOR,
+    ),
+    Backend("fake, perfect", fake(), PULSE),
+    Backend("fake, lossy with a witness", fake(0.2), PULSE),
+    Backend("fake, lossy without", fake(0.2, witness=False), PULSE),
+]  # fmt: skip
