@@ -153,8 +153,8 @@ def run(
 
     prepared = prepare(_request(protocol, bench, settings, bench_settings, seed))
     with _progress(launch.title(prepared), launch.updates(prepared), as_json) as step:
-        path, outcome = launch.launch(prepared, out, screen.stepper(step))
-    _say_run(path, outcome.error, as_json)
+        path, error = launch.launch(prepared, out, screen.stepper(step))
+    _say_run(path, error, as_json)
 
 
 def _say_run(path: Path, error: BaseException | None, as_json: bool) -> NoReturn:
@@ -191,12 +191,10 @@ def _shown_live(console: Console, asked: Any, out: Path | None, *, slowly: bool)
     from neurobench.runs.request import prepare
 
     if not console.is_terminal:
-        path, outcome = launch.launch(prepare(asked), out, screen.lines(console))
-        return path, outcome.error
+        return launch.launch(prepare(asked), out, screen.lines(console))
     live, watch = screen.live(console, "an emulated memristor crossbar learns", screen.PACE_S if slowly else 0.0)
     with live:
-        path, outcome = launch.launch(prepare(asked), out, watch)
-    return path, outcome.error
+        return launch.launch(prepare(asked), out, watch)
 
 
 def _figures(path: Path) -> str:
@@ -279,8 +277,18 @@ def resume(
     if library.is_sweep(path):
         _sweep(path, workers, as_json)
     with _progress(f"resuming {path.stem}", None, as_json) as step:
-        outcome = launch.resume(path, screen.stepper(step), accept_doubt=accept_doubt, accept_baseline=accept_baseline)
-    _say_run(path, outcome.error, as_json)
+        error = launch.resume(path, screen.stepper(step), accept_doubt=accept_doubt, accept_baseline=accept_baseline)
+    _say_run(path, error, as_json)
+
+
+@app.command(rich_help_panel=DOING)
+def settle(run: RunArg, folder: FolderOpt = None, as_json: JsonOpt = False) -> None:
+    """Ask what became of the pulse that was under way when a run was cut off, and record it. Sends no volts."""
+    from neurobench.runs import launch, screen
+
+    found = launch.settle(_found(run, folder))
+    code = FAULT if found["outcome"] == "unknown" else OK
+    _say(Said(code, found, lambda console: screen.table(console, found)), as_json)
 
 
 # ---------------------------------------------------------------------------------------------- looking

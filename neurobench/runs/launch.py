@@ -5,53 +5,62 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from neurobench.bench.config import BenchConfig, load_bench, open_bench
-from neurobench.errors import ResumeRefused, RunFileError
-from neurobench.runs import replay
-from neurobench.runs.request import Prepared, Request, pairs, prepare
-from neurobench.runs.runfile import SUFFIX, RunFile, RunWriter, jsonable
-from neurobench.runs.runner import RunOutcome, run
+from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, load_bench, open_bench
+from neurobench.bench.crossbar import Done, Unknown
+from neurobench.bench.limits import Guard
+from neurobench.errors import NeurobenchError, ResumeRefused, RunFileError
+from neurobench.runs import engine, library, replay
+from neurobench.runs.request import Prepared, Request, pairs, protocol_class, validated
+from neurobench.runs.runfile import SUFFIX, Entry, RunFile, RunWriter, Settled, jsonable
+from neurobench.runs.runner import run
 from neurobench.runs.states import Control
 from neurobench.system import on_stop_signal, runs_folder, utc_now
 
 Watch = Callable[[str, Any], None]
 
 
-def launch(prepared: Prepared, out: Path | None = None, watch: Watch | None = None) -> tuple[Path, RunOutcome]:
-    """Do a run on an emulated chip, in this process, and return its file and how it ended.
+def launch(
+    prepared: Prepared, out: Path | None = None, watch: Watch | None = None
+) -> tuple[Path, BaseException | None]:
+    """Do a run and return its file and what ended it, if it was not the protocol itself.
 
-    `watch(name, value)` hears every note. SIGINT and SIGTERM abort the run in order. Raises what makes the run
-    impossible from the start (a limit, a missing capability, a folder that cannot be written); no pulse was fired
-    then and no file is left.
+    An emulated chip is run in this process; anything else in the engine, which outlives this process and whose
+    watcher rests the bench. `watch(name, value)` hears every note. SIGINT and SIGTERM abort the run in order. Raises
+    what makes the run impossible from the start (a limit, a missing capability, a folder that cannot be written); no
+    pulse was fired then and no file is left.
     """
+    path = new_path(out or runs_folder(), prepared.request)
+    if prepared.bench.bench.backend not in SIMULATED_BACKENDS:
+        return path, _by_engine(_spec(prepared, path), watch)
     guard = open_bench(prepared.bench, prepared.request.seed)
     try:
         prepared.protocol.needs.plan(guard.capabilities)
-        with _new_file(prepared, out or runs_folder()) as writer:
+        with _new_file(prepared, path) as writer, _abort_on_signal() as control:
             writer.watch = watch
-            with _abort_on_signal() as control:
-                outcome = run(prepared.protocol, guard, seed=prepared.request.seed, record=writer, control=control)
-            return writer.path, outcome
+            outcome = run(prepared.protocol, guard, seed=prepared.request.seed, record=writer, control=control)
+        return path, outcome.error
     finally:
         guard.close()
 
 
-def resume(path: Path, watch: Watch | None = None, *, accept_doubt: bool, accept_baseline: bool) -> RunOutcome:
-    """Go on with an interrupted run, on the bench as its file describes it.
+def resume(
+    path: Path, watch: Watch | None = None, *, accept_doubt: bool = False, accept_baseline: bool = False
+) -> BaseException | None:
+    """Go on with an interrupted run, on the bench as its file describes it, and return what ended it.
 
     Raises ResumeRefused where file, chip and program do not fit together; no pulse was fired then.
     """
-    with RunFile.open(path) as reader:
-        asked, config = reader.value("request"), reader.value("config")
-    if asked is None or config is None:
-        raise ResumeRefused(f"{path} does not say how it was started, so it cannot be resumed from here")
-    prepared = prepare(Request(**asked))
-    guard = open_bench(BenchConfig.model_validate(config), prepared.request.seed)
+    prepared = recorded(path)
+    if prepared.bench.bench.backend not in SIMULATED_BACKENDS:
+        spec = replace(_spec(prepared, path), go_on=True, accept_doubt=accept_doubt, accept_baseline=accept_baseline)
+        return _by_engine(spec, watch)
+    guard = open_bench(prepared.bench, prepared.request.seed)
     try:
-        with cast("Told", Told.reopen(path)) as writer, _abort_on_signal() as control:
+        with Told.reopen(path) as writer, _abort_on_signal() as control:
             writer.watch = watch
             return replay.resume(
                 prepared.protocol,
@@ -60,9 +69,84 @@ def resume(path: Path, watch: Watch | None = None, *, accept_doubt: bool, accept
                 control=control,
                 accept_doubt=accept_doubt,
                 accept_baseline=accept_baseline,
-            )
+            ).error
     finally:
         guard.close()
+
+
+def settle(path: Path) -> dict[str, Any]:
+    """Ask what became of the pulse that was under way when the run was cut off, record it, and do nothing else.
+
+    `outcome`: "nothing open", "done", "not done" (resuming will fire it) or "unknown" (resuming needs the doubt
+    accepted). No volts are sent.
+    """
+    prepared = recorded(path)
+    guard = open_bench(prepared.bench, prepared.request.seed)
+    try:
+        with RunFile.open(path) as reader, RunWriter.reopen(path) as writer:
+            last = next((row for row in reversed(list(reader.entries())) if row.settled is Settled.OPEN), None)
+            return {"run_file": str(path)} | (_settled(guard, writer, last) if last else {"outcome": "nothing open"})
+    finally:
+        guard.close()
+
+
+def _settled(guard: Guard, writer: RunWriter, entry: Entry) -> dict[str, Any]:
+    found = guard.outcome(entry.seq, entry.witness)
+    if isinstance(found, Done):
+        writer.answer(entry.seq, found.applied)
+        return {"step": entry.seq, "outcome": "done", "pulses": found.applied.pulses}
+    if isinstance(found, Unknown):
+        writer.doubt(entry.seq, found)
+        return {"step": entry.seq, "outcome": "unknown", "shots_certain": found.shot, "why": found.why}
+    return {"step": entry.seq, "outcome": "not done"}
+
+
+def recorded(path: Path) -> Prepared:
+    """What a run file was started with: its bench as it was then, not as the bench file is now."""
+    with RunFile.open(path) as reader:
+        asked, config = reader.value("request"), reader.value("config")
+    if asked is None or config is None:
+        raise ResumeRefused(f"{path} does not say how it was started, so it cannot be resumed from here")
+    request = Request(**asked)
+    protocol = validated(protocol_class(request.protocol), request.settings, request.protocol)
+    return Prepared(request, protocol, BenchConfig.model_validate(config))
+
+
+# ---------------------------------------------------------------------------------------------- in the engine
+
+
+def _spec(prepared: Prepared, path: Path) -> engine.Spec:
+    asked = prepared.request
+    bench, parameters = prepared.bench.model_dump(mode="json"), prepared.protocol.model_dump(mode="json")
+    return engine.Spec(
+        str(path.absolute()), asked.protocol, parameters, bench, asked.seed, manifest=jsonable(manifest(prepared))
+    )
+
+
+def _by_engine(spec: engine.Spec, watch: Watch | None) -> BaseException | None:
+    """Start the engine and follow its run file; a signal asks it to abort, and its end is waited for."""
+    running = engine.start(spec)
+    with _abort_on_signal(running.abort):
+        library.follow(running.path, watch or _deaf)
+        running.wait()
+    with RunFile.open(running.path) as reader:
+        words, code = reader.value("error"), reader.value("exit_code", 0)
+    return None if words is None else Ended(words, code)
+
+
+class Ended(NeurobenchError):
+    """What ended a run in another process, in the words of its record."""
+
+    def __init__(self, words: str, code: int) -> None:
+        super().__init__(words)
+        self.exit_code = code
+
+
+def _deaf(_name: str, _value: Any) -> None:
+    pass
+
+
+# ---------------------------------------------------------------------------------------------- in this process
 
 
 def title(prepared: Prepared) -> str:
@@ -76,18 +160,21 @@ def updates(prepared: Prepared) -> int | None:
 
 
 @contextlib.contextmanager
-def _abort_on_signal() -> Iterator[Control]:
+def _abort_on_signal(abort: Callable[[], object] | None = None) -> Iterator[Control]:
     """Only the main thread hears signals; elsewhere whoever started the thread has to end the run."""
     control = Control()
+
+    def heard(name: str) -> None:
+        if abort:
+            abort()
+        else:
+            control.abort(name)
+
     if threading.current_thread() is not threading.main_thread():
         yield control
         return
-    with on_stop_signal(lambda name: void(control.abort(name))):
+    with on_stop_signal(heard):
         yield control
-
-
-def void(_: object) -> None:
-    """Forget an answer."""
 
 
 class Told(RunWriter):
@@ -103,9 +190,9 @@ class Told(RunWriter):
 
 
 @contextlib.contextmanager
-def _new_file(prepared: Prepared, folder: Path) -> Iterator[Told]:
-    """A new run file in `folder`; taken away again if the run turns out to be impossible."""
-    writer = cast("Told", Told.create(new_path(folder, prepared.request), manifest(prepared)))
+def _new_file(prepared: Prepared, path: Path) -> Iterator[Told]:
+    """A new run file; taken away again if the run turns out to be impossible."""
+    writer = Told.create(path, manifest(prepared))
     try:
         yield writer
     except BaseException:
