@@ -95,6 +95,12 @@ class Manhattan(Protocol):
             return {**SEED, **given}
         return given
 
+    @model_validator(mode="after")
+    def _beta_comes_from_somewhere(self) -> Manhattan:
+        if self.beta_per_a is None and not (self.preflight or self.auto_zero):
+            raise ValueError("beta_per_a has to be given where neither preflight nor auto_zero reads the cells first")
+        return self
+
     def dataset(self) -> Dataset:
         """The task; raises UsageError naming what is wrong with it."""
         return datasets.load(self.task)
