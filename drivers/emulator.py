@@ -235,12 +235,19 @@ class Emulator(Crossbar):
     def _finish(
         self, currents: FloatArray, volts: FloatArray, g: FloatArray, averages: int, index: int
     ) -> tuple[float, tuple[str, ...]]:
-        model, variance = self.chip.model, 0.0
-        if self.readout.noise and (model.read_sigma_s or model.read_sigma_relative):
-            noise = ReadNoise(model.read_sigma_s * self.chip.devices.noise_scale, model.read_sigma_relative, averages)
+        variance, (absolute, relative) = 0.0, self._noise()
+        if absolute or relative:
+            noise = ReadNoise(absolute, relative, averages)
             variance = noise.add(currents, volts, g, self._read_key, index)
         flags = self.readout.convert(currents)
         return self.readout.sigma_a(variance), flags
+
+    def _noise(self) -> tuple[float, float]:
+        """Read noise of one device that this bench sees: sigma in siemens, and sigma relative to G."""
+        model = self.chip.model
+        if not self.readout.noise:
+            return 0.0, 0.0
+        return model.read_sigma_s * self.chip.devices.noise_scale, model.read_sigma_relative
 
     def _cells(self, read: CellRead) -> Reading:
         chip, start_s = self.chip, self.chip.counters.clock_s
@@ -248,11 +255,10 @@ class Emulator(Crossbar):
             raise UsageError(f"the mask is for {read.mask.shape} cells, the chip has {chip.shape}")
         volts, over = self._one_level(read.voltage_v)
         currents = np.empty((1 + read.both_polarities, int(np.count_nonzero(read.mask))))
-        model, seen = chip.model, 1.0 / read.averages if self.readout.noise else 0.0
-        absolute = model.read_sigma_s * chip.devices.noise_scale
+        absolute, relative = self._noise()
         variance, power_w = kernels.read_cells(
-            read.mask, chip.conductance_s(), chip.row_conductance_s(), self._ohm, volts, seen * absolute**2,
-            seen * model.read_sigma_relative**2, *self._read_key, chip.next_read(), currents,
+            read.mask, chip.conductance_s(), chip.row_conductance_s(), self._ohm, volts, absolute**2 / read.averages,
+            relative**2 / read.averages, *self._read_key, chip.next_read(), currents,
         )  # fmt: skip
         flags = self.readout.convert(currents) + ("dac_over_range",) * over
         return self._reading(read, currents, self.readout.sigma_a(variance), flags, start_s, power_w, currents.shape[1])
@@ -283,11 +289,14 @@ class Emulator(Crossbar):
         if not self._capabilities.compiled_loops:
             return super().loop(seq, loop)
         self._check_new(seq)
-        from neurobench.learning.loops import run_compiled  # compiles much: only where a loop is run
+        from neurobench.learning.loops import LoopNoise, run_compiled  # compiles much: only where a loop is run
 
         chip, bounds, start_s = self.chip, loop.program.bounds(loop.ticks), self.chip.counters.clock_s
         device = chip.loop_device(bounds.potentiate, bounds.depress)
-        answer: LoopAnswer = run_compiled(loop, device)
+        absolute, relative = self._noise()
+        noise = LoopNoise(self._read_key, chip.counters.reads, absolute**2, relative**2)
+        answer: LoopAnswer = run_compiled(loop, device, noise)
+        chip.counters.reads += loop.ticks
         seconds = answer.end_s - answer.start_s
         energy_j = chip.commit_loop(device, bounds.potentiate, bounds.depress, seconds)
         pulses = int(answer.potentiations.sum() + answer.depressions.sum())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray
     from neurobench.physics.response import Response
 
-MAX_BUCKETS = 1024
+MAX_BUCKETS = 2048
 DELTA, SLOPE, SIGMA, SIGMA_SLOPE, NEXT, HEAD = range(6)  # rows of Table.pieces
 # Two nodes closer than this share of the table's range are a jump: a straight line between them has no meaning.
 JUMP = 1e-9
@@ -102,10 +102,10 @@ def pulse_cell(u: float, t: Table, step: float, z: float, u_min: float, u_max: f
 
 
 class Cells(NamedTuple):
-    """Some devices side by side, as vectors. pulses counts those had so far and keys the noise.
+    """Some devices, as vectors. pulses counts those had so far and keys the noise.
 
     conductance = base_s + gain_s L(u), with L(u) = u (levels empty) or levels[int(u)]; step: factor on the steps of a
-    device (0: it does not move); across_s: summed conductance of the line that crosses at each cell.
+    device (0: it does not move); across_s: summed conductance of each line that crosses the selected one.
     """
 
     u: FloatArray
@@ -117,18 +117,22 @@ class Cells(NamedTuple):
     levels: FloatArray
 
 
-class Shot(NamedTuple):
-    """The rest of what a shot's passes need: its table, its place in the array, noise keys, joule per siemens."""
+class Span(NamedTuple):
+    """Where the n cells of a shot begin in the vectors of `Cells`: offsets, not views, which cost 20 ns each."""
 
-    t: Table
-    first: int
-    stride: int
-    across: NDArray[np.int32]
-    k0: Any
-    k1: Any
-    joule: FloatArray
-    u_min: float
-    u_max: float
+    n: int
+    cell: int
+    base: int
+    gain: int
+    cross: int
+
+
+class Room(NamedTuple):
+    """Scratch vectors of one call."""
+
+    words: NDArray[np.uint64]
+    z: FloatArray
+    change: FloatArray
 
 
 @njit(cache=True, inline="always")
@@ -147,109 +151,114 @@ def conductances(u: Any, base_s: Any, gain_s: Any, levels: Any, out: Any, row_s:
         for j in range(cols):
             c = np.uint64(i * cols + j)
             row[np.uint64(j)] = base_s[c * np.uint64(stride_b)] + gain_s[c * np.uint64(stride_g)] * level(u[c], levels)
-        row_s[i] = _sum(row)
+        row_s[i] = _sum(row, 0, cols)
 
 
 @njit(cache=True)
-def _draw(c: Cells, s: Shot, words: Any, z: Any) -> None:  # pragma: no cover
+def _draw(
+    c: Cells, s: Span, first: int, stride: int, cross: Any, lo: int, k0: Any, k1: Any, room: Room
+) -> None:  # pragma: no cover
     """Step noise of the next pulse of each selected cell, keyed by (cell, pulses that it has had)."""
-    for q in range(s.across.size):
-        cell = np.uint64(s.first + s.across[q] * s.stride)
-        words[np.uint64(q)] = bits(s.k0, s.k1, (np.uint64(c.pulses[np.uint64(q)]) << _S32) | cell)
-    for q in range(s.across.size):
+    words, z, pulses = room.words, room.z, c.pulses
+    for q in range(s.n):
+        cell = np.uint64(first + cross[np.uint64(lo + q)] * stride)
+        words[np.uint64(q)] = bits(k0, k1, (np.uint64(pulses[np.uint64(s.cell + q)]) << _S32) | cell)
+    for q in range(s.n):
         z[np.uint64(q)] = normal(words[np.uint64(q)])
 
 
 @njit(cache=True)
-def _changes(u: Any, z: Any, t: Table, out: Any) -> None:  # pragma: no cover
-    """delta(u) + sigma(u) z; written so that the compiler turns each loop into gathers."""
-    low, per_u, hops, noisy = t.pieces[HEAD, 0], t.pieces[HEAD, 1], t.pieces[HEAD, 2], t.pieces[HEAD, 3] > 0
+def _changes(u: Any, offset: int, n: int, t: Table, room: Room) -> None:  # pragma: no cover
+    """delta(u) + sigma(u) z of each selected cell; written so that the compiler turns each loop into gathers."""
+    low, per_u, hops, noisy = t.pieces[HEAD, 0], t.pieces[HEAD, 1], int(t.pieces[HEAD, 2]), t.pieces[HEAD, 3] > 0
     delta, slope, nxt, buckets = t.pieces[DELTA], t.pieces[SLOPE], t.pieces[NEXT], t.buckets
-    sigma, sigma_slope = t.pieces[SIGMA], t.pieces[SIGMA_SLOPE]
+    sigma, sigma_slope, z, out, at = t.pieces[SIGMA], t.pieces[SIGMA_SLOPE], room.z, room.change, room.words
     last = np.int32(buckets.size - 1)
-    if hops > 1:
-        for q in range(u.size):
-            at = piece_of(u[q], t)
-            out[q] = delta[at] + u[q] * slope[at] + (z[q] * (sigma[at] + u[q] * sigma_slope[at]) if noisy else 0.0)
-    elif noisy:
-        for q in range(u.size):
-            x = u[np.uint64(q)]
-            b = min(max(np.int32((x - low) * per_u), np.int32(0)), last)
-            start = np.uint64(buckets[np.uint64(b)])
-            p = start + np.uint64(x >= nxt[start])
-            out[np.uint64(q)] = delta[p] + x * slope[p] + z[np.uint64(q)] * (sigma[p] + x * sigma_slope[p])
-    else:
-        for q in range(u.size):
-            x = u[np.uint64(q)]
-            b = min(max(np.int32((x - low) * per_u), np.int32(0)), last)
-            start = np.uint64(buckets[np.uint64(b)])
-            p = start + np.uint64(x >= nxt[start])
-            out[np.uint64(q)] = delta[p] + x * slope[p]
+    simple = hops == 1 and not noisy
+    for q in range(n):
+        i, x = np.uint64(q), u[np.uint64(offset + q)]
+        b = min(max(np.int32((x - low) * per_u), np.int32(0)), last)
+        start = np.uint64(buckets[np.uint64(b)])
+        p = start + np.uint64(x >= nxt[start])
+        if simple:
+            out[i] = delta[p] + x * slope[p]
+        else:
+            at[i] = p
+    if simple:
+        return
+    for _ in range(hops - 1):
+        for q in range(n):
+            i = np.uint64(q)
+            at[i] += np.uint64(u[np.uint64(offset + q)] >= nxt[at[i]])
+    for q in range(n):
+        i, x = np.uint64(q), u[np.uint64(offset + q)]
+        p = at[i]
+        out[i] = delta[p] + x * slope[p] + (z[i] * (sigma[p] + x * sigma_slope[p]) if noisy else 0.0)
 
 
 @njit(cache=True)
-def _commit(c: Cells, s: Shot, change: Any) -> None:  # pragma: no cover
-    """Move the states, count the pulses, and leave in `change` by how much each state moved."""
-    u, step, pulses, u_min, u_max = c.u, c.step, c.pulses, s.u_min, s.u_max
-    for q in range(u.size):
-        i = np.uint64(q)
-        before = u[i]
-        after = min(max(before + step[i] * change[i], u_min), u_max)
-        u[i] = after
-        change[i] = after - before
-    for q in range(u.size):
-        pulses[np.uint64(q)] += np.uint32(1)
+def _commit(c: Cells, s: Span, change: Any, u_min: float, u_max: float) -> None:  # pragma: no cover
+    """Move the states, count the pulses, add to the crossing lines' sums; leaves the movements in siemens in `change`."""
+    u, step, gain, across_s, pulses, levels = c.u, c.step, c.gain_s, c.across_s, c.pulses, c.levels
+    if levels.size:
+        for q in range(s.n):
+            before = u[s.cell + q]
+            u[s.cell + q] = min(max(before + step[s.cell + q] * change[q], u_min), u_max)
+            change[q] = gain[s.gain + q] * (levels[np.int64(u[s.cell + q])] - levels[np.int64(before)])
+            across_s[s.cross + q] += change[q]
+    else:
+        for q in range(s.n):
+            i, at = np.uint64(q), np.uint64(s.cell + q)
+            before = u[at]
+            after = min(max(before + step[at] * change[i], u_min), u_max)
+            u[at] = after
+            moved = gain[np.uint64(s.gain + q)] * (after - before)
+            change[i] = moved
+            across_s[np.uint64(s.cross + q)] += moved
+    for q in range(s.n):
+        pulses[np.uint64(s.cell + q)] += np.uint32(1)
 
 
 @njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
-def _sum(values: Any) -> float:  # pragma: no cover
+def _sum(values: Any, offset: int, n: int) -> float:  # pragma: no cover
     total = 0.0
-    for q in range(values.size):
-        total += values[np.uint64(q)]
+    for q in range(n):
+        total += values[np.uint64(offset + q)]
     return total
 
 
 @njit(cache=True)
-def _to_siemens(c: Cells, moved: Any) -> None:  # pragma: no cover
-    """Turn the states' movements into conductance changes, in place, and add them to the crossing lines' sums."""
-    u, gain, levels, across_s = c.u, c.gain_s, c.levels, c.across_s
-    if levels.size:
-        for q in range(u.size):
-            moved[q] = gain[q] * (levels[np.int64(u[q])] - levels[np.int64(u[q] - moved[q])])
-    else:
-        for q in range(u.size):
-            moved[np.uint64(q)] *= gain[np.uint64(q)]
-    for q in range(u.size):
-        across_s[np.uint64(q)] += moved[np.uint64(q)]
-
-
-@njit(cache=True)
-def _selected_s(c: Cells) -> float:  # pragma: no cover
+def _selected_s(c: Cells, s: Span) -> float:  # pragma: no cover
     total = 0.0
-    for q in range(c.u.size):
-        total += c.base_s[q] + c.gain_s[q] * level(c.u[q], c.levels)
+    for q in range(s.n):
+        total += c.base_s[s.base + q] + c.gain_s[s.gain + q] * level(c.u[s.cell + q], c.levels)
     return total
 
 
 @njit(cache=True)
-def _pulse(
-    c: Cells, s: Shot, metered: bool, whole: bool, own_s: float, total_s: float, words: Any, z: Any, change: Any
-) -> tuple[float, float]:  # pragma: no cover
-    """One pulse of a shot: its energy in J, and by how much the line's summed conductance moved."""
-    energy = 0.0
-    if metered:
-        selected = own_s if whole else _selected_s(c)
-        across = _sum(c.across_s)
-        energy = selected * s.joule[0] + (own_s - selected) * s.joule[1] + (across - selected) * s.joule[2]
-        energy += (total_s - own_s - across + selected) * s.joule[3]
-    if s.t.pieces[HEAD, 3] > 0:
-        _draw(c, s, words, z)
-    _changes(c.u, z, s.t, change)
-    _commit(c, s, change)
-    if not metered:
-        return 0.0, 0.0
-    _to_siemens(c, change)
-    return energy, _sum(change)
+def _shot(
+    c: Cells, s: Span, repeat: int, t: Table, first: int, stride: int, cross: Any, lo: int, k0: Any, k1: Any,
+    u_min: float, u_max: float, metered: bool, whole: bool, own_s: float, total_s: float, joule: Any, side: int,
+    room: Room,
+) -> tuple[float, float]:  # pragma: no cover  # fmt: skip
+    """All pulses of one shot: their energy in J, and by how much the line's summed conductance (own_s) moved."""
+    energy, moved = 0.0, 0.0
+    for _ in range(repeat):
+        if metered:
+            own = own_s + moved
+            selected = own if whole else _selected_s(c, s)
+            across = total_s + moved if whole else _sum(c.across_s, s.cross, s.n)
+            energy += selected * joule[side, 0] + (own - selected) * joule[side, 1]
+            energy += (across - selected) * joule[side, 2] + (total_s + moved - own - across + selected) * joule[
+                side, 3
+            ]
+        if t.pieces[HEAD, 3] > 0:
+            _draw(c, s, first, stride, cross, lo, k0, k1, room)
+        _changes(c.u, s.cell, s.n, t, room)
+        _commit(c, s, room.change, u_min, u_max)
+        if metered:
+            moved += _sum(room.change, 0, s.n)
+    return energy, moved
 
 
 @njit(cache=True)
@@ -273,64 +282,67 @@ def fire(
     joule[2, 4]: joule per siemens of one pulse, by sign (potentiate, depress) and by where a cell stands: selected, on
     the selected line, on a line across, on neither. line_s, cross_s: summed conductance per line, kept up to date.
     """
-    widest, total_s = _widest(indptr), _sum(line_s)
-    words, z, change = np.empty(widest, np.uint64), np.empty(widest), np.empty(widest)
-    base0, gain0 = np.full(widest, base_s[0]), np.full(widest, gain_s[0])
+    n_max, total_s = _widest(indptr), _sum(line_s, 0, line_s.size)
+    room = Room(np.empty(n_max, np.uint64), np.empty(n_max), np.empty(n_max))
+    base = base_s if base_s.size > 1 else np.full(n_max, base_s[0])
+    gain = gain_s if gain_s.size > 1 else np.full(n_max, gain_s[0])
+    there = Cells(u, pulses, step, base, gain, cross_s, levels)
+    here = Cells(
+        np.empty(n_max), np.empty(n_max, np.uint32), np.empty(n_max, np.float32), np.empty(n_max), np.empty(n_max),
+        np.empty(n_max), levels,
+    )  # fmt: skip
     energy, done, slots = 0.0, 0, 0
     for k in range(line.size):
-        across = cross[indptr[k] : indptr[k + 1]]
-        n, first = across.size, line[k] * line_stride
+        lo, n = indptr[k], indptr[k + 1] - indptr[k]
         if n == 0:
             continue
-        t = Table(up, up_buckets) if sign[k] > 0 else Table(down, down_buckets)
-        shot = Shot(
-            t, first, cross_stride, across, np.uint64(k0), np.uint64(k1), joule[0 if sign[k] > 0 else 1], u_min, u_max
-        )
-        adjacent = cross_stride == 1 and across[n - 1] - across[0] == n - 1
-        if adjacent:
-            at = slice(first + across[0], first + across[0] + n)
-            c = Cells(
-                u[at], pulses[at], step[at], base_s[at] if base_s.size > 1 else base0[:n],
-                gain_s[at] if gain_s.size > 1 else gain0[:n], cross_s[across[0] : across[0] + n], levels,
+        first, side = line[k] * line_stride, 0 if sign[k] > 0 else 1
+        t = Table(up, up_buckets) if side == 0 else Table(down, down_buckets)
+        whole, own_s = n == cross_s.size, line_s[line[k]]
+        if cross_stride == 1 and cross[lo + n - 1] - cross[lo] == n - 1:
+            at = first + cross[lo]
+            span = Span(n, at, at if base_s.size > 1 else 0, at if gain_s.size > 1 else 0, cross[lo])
+            used, moved = _shot(
+                there, span, repeat[k], t, first, cross_stride, cross, lo, np.uint64(k0), np.uint64(k1), u_min, u_max,
+                metered, whole, own_s, total_s, joule, side, room,
             )  # fmt: skip
         else:
-            c = _gathered(u, pulses, step, base_s, gain_s, cross_s, levels, across, first, cross_stride)
-        for _ in range(repeat[k]):
-            used, moved = _pulse(c, shot, metered, n == cross_s.size, line_s[line[k]], total_s, words, z, change[:n])
-            energy += used
-            line_s[line[k]] += moved
-            total_s += moved
-        if not adjacent:
-            _scatter(c, u, pulses, cross_s, across, first, cross_stride)
+            _gather(there, here, base_s.size > 1, gain_s.size > 1, first, cross_stride, cross, lo, n)
+            used, moved = _shot(
+                here, Span(n, 0, 0, 0, 0), repeat[k], t, first, cross_stride, cross, lo, np.uint64(k0), np.uint64(k1),
+                u_min, u_max, metered, whole, own_s, total_s, joule, side, room,
+            )  # fmt: skip
+            _scatter(here, there, first, cross_stride, cross, lo, n)
+        energy += used
+        line_s[line[k]] += moved
+        total_s += moved
         done += n * repeat[k]
         slots += repeat[k]
     return energy, done, slots
 
 
 @njit(cache=True)
-def _gathered(
-    u: Any, pulses: Any, step: Any, base_s: Any, gain_s: Any, cross_s: Any, levels: Any, across: Any, first: int,
-    stride: int,
-) -> Cells:  # pragma: no cover  # fmt: skip
-    """The cells of a shot whose lines do not lie side by side, copied together."""
-    n = across.size
-    c = Cells(
-        np.empty(n), np.empty(n, np.uint32), np.empty(n, np.float32), np.empty(n), np.empty(n), np.empty(n), levels
-    )
+def _gather(
+    there: Cells, here: Cells, many_base: bool, many_gain: bool, first: int, stride: int, cross: Any, lo: int, n: int
+) -> None:  # pragma: no cover
+    """Copy the cells of a shot that do not lie side by side together."""
     for q in range(n):
-        at = first + across[q] * stride
-        c.u[q], c.pulses[q], c.step[q], c.across_s[q] = u[at], pulses[at], step[at], cross_s[across[q]]
-        c.base_s[q], c.gain_s[q] = base_s[at if base_s.size > 1 else 0], gain_s[at if gain_s.size > 1 else 0]
-    return c
+        x = cross[lo + q]
+        at = first + x * stride
+        here.u[q], here.pulses[q], here.step[q], here.across_s[q] = (
+            there.u[at], there.pulses[at], there.step[at], there.across_s[x],
+        )  # fmt: skip
+        here.base_s[q], here.gain_s[q] = there.base_s[at if many_base else 0], there.gain_s[at if many_gain else 0]
 
 
 @njit(cache=True)
 def _scatter(
-    c: Cells, u: Any, pulses: Any, cross_s: Any, across: Any, first: int, stride: int
+    here: Cells, there: Cells, first: int, stride: int, cross: Any, lo: int, n: int
 ) -> None:  # pragma: no cover
-    for q in range(across.size):
-        at = first + across[q] * stride
-        u[at], pulses[at], cross_s[across[q]] = c.u[q], c.pulses[q], c.across_s[q]
+    for q in range(n):
+        x = cross[lo + q]
+        at = first + x * stride
+        there.u[at], there.pulses[at], there.across_s[x] = here.u[q], here.pulses[q], here.across_s[q]
 
 
 @njit(cache=True)
@@ -410,7 +422,7 @@ def sums(u: Any, base_s: Any, gain_s: Any, levels: Any, row_s: Any, col_s: Any) 
         for j in range(col_s.size):
             c = i * col_s.size + j
             line[j] = base_s[c * stride_b] + gain_s[c * stride_g] * level(u[c], levels)
-        row_s[i] = _sum(line)
+        row_s[i] = _sum(line, 0, line.size)
         for j in range(col_s.size):
             col_s[j] += line[j]
 
