@@ -132,7 +132,7 @@ def _verdict(
         return replace(verdict, sentence="no preflight asked for: only the noise was measured")
     start = pairs[0].weights(seen.grid_s)
     zeroed = preflight.largest_margin_a(setup.volts, setup.targets, within)
-    raw = preflight.largest_margin_a(setup.volts, setup.targets, within, start)
+    raw = None if setup.p.auto_zero else preflight.largest_margin_a(setup.volts, setup.targets, within, start)
     return preflight.decide(setting, zeroed, raw, seen.read_sigma_a, within.basis)
 
 

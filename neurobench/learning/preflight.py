@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import atanh, ceil, inf, isfinite, isnan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.optimize import linprog
 
 from neurobench.bench.steps import DeviceSpan
@@ -22,6 +23,9 @@ GOAL_SHARE = (
     0.5  # of the reachable margin: training aims at this current, which leaves room for the spread of the steps
 )
 NOISE_SHARE = 0.15  # of the reachable margin: the required number of sigmas may take up so much
+
+
+TOGETHER = 20_000  # entries of a programme for all neurons at once
 
 
 class Bounds(NamedTuple):
@@ -86,30 +90,32 @@ def largest_margin_a(
     """The largest current m such that weights within the bounds give s I >= m on every pattern and neuron, in amperes.
 
     volts [n, inputs], targets [n, neurons]; `start_s` [inputs, neurons]: weights that are there before training and
-    not zeroed. One small linear programme for each neuron: maximise t subject to s_n (V_n . w) >= t, low <= w <=
-    high.
+    not zeroed. Linear programme: maximise t subject to s_n (V_n . w) >= t for every neuron, low <= w <= high. Neurons
+    share nothing but t, so small tasks are one programme (its set-up costs more than its solution), large ones one
+    each.
     """
-    start = np.zeros_like(within.low_s) if start_s is None else start_s
-    return min(
-        _neuron_margin(
-            volts * targets[:, k : k + 1], within.low_s[:, k] + start[:, k], within.high_s[:, k] + start[:, k]
-        )
-        for k in range(targets.shape[1])
-    )
-
-
-def _neuron_margin(signed_volts: FloatArray, low_s: FloatArray, high_s: FloatArray) -> float:
-    scale_s = float(np.abs([low_s, high_s]).max())
-    scale_v = float(np.abs(signed_volts).max())
+    low, high = within.low_s, within.high_s
+    if start_s is not None:
+        low, high = low + start_s, high + start_s
+    scale_s, scale_v = float(np.abs([low, high]).max()), float(np.abs(volts).max())
     if scale_s == 0 or scale_v == 0:
         return 0.0
-    inputs = signed_volts.shape[1]
-    cost = np.append(np.zeros(inputs), -1.0)
-    rows = np.column_stack([-signed_volts / scale_v, np.ones(len(signed_volts))])
-    limits = [*zip(low_s / scale_s, high_s / scale_s, strict=True), (None, None)]
+    blocks = [-volts * targets[:, k : k + 1] / scale_v for k in range(targets.shape[1])]
+    if volts.size * targets.shape[1] ** 2 <= TOGETHER:
+        best = _margin(block_diag(*blocks), low.T.ravel() / scale_s, high.T.ravel() / scale_s)
+    else:
+        best = min(_margin(blocks[k], low[:, k] / scale_s, high[:, k] / scale_s) for k in range(len(blocks)))
+    return best * scale_s * scale_v
+
+
+def _margin(against: FloatArray, low: FloatArray, high: FloatArray) -> float:
+    """The largest t with against . w + t <= 0 and low <= w <= high."""
+    cost = np.append(np.zeros(len(low)), -1.0)
+    rows = np.column_stack([against, np.ones(len(against))])
+    limits: Any = np.column_stack([np.append(low, -np.inf), np.append(high, np.inf)])
     answer = linprog(cost, A_ub=rows, b_ub=np.zeros(len(rows)), bounds=limits, method="highs")
     assert answer.x is not None, "a box of weights is never empty"
-    return float(answer.x[-1]) * scale_s * scale_v
+    return float(answer.x[-1])
 
 
 class Setting(NamedTuple):
@@ -135,12 +141,13 @@ class Setting(NamedTuple):
 class Verdict:
     """What the preflight found and chose. Currents in amperes.
 
-    `reachable_a` and `without_zero_a`: the largest margins with and without auto-zero; `needed_a`: what the
-    criterion asks at the chosen averaging; `sentence` says what is missing and what would fix it.
+    `reachable_a` and `without_zero_a`: the largest margins with auto-zero, and without it where it is off;
+    `needed_a`: what the criterion asks at the chosen averaging; `sentence` says what is missing and what would fix
+    it.
     """
 
     reachable_a: float
-    without_zero_a: float
+    without_zero_a: float | None
     needed_a: float
     goal_a: float
     beta_per_a: float
@@ -150,9 +157,9 @@ class Verdict:
     sentence: str
 
 
-def decide(setting: Setting, reachable_a: float, without_zero_a: float, sigma_a: float, basis: str) -> Verdict:
+def decide(setting: Setting, reachable_a: float, without_zero_a: float | None, sigma_a: float, basis: str) -> Verdict:
     """Choose beta and averaging, and say whether the goal is within reach; `sigma_a`: noise of one unaveraged read."""
-    best = reachable_a if setting.auto_zero else without_zero_a
+    best = reachable_a if setting.auto_zero or without_zero_a is None else without_zero_a
     usable = best if best > 0 and setting.every_pattern else setting.typical_a
     averages = setting.averages or _averages(setting, usable, sigma_a)
     needed = setting.margin_sigma * sigma_a / averages**0.5
