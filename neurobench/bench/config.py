@@ -35,7 +35,7 @@ class _Section(BaseModel):
 class BenchSection(_Section):
     """[bench]: which backend, and how it drives and reads the lines."""
 
-    name: str = Field(default="bench", description="name of this bench in messages and records")
+    name: str = Field(default="bench", description="name of this bench in messages and records; in a file: its name")
     backend: str = Field(default="emulator", description="driver: emulator, or one found by `neurobench list benches`")
     parallelism: Parallelism = Field(default="row", description="which cells one shot selects: cell, row or column")
     biases: frozenset[Bias] = Field(default=frozenset({Bias.HALF, Bias.THIRD}), description="bias schemes it can drive")
