@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from neurobench.drivers.emulator import Emulator, open_emulator
 
 from neurobench.bench.config import load_bench, open_bench
 from neurobench.bench.crossbar import Applied, Done, NotDone
 from neurobench.bench.limits import Guard
+from neurobench.bench.steps import Loop
 from neurobench.bench.stimulus import (
     CellRead,
     Direction,
@@ -20,25 +22,26 @@ from neurobench.bench.stimulus import (
     PulseBatch,
     Region,
     Shape,
+    ShotList,
     VectorRead,
     Waveforms,
     shots,
 )
-from neurobench.drivers.emulator import Emulator, open_emulator
 from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, UsageError
+from neurobench.learning.loops import LifStdp, Rule, Spikes
 
 PULSE = Pulse(2.0, 1e-3)  # the bundled device's own
 FREE = {"chip.step_spread": 0.0, "readout.ideal": True}
 
 
-def bench(seed: int = 1, **overrides: Any) -> Emulator:
+def bench(seed: Any = 1, **overrides: Any) -> Emulator:
     """An emulator from the built-in bench; `chip_rows=2` stands for chip.rows = 2."""
     found = {k.replace("__", "."): v for k, v in overrides.items()}
     emulator, _ = open_emulator(load_bench("emulator", found), seed)
     return emulator
 
 
-def ones(e: Emulator, sign: int = 1, pulse: Pulse = PULSE) -> Any:
+def ones(e: Emulator, sign: int = 1, pulse: Pulse = PULSE) -> ShotList:
     return shots(PulseBatch(np.full(e.chip.shape, sign), pulse), e.capabilities)
 
 
@@ -342,3 +345,35 @@ def test_parallelism_changes_the_shots_and_not_the_chip() -> None:
         assert pulse(e, 0).shots_done == expected
         truths.add(e.truth_s().tobytes())
     assert len(truths) == 1
+
+
+# -- loops -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_loop_is_journalled_timed_and_counted_like_a_stimulus() -> None:
+    e = bench(**{"chip.model": "lsmo-gaq3-mirror"})
+    spikes = Spikes(np.arange(0, 84, 4, dtype=np.int32), np.tile(np.arange(4, dtype=np.int32), 20))
+    program = LifStdp.fresh(Rule(gain_per_a=4e6), spikes, (4, 4), PULSE, PULSE)
+    before, start_s = e.truth_s(), e.clock_s
+    answer = e.loop(0, Loop(program, 20))
+    assert answer.potentiations.sum() > 0
+    assert e.chip.pulses.sum() == answer.potentiations.sum() + answer.depressions.sum()
+    assert (e.truth_s() != before).any()
+    assert (answer.start_s, answer.end_s) == (start_s, e.clock_s)
+    assert answer.energy_j > 0
+    assert e.chip.counters.reads == 20
+    outcome = e.outcome(0, e.stage(1, ones(e)))
+    assert isinstance(outcome, Done)
+    with pytest.raises(UsageError, match="was used"):
+        e.loop(0, Loop(program, 20))
+
+
+@pytest.mark.parametrize("setting", [{"bench.source_ohm": 1.0}, {"chip.model": "al2o3-tio2-nili"}])
+def test_loops_are_not_offered_where_they_would_skip_physics(setting: dict[str, Any]) -> None:
+    e = bench(**setting)
+    assert not e.capabilities.compiled_loops
+    program = LifStdp.fresh(
+        Rule(gain_per_a=1e6), Spikes(np.array([0, 1], np.int32), np.zeros(1, np.int32)), (4, 4), PULSE, PULSE
+    )
+    with pytest.raises(CapabilityMissing, match="host steps it"):
+        e.loop(0, Loop(program, 1))

@@ -336,8 +336,8 @@ class Chip:
         if beyond.any():
             row, col = divmod(int(np.argmax(beyond)), self.shape[1])
             raise OutsideHull(
-                f"cell ({row}, {col}) is at {u[row * self.shape[1] + col]:g} of {self.model.u_max:g} and would pass the "
-                f"end of the curve of device {self.model.name}, whose card says end = 'refuse' ('hold' keeps the "
+                f"cell ({row}, {col}) is at {u[row * self.shape[1] + col]:g} of {self.model.u_max:g} and would pass "
+                f"the end of the curve of device {self.model.name}, whose card says end = 'refuse' ('hold' keeps the "
                 "last value)"
             )
 

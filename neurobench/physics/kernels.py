@@ -198,7 +198,7 @@ def _changes(u: Any, offset: int, n: int, t: Table, room: Room) -> None:  # prag
 
 @njit(cache=True)
 def _commit(c: Cells, s: Span, change: Any, u_min: float, u_max: float) -> None:  # pragma: no cover
-    """Move the states, count the pulses, add to the crossing lines' sums; leaves the movements in siemens in `change`."""
+    """Move the states, count the pulses, add to the crossing lines' sums; leaves siemens moved in `change`."""
     u, step, gain, across_s, pulses, levels = c.u, c.step, c.gain_s, c.across_s, c.pulses, c.levels
     if levels.size:
         for q in range(s.n):

@@ -1,14 +1,17 @@
 """How fast the emulated chip is, as ratios within one run, one BLAS thread: `make bench`, or run this file.
 
-The bars are those of the project's speed section. Times are medians of CPU time, so that other programs do not count, of
-alternating calls, so that a slow memory slows both sides.
+The bars are those of the project's speed section. Times are medians of CPU time (other programs do not count) of
+alternating calls (a slow memory slows both sides).
 """
+
+# ruff: noqa: E402 - BLAS reads its thread count when numpy is imported
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import thread_time
 from typing import Any, NamedTuple
@@ -18,10 +21,10 @@ for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import numpy as np
 import pytest
+from neurobench.drivers.emulator import Emulator, open_emulator
 
 from neurobench.bench.config import load_bench
 from neurobench.bench.stimulus import CellRead, Pulse, PulseBatch, VectorRead, shots
-from neurobench.drivers.emulator import Emulator, open_emulator
 from neurobench.physics.noise import Stream, fill_normals, key
 
 N = 1024
@@ -54,6 +57,12 @@ def alternate(*jobs: Callable[[], Any], repeat: int = 15) -> list[float]:
     return [median(kept) for kept in times]
 
 
+def times(job: Callable[[], Any], count: int) -> None:
+    """Call it so often."""
+    for _ in range(count):
+        job()
+
+
 def emulator(n: int = N, **more: Any) -> Emulator:
     """An n x n chip of the bundled measured device (latent)."""
     chosen = {"chip.rows": n, "chip.cols": n} | {k.replace("__", "."): v for k, v in more.items()}
@@ -72,16 +81,12 @@ def pulses() -> list[Line]:
     for name, bar, noisy in (("noisy", 7.0, True), ("without noise", 2.5, False)):
         e = emulator()
         made = shots(PulseBatch(np.ones((N, N), np.int8), Pulse(2.0, 1e-3)), e.capabilities)
-        drive = e._drive(made)  # type: ignore[arg-type]
+        drive = e._drive(made)
         if not noisy:
             drive.tables[0].pieces[2:4] = 0.0
             drive.tables[0].pieces[5, 3] = 0.0
-        start = e.chip.u.copy()
 
-        def kernel(e: Emulator = e, made: Any = made, drive: Any = drive, start: Any = start) -> None:
-            e.chip.fire(made, drive)
-
-        base, ours = alternate(outer, kernel, repeat=25)
+        base, ours = alternate(outer, partial(e.chip.fire, made, drive), repeat=25)
         out.append(Line(f"pulse on every cell, {name}", ours / base, "x outer", bar, f"{ours * 1e3:.2f} ms"))
     return out
 
@@ -89,7 +94,8 @@ def pulses() -> list[Line]:
 def reads() -> list[Line]:
     """Whole-array reads against the bare float64 product."""
     out = []
-    ideal, coded = {"readout__ideal": True}, {"readout__noise": False}
+    ideal: dict[str, Any] = {"readout__ideal": True}
+    coded: dict[str, Any] = {"readout__noise": False}
     coded |= {"readout__adc_bits": 8, "readout__adc_range_a": 1e-4, "readout__dac_bits": 8, "readout__dac_range_v": 0.2}
     noisy: dict[str, Any] = {}
     for name, settings, batches, bar in (
@@ -98,13 +104,13 @@ def reads() -> list[Line]:
         ("read noise, uniform sigma", noisy, (1, 128), 3.5),
         ("read noise, sigma relative to G", noisy, (1, 128), 3.5),
     ):
-        e = emulator(**settings)
+        e = emulator(N, **settings)
         if "relative" in name:
             e.chip.model.read_sigma_relative = 0.02
         for n in batches:
             volts = np.random.default_rng(n).uniform(-0.2, 0.2, (n, N))
             read, g = VectorRead(volts), e.truth_s()
-            base, ours = alternate(lambda v=volts, g=g: v @ g, lambda e=e, r=read: e.sense(r))
+            base, ours = alternate(partial(np.matmul, volts, g), partial(e.sense, read))
             if n == 1 and "noise" in name:  # no bar was set for one vector: reported
                 out.append(Line(f"read, {name}, batch 1", ours / base, "x product", np.inf, f"{ours * 1e3:.2f} ms"))
                 continue
@@ -132,7 +138,7 @@ def small() -> list[Line]:
         ("4 x 4 vector read", lambda: e.sense(vector), 12.0),
         ("4 x 4 read of 16 cells", lambda: e.sense(cells), 12.0),
     ):
-        (took,) = alternate(lambda job=job: [job() for _ in range(500)], repeat=9)
+        (took,) = alternate(partial(times, job, 500), repeat=9)
         out.append(Line(name, took / 500 * 1e6, "us", bar, ""))
     return out
 
@@ -154,8 +160,8 @@ def growth() -> list[Line]:
     for n in (64, 256, 1024, 4096):
         e = emulator(n)
         made = shots(PulseBatch(np.ones((n, n), np.int8), Pulse(2.0, 1e-3)), e.capabilities)
-        drive = e._drive(made)  # type: ignore[arg-type]
-        (took,) = alternate(lambda e=e, m=made, d=drive: e.chip.fire(m, d), repeat=5)
+        drive = e._drive(made)
+        (took,) = alternate(partial(e.chip.fire, made, drive), repeat=5)
         out.append(Line(f"noisy pulse, {n} x {n}", took / n / n * 1e9, "ns/cell", np.inf, f"{took * 1e3:.2f} ms"))
     return out
 

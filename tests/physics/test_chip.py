@@ -258,8 +258,12 @@ def test_energy_is_the_sum_of_v_i_t_over_all_cells(bias: Bias, parallelism: Any)
         factor = np.array([[_sinh(x, 0.3) / _sinh(0.1, 0.3) for x in row] for row in v])
         for _ in range(shot.n):
             expected += float((twin.conductance_s() * v**2 * factor).sum()) * 1e-6
-            one = Shots(s.shape, s.pulse, s.bias, 1, s.axis, s.line[k : k + 1], np.array([0, s.indptr[k + 1] - s.indptr[k]], np.int32),
-                        s.cross[s.indptr[k] : s.indptr[k + 1]], s.sign[k : k + 1], np.ones(1, np.int32))  # fmt: skip
+            at = slice(s.indptr[k], s.indptr[k + 1])
+            indptr = np.array([0, at.stop - at.start], np.int32)
+            one = Shots(
+                s.shape, s.pulse, s.bias, 1, s.axis, s.line[k : k + 1], indptr, s.cross[at], s.sign[k : k + 1],
+                np.ones(1, np.int32),
+            )  # fmt: skip
             fire(twin, one)
     assert fire(c, s) == pytest.approx(expected, rel=1e-9)
 

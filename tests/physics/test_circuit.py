@@ -126,7 +126,10 @@ def test_50_ohm_into_the_in_pulse_cell_loses_4_5_percent() -> None:
 
 def test_a_steep_cell_behind_a_resistor_against_one_equation() -> None:
     """V = I R + V_cell with a sinh cell: Newton from an ohmic start far away."""
-    factor = lambda v: sinh(v / 0.1) / (v / 0.1) if v else 1.0  # noqa: E731
+
+    def factor(v: float) -> float:
+        return sinh(v / 0.1) / (v / 0.1) if v else 1.0
+
     law = circuit.tabulated_law(factor, 2.0)
     found = circuit.solve(lines([(D, 2.0)], [G0]), np.array([[1e-6]]), 1e3, law)
     exact = brentq(lambda v: v + 1e3 * 1e-6 * v * factor(v) - 2.0, 0, 2, xtol=1e-14)

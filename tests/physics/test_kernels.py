@@ -22,7 +22,7 @@ PULSE = Pulse(1.0, 1e-6)
 
 
 @njit(cache=True)
-def draw(k0: int, k1: int, cell: int, count: int) -> float:
+def draw(k0: int, k1: int, cell: int, count: int) -> Any:
     word = (np.uint64(count) << np.uint64(32)) | np.uint64(cell)
     return noise.normal(noise.bits(np.uint64(k0), np.uint64(k1), word))
 
@@ -47,7 +47,7 @@ class Array(NamedTuple):
     levels: np.ndarray
     ends: tuple[float, float]
 
-    def twin_s(self) -> np.ndarray:
+    def twin_s(self) -> Any:
         """Conductances of all cells, the obvious way."""
         level = self.levels[self.u.astype(int)] if self.levels.size else self.u
         return self.base_s + self.gain_s * level

@@ -8,7 +8,7 @@ from scipy import stats
 
 from neurobench.errors import ConfigError
 from neurobench.physics.noise import Stream, key
-from neurobench.physics.readout import Readout, ReadNoise
+from neurobench.physics.readout import ReadNoise, Readout
 
 KEY = key(4, Stream.READ)
 
@@ -18,7 +18,7 @@ def test_noise_at_the_outputs_has_the_variance_of_the_devices() -> None:
     rng = np.random.default_rng(0)
     volts, g = rng.uniform(-0.2, 0.2, (3, 6)), rng.uniform(1e-7, 1e-6, (6, 4))
     noise = ReadNoise(5e-9, 0.02)
-    drawn = np.zeros((2000, 2, 3, 4))
+    drawn, mean = np.zeros((2000, 2, 3, 4)), 0.0
     for n in range(len(drawn)):
         mean = noise.add(drawn[n], volts, g, KEY, n)
     exact = volts**2 @ (5e-9**2 + (0.02 * g) ** 2)
