@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from neurobench.physics.response import DeviceModel
 
 KEPT_ANSWERS = 64
+KEPT_DRIVES = 256
 CURVE_PULSES = 64
 
 
@@ -160,6 +161,8 @@ class Emulator(Crossbar):
         kind = (shots.pulse, shots.bias, shots.potentiating_sign, shots.axis, signs)
         drive = self._drives.get(kind)
         if drive is None:
+            if len(self._drives) >= KEPT_DRIVES:  # a characterisation may use thousands of different pulses
+                self._drives.clear()
             drive = make_drive(self.chip.model, shots.pulse, shots.bias, shots.potentiating_sign, shots.axis, signs)
             self._drives[kind] = drive
         return drive
@@ -345,8 +348,13 @@ class Emulator(Crossbar):
 
 
 def half_select_words(model: DeviceModel) -> str:
-    """What the record says about half-selected cells."""
-    return "modelled" if model.half_select_modelled else "not modelled"
+    """What the record says about half-selected cells: a card may declare them, or have measured half of its pulse."""
+    return "modelled" if model.half_select_modelled or any(_feels_half(model, s) for s in (1, -1)) else "not modelled"
+
+
+def _feels_half(model: DeviceModel, sign: int) -> bool:
+    pulse = _nominal(model, sign)
+    return pulse is not None and model.disturb(sign, pulse.amplitude_v / 2, pulse.width_s) is not None
 
 
 def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]:
@@ -359,7 +367,7 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
         shape=chip.shape, parallelism=bench.parallelism, biases=bench.biases, isolation=section.isolation,
         potentiating_sign=sign, vector_reads=bench.vector_reads, source_ohm=bench.source_ohm,
         series_ohm=bench.series_ohm, compliance_path=bench.compliance_path, delivery="exactly_once",
-        compiled_loops=bench.source_ohm + bench.series_ohm == 0 and not model.half_select_modelled,
+        compiled_loops=bench.source_ohm + bench.series_ohm == 0 and half_select_words(model) == "not modelled",
     )  # fmt: skip
     emulator = Emulator(chip, capabilities, _readout(config), bench.pulse_overhead_s, section.file)
     return emulator, device_span(chip, _readout(config).noise)

@@ -377,3 +377,46 @@ def test_loops_are_not_offered_where_they_would_skip_physics(setting: dict[str, 
     )
     with pytest.raises(CapabilityMissing, match="host steps it"):
         e.loop(0, Loop(program, 1))
+
+
+def test_a_curve_measured_at_half_the_pulse_disturbs_its_victims(tmp_path: Path) -> None:
+    """Nothing is declared on the card, but its hull holds V/2: the record says so and no loop skips it."""
+    card = """
+name = "two-volts"
+source = "made up for this test"
+model = "measured"
+[noise]
+read_sigma_s = 0.0
+step_sigma_s = 0.0
+"""
+    for volts, step in ((1.0, 1e-8), (2.0, 1e-7)):
+        points = ", ".join(f"{1e-6 + n * step:.4e}" for n in range(11))
+        card += f"""[[curve]]
+direction = "potentiate"
+amplitude_v = {volts}
+width_s = 1e-3
+conductance_s = [{points}]
+"""
+    (tmp_path / "card.toml").write_text(card)
+    e = bench(**{"chip.curve": str(tmp_path / "card.toml"), "chip.step_spread": 0.0})
+    assert e.identity().details["half_select"] == "modelled"
+    assert not e.capabilities.compiled_loops
+    counts = np.zeros((4, 4), int)
+    counts[1, 2] = 1
+    before = e.truth_s()
+    e.stage(0, shots(PulseBatch(counts, PULSE), e.capabilities))
+    e.fire(0)
+    moved = e.truth_s() - before
+    victims = np.zeros((4, 4), bool)
+    victims[1, :] = victims[:, 2] = True
+    victims[1, 2] = False
+    assert moved[1, 2] == pytest.approx(1e-7, rel=1e-6)
+    np.testing.assert_allclose(moved[victims], 1e-8, rtol=1e-6)
+    assert not moved[~victims & (counts == 0)].any()
+
+
+def test_many_different_pulses_do_not_fill_the_memory() -> None:
+    e = bench(**{"chip.model": "al2o3-tio2-nili", "chip.rows": 1, "chip.cols": 1})
+    for seq in range(300):
+        e.stage(seq, ones(e, 1, Pulse(0.5 + seq * 1e-3, 5e-4)))
+    assert len(e._drives) <= 256
