@@ -13,7 +13,6 @@ from neurobench import registry
 from neurobench.bench.config import bench_names, load_bench
 from neurobench.bench.crossbar import Applied
 from neurobench.errors import NeurobenchError, UnknownName, UsageError, unknown
-from neurobench.physics import library as devices
 from neurobench.runs import sweep
 from neurobench.runs.runfile import SUFFIX, RunFile, jsonable
 
@@ -288,6 +287,8 @@ def _protocols() -> list[dict[str, Any]]:
 
 
 def _devices() -> list[dict[str, Any]]:
+    from neurobench.physics import library as devices  # half a second, which a list of runs need not wait for
+
     return [{"name": c.name, "title": c.title, "model": c.model, "source": c.source} for c in devices.cards()]
 
 

@@ -322,7 +322,7 @@ def trial(prepared: Prepared, seed: int) -> Chip:
     try:
         guard = open_bench(prepared.bench, seed)
         try:
-            before_s = guard.clock_s
+            before_s, opened = guard.clock_s, time.perf_counter()
             outcome = runner.run(prepared.protocol, guard, seed=seed, record=record)
             bench_s = guard.clock_s - before_s
         finally:
@@ -331,13 +331,13 @@ def trial(prepared: Prepared, seed: int) -> Chip:
         return Chip(seed, "refused", 0, 0, 0, 0.0, time.perf_counter() - began, 0.0, why=str(refused))
     if isinstance(outcome.error, KeyboardInterrupt):
         raise outcome.error
-    return _chip_of(seed, outcome, bench_s, (began, record.preflight_at or began, time.perf_counter()))
+    preflight_s = max(record.preflight_at - opened, 0.0)
+    return _chip_of(seed, outcome, bench_s, time.perf_counter() - began, preflight_s)
 
 
-def _chip_of(seed: int, outcome: runner.RunOutcome, bench_s: float, moments: tuple[float, float, float]) -> Chip:
+def _chip_of(seed: int, outcome: runner.RunOutcome, bench_s: float, wall_s: float, preflight_s: float) -> Chip:
     result = outcome.result or {}
     cost = result.get("cost", {})
-    began, preflight_at, ended = moments
     return Chip(
         seed,
         outcome.status,
@@ -345,8 +345,8 @@ def _chip_of(seed: int, outcome: runner.RunOutcome, bench_s: float, moments: tup
         int(cost.get("reads", outcome.totals.reads)),
         outcome.pulses,
         bench_s,
-        ended - began,
-        preflight_at - began,
+        wall_s,
+        preflight_s,
         outcome.energy_j if math.isfinite(outcome.energy_j) else None,
         result.get("test_accuracy"),
         f"{type(outcome.error).__name__}: {outcome.error}" if outcome.error else "",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from neurobench.errors import NoRoom, RunFileError, UsageError
 from neurobench.runs import launch, library, sweep
-from neurobench.runs.request import Request, prepare, request
+from neurobench.runs.request import Prepared, Request, prepare, request
 from neurobench.runs.sweep import Chip
 
 ASKED = Request("manhattan", settings={"auto_zero": False, "max_updates": 4})
