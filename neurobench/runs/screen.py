@@ -18,11 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from neurobench.bench.stimulus import FloatArray
+from neurobench.runs.figures import si_scale
 
 BARS = "▁▂▃▄▅▆▇█"
-SHOWN_CELLS = 12  # rows and columns of a grid that fit a terminal
+SHOWN_ROWS, SHOWN_COLS = 24, 20  # of a grid, in a terminal
+NUMBERS = 4  # columns up to which each cell shows its number
 SHOWN_PATTERNS = 12
 PACE_S = 0.25  # of the demonstration: an emulated update takes 0.1 ms, which nobody sees
+SLOW_UPDATES = 4  # the first updates change most, and stay four times as long
 COLOURS = {"finished": "green", "not_converged": "yellow", "aborted": "magenta", "fault": "red", "refused": "red"}
 
 # ---------------------------------------------------------------------------------------------- words and numbers
@@ -231,7 +234,7 @@ class Learning:
             self.before_s, self.conductance_s = self.conductance_s, np.array(value["conductance_s"])
 
     def __rich__(self) -> RenderableType:
-        sides = Table.grid(padding=(0, 4))
+        sides = Table.grid(padding=(0, 2))
         sides.add_row(self._cells(), self._patterns())
         error = f"{self.errors[-1]:.3g}" if self.errors else ""
         lines = [Text(self.title, style="bold"), Text(self.preflight, style="dim")]
@@ -240,13 +243,23 @@ class Learning:
         )
 
     def _cells(self) -> RenderableType:
-        grid = Table(title="conductances in nS, read back", box=None, title_style="cyan", show_header=False)
+        """Numbers where they fit a terminal, else coloured blocks."""
         if self.conductance_s is None:
-            return grid
-        shown = self.conductance_s[:SHOWN_CELLS, :SHOWN_CELLS]
+            return Text()
+        shown = self.conductance_s[:SHOWN_ROWS, :SHOWN_COLS]
+        factor, unit = si_scale(shown)
+        grid = Table(title=f"conductances in {unit}, read back", box=None, title_style="cyan", show_header=False)
         low, high = float(shown.min()), float(shown.max())
+        span = (high - low) or 1.0
+        numbers = shown.shape[1] <= NUMBERS
+        if not numbers:
+            grid.add_column(no_wrap=True)
         for i, row in enumerate(shown):
-            grid.add_row(*(_cell(g, (g - low) / ((high - low) or 1.0), self._moved(i, j)) for j, g in enumerate(row)))
+            cells = [
+                _cell(f"{factor * g:5.0f}{_arrow(self._moved(i, j), g)}" if numbers else "  ", (g - low) / span)
+                for j, g in enumerate(row)
+            ]
+            grid.add_row(*cells if numbers else [Text().join(cells)])
         return grid
 
     def _moved(self, i: int, j: int) -> float:
@@ -255,9 +268,11 @@ class Learning:
         return float(self.conductance_s[i, j] - self.before_s[i, j])
 
     def _patterns(self) -> RenderableType:
-        grid = Table(title="patterns: f of every neuron", box=None, title_style="cyan", show_header=False)
         if self.activations is None:
-            return grid
+            return Text()
+        grid = Table(title="patterns: f of every neuron", box=None, title_style="cyan", show_header=False)
+        for _ in range(1 + self.activations.shape[1]):
+            grid.add_column(no_wrap=True)
         for n, row in enumerate(self.activations[:SHOWN_PATTERNS]):
             asked = np.zeros_like(row) if self.targets is None else self.targets[n]
             right = bool((row * asked > 0).all())
@@ -268,30 +283,35 @@ class Learning:
         return grid
 
 
-def _cell(conductance_s: float, share: float, moved_s: float) -> Text:
-    """One cell: its value on a background from dark to bright; an arrow where it moved by more than 1 %."""
-    arrow = "▲" if moved_s > 0.01 * abs(conductance_s) else "▼" if moved_s < -0.01 * abs(conductance_s) else " "
+def _arrow(moved_s: float, conductance_s: float) -> str:
+    """Which way a cell moved, where it moved by more than 1 %."""
+    threshold = 0.01 * abs(conductance_s)
+    return "▲" if moved_s > threshold else "▼" if moved_s < -threshold else " "
+
+
+def _cell(text: str, share: float) -> Text:
+    """One cell on a background from dark (lowest) to bright (highest)."""
     red, green, blue = (int(a + share * (b - a)) for a, b in ((20, 60), (40, 160), (70, 220)))
-    return Text(f"{1e9 * conductance_s:7.1f} {arrow}", style=f"white on rgb({red},{green},{blue})")
+    return Text(text, style=f"white on rgb({red},{green},{blue})")
 
 
 def _activation(f: float, target: float) -> Text:
     """An activation from -1 to 1 as a bar that grows from the middle, green where its sign is the target's."""
-    half = 8
+    half = 5
     filled = round(min(abs(f), 1.0) * half)
     left, right = (" " * (half - filled) + "█" * filled, " " * half) if f < 0 else (" " * half, "█" * filled)
-    return Text(f"{left}│{right:<{half}} {f:+.2f} ", style="green" if f * target > 0 else "red")
+    return Text(f"{left}│{right:<{half}}{f:+.2f}", style="green" if f * target > 0 else "red")
 
 
-def live(console: Console, title: str, total_s: float) -> tuple[Live, Callable[[str, Any], None]]:
-    """A live picture, and what to call with every note; `total_s`: how long each picture stays."""
+def live(console: Console, title: str, pace_s: float) -> tuple[Live, Callable[[str, Any], None]]:
+    """A live picture, and what to call with every note; `pace_s`: how long each picture stays."""
     picture = Learning(title)
     shown = Live(picture, console=console, auto_refresh=False, transient=False)
 
     def watch(name: str, value: Any) -> None:
         if picture.hear(name, value) and shown.is_started:
             shown.refresh()
-            time.sleep(total_s)
+            time.sleep(pace_s * (4 if picture.update <= SLOW_UPDATES else 1))
 
     return shown, watch
 
