@@ -158,6 +158,22 @@ def test_fire_equals_its_twin_literally() -> None:
     assert energy == pytest.approx(expected[0], rel=1e-11)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.05])
+def test_fire_finds_pieces_that_are_crowded_into_one_bucket(sigma: float) -> None:
+    """Measured curves have plateaus: a dozen nodes within a ten-thousandth of the range, and states among them."""
+    rng = np.random.default_rng(2)
+    nodes = np.unique(np.r_[0.0, 0.5 + rng.random(12) * 1e-4, 1.0])
+    r = Response(nodes, rng.uniform(-0.02, 0.1, len(nodes)), np.full(len(nodes), sigma))
+    t = table(r)
+    assert t.pieces[kernels.HEAD, 2] > 3
+    a = array(6, 8, 3)
+    a.u[:] = 0.5 + rng.random(48) * 1e-4
+    b, s = a.copy(), batch((6, 8), "row", 4)
+    fire(a, s, t, t)
+    twin_fire(b, s, {(1, 0): r, (-1, 0): r}, np.zeros(48, np.uint32))
+    np.testing.assert_allclose(a.u, b.u, rtol=1e-9)
+
+
 def test_unmetered_fire_moves_the_same_bits() -> None:
     up = table(response(1, 9, 0.05))
     a = array(6, 6, 1)
