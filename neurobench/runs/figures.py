@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PANELS = 64  # up to so many cells each get a panel; more are drawn as a band
 BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
 DPI = 130
+MIN_WIDTH = 6.4  # inches; in a narrower figure that line would run into the axis label
 BLUE, RED, GREY = "#2a6fb0", "#c2452d", "#8a8f98"
 EXTRA = "figures need matplotlib, which is an extra: pip install 'neurobench-hil[plot]'"
 
@@ -288,6 +289,7 @@ def figure_of(width: float, height: float, title: str) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # The strip below is for the line that says which run this is.
+    width = max(width, MIN_WIDTH)
     layout = ConstrainedLayoutEngine(rect=(0, 0.14 / height, 1, 1 - 0.14 / height))
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     figure.suptitle(title, fontsize=11, x=0.012, ha="left")
