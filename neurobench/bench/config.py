@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from neurobench import registry
 from neurobench.errors import ConfigError, Refused, UnknownName, unknown
 
-from .crossbar import CompliancePath, Crossbar, Isolation, Parallelism
+from .crossbar import CompliancePath, Crossbar, Identity, Isolation, Parallelism
 from .limits import Guard, Limits
 from .passport import Passport
 from .steps import DeviceSpan
@@ -270,8 +270,20 @@ def _guarded(config: BenchConfig, crossbar: Crossbar, span: DeviceSpan, passport
     _check_real_chip(config, crossbar)
     _check_compliance(config, crossbar)
     crossbar.enforce(config.limits)
-    passport.chip_id = passport.chip_id or config.chip.id or crossbar.identity().chip_id
+    _check_same_chip(config, crossbar.identity(), passport)
     return Guard(crossbar, config.limits, passport, span, config.bench.name)
+
+
+def _check_same_chip(config: BenchConfig, identity: Identity, passport: Passport) -> None:
+    """An emulated chip knows its own name; of a real one the operator's word is all there is."""
+    named = passport.chip_id or config.chip.id
+    if identity.simulated and named and identity.chip_id and named != identity.chip_id:
+        where = config.chip.file or "this bench"
+        raise ConfigError(
+            f"bench {config.bench.name}: the chip in {where} is {identity.chip_id!r}, its passport or [chip] id says "
+            f"{named!r}: the file was exchanged, or the passport belongs to another chip"
+        )
+    passport.chip_id = named or identity.chip_id
 
 
 def _passport(config: BenchConfig) -> Passport:

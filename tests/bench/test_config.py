@@ -315,7 +315,7 @@ def test_a_real_chip_says_its_polarity(rig: Any, name: str) -> None:
 
 def test_a_simulated_chip_need_not_say_its_polarity(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rig, "simulated", True)
-    rig(re.sub(r"(potentiating_sign|top_electrode) = .*\n", "", REAL)).close()
+    rig(re.sub(r"(potentiating_sign|top_electrode|id) = .*\n", "", REAL)).close()
 
 
 LIMITED = {"limits.compliance_a": 1e-3}
@@ -401,6 +401,15 @@ def test_a_chip_without_a_name_is_called_what_the_bench_calls_it(rig: Any) -> No
     guard = rig(REAL.replace('id = "A7"\n', ""))
     assert guard.passport.chip_id == "chip-on-the-rig"
     guard.close()
+
+
+def test_an_emulated_chip_that_was_exchanged_in_its_drawer_is_noticed(tmp_path: Path) -> None:
+    chips = [tmp_path / "a.chip", tmp_path / "b.chip"]
+    for seed, chip in enumerate(chips):
+        open_bench(load_bench("emulator", {"chip.file": chip}), seed).close()
+    chips[1].replace(chips[0])
+    with pytest.raises(ConfigError, match=r"a\.chip is 'emulated-1', its passport.*says 'emulated-0'"):
+        open_bench(load_bench("emulator", {"chip.file": chips[0]}), 0)
 
 
 def test_the_emulator_opens_with_nothing_said() -> None:
