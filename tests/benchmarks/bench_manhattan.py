@@ -1,6 +1,6 @@
-"""Speed of Manhattan through generator, Guard, runner and run file. Figures are medians, bars those of the issue.
+"""Speed of Manhattan through generator, Guard, runner and run file, on one BLAS thread (`make bench`).
 
-`make bench` runs this alone on one BLAS thread; each figure is printed, so that a slower machine can be judged by ratio.
+Median and least of many runs are printed; the bars are held against the least: other work on the machine only adds.
 """
 
 from __future__ import annotations
