@@ -124,6 +124,14 @@ class FakeChip:
         self.outputs_on = False
         self.armed = None
 
+    def _reset(self) -> None:
+        """A fresh chip, for the next of many trials."""
+        self.g_s = np.full(self.g_s.shape, G0_S)
+        self.counter, self.last, self.armed, self.ledger = 0, None, None, []
+
+    def _ledger(self) -> list[tuple[int, int]]:
+        return self.ledger
+
     def _hang(self, on: bool) -> None:
         self.hang_reads = on
 
@@ -300,9 +308,10 @@ class FakeCrossbar(Crossbar):
         now_s = self.clock_s
         if isinstance(read, CellRead):
             current_a = g_s[read.mask] * read.voltage_v
-            return Reading(np.stack([current_a, -current_a]), self._sigma_a, 1e-3, now_s, now_s)
-        block = g_s if read.region is None else g_s[read.region.slices]
-        return Reading((read.volts @ block)[None], self._sigma_a, 1e-3, now_s, now_s)
+        else:
+            current_a = read.volts @ (g_s if read.region is None else g_s[read.region.slices])
+        polarities = [current_a, -current_a] if read.both_polarities else [current_a]
+        return Reading(np.stack(polarities), self._sigma_a, 1e-3, now_s, now_s)
 
     def enforce(self, limits: Limits) -> None:
         del limits

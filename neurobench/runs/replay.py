@@ -59,6 +59,8 @@ def resume(
     """
     with RunFile.open(record.path) as reader:
         manifest = reader.manifest
+        if manifest.get("state") == State.FINISHED and guard.passport.unsettled:
+            settle(guard, reader)
         _check_unfinished(manifest)
         check_machine(manifest.get("machine", {}), present)
         _check_same(manifest, run_facts(protocol, guard))
@@ -71,6 +73,37 @@ def resume(
     if isinstance(outcome.error, ResumeRefused):
         raise outcome.error
     return outcome
+
+
+def settle(guard: Guard, reader: RunFile) -> int:
+    """Book all that a run did to the chip, up to its end, and let the chip go; the answer is the last step booked.
+
+    For a run that ended in a crash and will not be resumed. An intent without an answer is booked as if it was fired.
+    """
+    name = str(reader.path)
+    if guard.passport.run_file not in ("", name):
+        raise ResumeRefused(f"the chip was last used by {guard.passport.run_file}, not by {name}: settle that one")
+    booked = guard.passport.run_seq
+    guard.passport.begin_run(name)
+    last = booked
+    for row in reader.entries():
+        if row.seq > booked:
+            book(guard, row.step, row.answer)
+        last = max(last, row.seq)
+    guard.passport.end_run(last)
+    return last
+
+
+def book(guard: Guard, step: Step, answer: Answer) -> None:
+    """Charge a recorded step to the chip's budgets; without an answer at its worst."""
+    if isinstance(step, Apply):
+        guard.charge(step.stimulus)
+    elif isinstance(step, Loop) and isinstance(answer, LoopAnswer):
+        guard.charge_loop(step, answer)
+    elif isinstance(step, Loop):
+        worst = np.full(guard.capabilities.shape, step.program.bounds(step.ticks).pulses_per_cell)
+        none = np.zeros_like(worst)
+        guard.charge_loop(step, LoopAnswer(step.ticks, none, worst, none, {}, 0.0, 0.0, math.nan, ""))
 
 
 def _check_unfinished(manifest: Mapping[str, Any]) -> None:
@@ -174,10 +207,7 @@ class _Replay:
         self.runner.totals.add(answer)
         if seq <= self.runner.booked:
             return
-        if isinstance(step, Apply):
-            self.guard.charge(step.stimulus)
-        elif isinstance(step, Loop) and isinstance(answer, LoopAnswer):
-            self.guard.charge_loop(step, answer)
+        book(self.guard, step, answer)
 
     def _watch(self, step: Step, answer: Answer) -> None:
         """Remember the last read of cells, and which cells were pulsed since."""

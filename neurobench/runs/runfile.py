@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from enum import IntEnum
+from functools import cache
 from heapq import merge
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -39,7 +40,7 @@ from neurobench.bench.crossbar import Unknown, Witness
 from neurobench.bench.steps import Answer, Apply, Checkpoint, Loop, Sense, Step, Wait
 from neurobench.bench.stimulus import FloatArray
 from neurobench.errors import NoRoom, RunFileError, UsageError
-from neurobench.system import Lock, free_bytes, holder_of, network_filesystem, sync_folder, utc_now
+from neurobench.system import Lock, free_bytes, holder_of, network_filesystem, replace_file, utc_now
 
 SUFFIX = ".nbr"
 SCHEMA = 1
@@ -264,12 +265,12 @@ class RunWriter(Record):
         lock = _prepared(path)
         try:
             with _explained(path):
-                path.touch(exist_ok=False)
+                if path.exists():
+                    raise FileExistsError
+                # It appears under its name as a whole: a crash here must not leave half a run file.
+                replace_file(path, _empty_file())
                 db = _connect(path)
                 _tune(db)
-                marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
-                db.executescript(f"BEGIN;{marks}{_TABLES}COMMIT;")
-            sync_folder(path.parent)
             writer = cls(path, lock, db)
             writer.put(created=utc_now(), **dict(manifest or {}))
             writer.flush()
@@ -410,6 +411,14 @@ class RunWriter(Record):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@cache
+def _empty_file() -> bytes:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
+        db.executescript(marks + _TABLES)
+        return db.serialize()
 
 
 def _stored(value: Any) -> str | bytes:
@@ -703,14 +712,8 @@ def _check_kind(path: Path) -> None:
             head = file.read(100)
     except OSError as error:
         raise RunFileError(f"cannot read {path}: {error.strerror or error}") from error
-    # While a run is young its first page may still be in the log beside it, and the file empty.
-    if not head and path.with_name(path.name + "-wal").exists():
-        return
-    marked = int.from_bytes(head[68:72], "big")
-    if not head.startswith(b"SQLite format 3\0") or marked not in (APPLICATION_ID, 0):
+    if not head.startswith(b"SQLite format 3\0") or int.from_bytes(head[68:72], "big") != APPLICATION_ID:
         raise RunFileError(f"{path} is not a run file (those end in {SUFFIX} and are written by `neurobench run`)")
-    if marked == 0 and not path.with_name(path.name + "-wal").exists():
-        raise RunFileError(f"{path} is a SQLite file, but not a run file")
 
 
 def end_abandoned(path: Path | str, **values: Any) -> None:
