@@ -13,7 +13,8 @@ from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply, Loop, LoopAnswer
 from neurobench.bench.stimulus import Pulse
 from neurobench.errors import LimitExceeded, Refused, UsageError
-from neurobench.learning.loops import LifStdp, Rule, Spikes, poisson, run_stepped, sparse
+from neurobench.learning.loops import LifStdp, LoopNoise, Rule, Spikes, poisson, run_compiled, run_stepped, sparse
+from neurobench.physics.noise import Stream, key
 
 SHAPE = (12, 5)
 PULSE = Pulse(1.0, 1e-6)
@@ -115,3 +116,22 @@ def test_input_that_does_not_fit_is_refused() -> None:
         Rule(gain_per_a=-1.0)
     with pytest.raises(UsageError, match="ticks"):
         opened().loop(1, Loop(program(), 300))
+
+
+def test_read_noise_in_a_compiled_loop_is_that_of_single_reads() -> None:
+    """The same draws: with noise that changes when neurons fire, compiled and stepped still agree spike by spike."""
+    noisy = {"chip.model": "lsmo-gaq3-mirror", "readout.noise": True}
+    pulse = Pulse(2.0, 1e-3)
+    spikes = poisson(np.full(SHAPE[0], 0.15), 150, np.random.default_rng(8))
+    loop = LifStdp.fresh(Rule(gain_per_a=1.5e6), spikes, SHAPE, pulse, pulse)
+    host, alone, quiet = opened(**noisy), opened(**noisy), opened(**noisy)
+    by_hand = stepped(host, run_stepped(loop, 150))
+    chip = alone.raw.chip  # type: ignore[attr-defined]
+    sigma2 = (chip.model.read_sigma_s * chip.devices.noise_scale) ** 2
+    noise = LoopNoise(key(chip.seed, Stream.READ), chip.counters.reads, sigma2, chip.model.read_sigma_relative**2)
+    compiled = run_compiled(Loop(loop, 150), chip.loop_device(pulse, pulse), noise)
+    silent = run_compiled(Loop(loop, 150), quiet.raw.chip.loop_device(pulse, pulse))  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(compiled.spikes, by_hand.spikes)
+    np.testing.assert_array_equal(compiled.potentiations, by_hand.potentiations)
+    np.testing.assert_allclose(compiled.state["membrane"], by_hand.state["membrane"], rtol=1e-9, atol=1e-300)
+    assert np.abs(silent.state["membrane"] - compiled.state["membrane"]).max() > 1e-6
