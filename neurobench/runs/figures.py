@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 PANELS = 64  # up to so many cells each get a panel; more are drawn as a band
 BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
 DPI = 130
-MIN_WIDTH = 6.4  # inches; in a narrower figure that line would run into the axis label
 BLUE, RED, GREY = "#2a6fb0", "#c2452d", "#8a8f98"
 EXTRA = "figures need matplotlib, which is an extra: pip install 'neurobench-hil[plot]'"
 
@@ -177,7 +176,8 @@ def _grid_figure(of: Series, title: str, letter: str, names: tuple[str, str], x:
     for i in range(rows):
         for j in range(cols):
             _cell(panels[i, j], of.at, values[:, i, j], f"{names[0]} {i}, {names[1]} {j}")
-    figure.supxlabel(x, fontsize=9)
+    for panel in panels[-1]:
+        panel.set_xlabel(x, fontsize=8)
     figure.supylabel(f"{letter} ({unit})", fontsize=9)
     return figure
 
@@ -221,7 +221,7 @@ def activation_figure(history: History) -> Figure | None:
     patterns, neurons = values.shape[1:]
     if patterns > PANELS:
         return _band_figure(Series(at, values), "Activations", "f", ("pattern", "neuron"))
-    cols = min(4, patterns)
+    cols = next((n for n in (4, 5, 3) if patterns % n == 0), min(4, patterns))
     rows = -(-patterns // cols)
     figure = figure_of(1.2 + 2.3 * cols, 1.3 + 1.75 * rows, "Activations for every pattern, and their targets")
     panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
@@ -234,7 +234,8 @@ def activation_figure(history: History) -> Figure | None:
         handles = panels[0, 0].get_lines()[:neurons]
         names = [f"neuron {k}" for k in range(neurons)]
         figure.legend(handles, names, loc="outside upper right", ncols=neurons, frameon=False, fontsize=8)
-    figure.supxlabel("update", fontsize=9)
+    for panel in panels[-1]:
+        panel.set_xlabel("update", fontsize=8)
     figure.supylabel("activation f", fontsize=9)
     return figure
 
@@ -289,7 +290,6 @@ def figure_of(width: float, height: float, title: str) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # The strip below is for the line that says which run this is.
-    width = max(width, MIN_WIDTH)
     layout = ConstrainedLayoutEngine(rect=(0, 0.14 / height, 1, 1 - 0.14 / height))
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     figure.suptitle(title, fontsize=11, x=0.012, ha="left")
