@@ -196,7 +196,7 @@ def ended(path: Path) -> bool:
 def at_each_line(folder: Path, config: dict[str, Any], toy: Toy, only: frozenset[str]) -> None:
     """Runs, killed at lines at which none was killed before, until a whole run meets no such line."""
     killed: set[tuple[str, int]] = set()
-    for n, share in enumerate([0.002, 0.01, 0.05, 0.2, *[1.0] * 50]):
+    for n, share in enumerate([0.002, 0.01, 0.1, *[1.0] * 50]):
         link = SocketLink(config["address"])
         link("reset", [])
         path = folder / f"{n}.nbr"
@@ -210,6 +210,7 @@ def at_each_line(folder: Path, config: dict[str, Any], toy: Toy, only: frozenset
 def main() -> None:
     runner.RETRY_PAUSE_S = 0.001
     what, folder, config, toy = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), Toy(**json.loads(sys.argv[4]))
+    once(folder / "warm.nbr", {**config, "command": 0, "reply": 0}, toy)  # forks inherit what it has imported
     if what == "survey":
         print(json.dumps(survey(folder, config, toy)))
         return
