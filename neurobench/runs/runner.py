@@ -361,11 +361,12 @@ class Runner:
             self.guard.wait(min(left, WAIT_SLICE_S))
 
     def _note(self, step: Note) -> None:
-        self.record.note(self.seq, step.name, step.value)
+        # The truth first: after a crash between the two, the note is recorded again and nothing is missing.
         if step.name == "epoch" and self.record.keeps_truth:
             truth = self.guard.truth_s()
             if truth is not None:
                 self.record.truth(self.seq, truth)
+        self.record.note(self.seq, step.name, step.value)
 
     def _checkpoint(self, step: Checkpoint) -> None:
         self.record.entry(self.seq, step, None)
