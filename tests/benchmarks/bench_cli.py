@@ -37,10 +37,9 @@ def bare(commands: int) -> str:
 
 def seconds(*command: str) -> float:
     """Processor time of one start, in seconds: other programs on the machine do not count."""
-    before = os.times()
+    before = processor_s()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    return processor_s() - before
 
 
 def help_ratio() -> tuple[float, float]:
@@ -55,25 +54,29 @@ def help_ratio() -> tuple[float, float]:
 
 
 def sweep_cost(chips: int = CHIPS) -> dict[str, float]:
-    """Seconds per chip on two cores: all, without preflight, and by the clock on the wall, pool warm."""
+    """Seconds per chip on two cores, in processor time: without preflight, preflight alone; and by the clock.
+
+    The processor time holds the start of the workers too; the preflight's share of it is that of the clock.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = sweep.create(Request("manhattan"), range(chips), Path(folder))
-        first: list[tuple[float, int]] = []
-
-        def watch(done: int, _reached: int) -> None:
-            first.append((time.perf_counter(), done))
-
-        found = sweep.run(path, 2, watch)
-    (began, warm), (ended, done) = first[len(first) // 20], first[-1]
-    summary = sweep.summary(found)
-    preflight_s = summary["cost_per_chip"]["preflight_s"]["mean"]
-    wall_s = summary["cost_per_chip"]["wall_s"]["mean"]
+        before, began = processor_s(), time.perf_counter()
+        summary = sweep.summary(sweep.run(path, 2))
+        clock_s, cpu_s = time.perf_counter() - began, processor_s() - before
+    cost = summary["cost_per_chip"]
+    share = cost["preflight_s"]["mean"] / cost["wall_s"]["mean"]
     return {
         "rate": summary["convergence_rate"],
-        "chip_s": (wall_s - preflight_s) / 2,
-        "preflight_s": preflight_s / 2,
-        "clock_s": (ended - began) / (done - warm),
+        "chip_s": (1 - share) * cpu_s / chips / 2,
+        "preflight_s": share * cpu_s / chips / 2,
+        "clock_s": clock_s / chips,
     }
+
+
+def processor_s() -> float:
+    """Processor time of this process and of its children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def test_help_starts_as_a_bare_application_does() -> None:
