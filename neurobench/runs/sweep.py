@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from neurobench.bench.config import open_bench
+from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, open_bench
 from neurobench.errors import NeurobenchError, NoRoom, Refused, RunFileError, UsageError
 from neurobench.learning.convergence import wilson
 from neurobench.runs import runner
@@ -120,10 +120,12 @@ def parse_seeds(text: str) -> range:
 def create(asked: Request, seeds: range, folder: Path) -> Path:
     """A new sweep file with its head, durable; nothing has run yet.
 
-    Errors: UsageError for a folder that cannot be written, NoRoom where the disk cannot hold the answers.
+    Errors: UsageError for a wrong setting, a bench whose chips do not differ by their seed, or a folder that cannot be
+    written; NoRoom where the disk cannot hold the answers.
     """
     from neurobench import __version__
 
+    _check_sweepable(prepare(asked).bench)
     started = utc_now()
     name = f"{started[:19].replace('-', '').replace(':', '').replace('T', '-')}-{asked.protocol}-sweep"
     try:
@@ -138,6 +140,17 @@ def create(asked: Request, seeds: range, folder: Path) -> Path:
             f"cannot write the sweep file in {folder}: {error.strerror or error}; choose a folder with --out"
         ) from error
     return path
+
+
+def _check_sweepable(bench: BenchConfig) -> None:
+    """Every seed has to be another chip, or a thousand seeds are one experiment."""
+    name, chip = bench.bench.name, bench.chip
+    if bench.bench.backend not in SIMULATED_BACKENDS:
+        raise UsageError(f"bench {name}: a sweep makes one chip for each seed, and a real chip has none; use `run`")
+    if chip.file is not None:
+        raise UsageError(f"bench {name}: [chip] file = {chip.file} is one chip; a sweep makes one for each seed")
+    if chip.seed is not None:
+        raise UsageError(f"bench {name}: [chip] seed = {chip.seed} makes every chip the same; leave it out of a sweep")
 
 
 def _fresh(folder: Path, name: str) -> Path:

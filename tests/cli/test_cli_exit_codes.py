@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from neurobench import cli, registry
+from neurobench.bench.config import load_bench, open_bench
 from neurobench.errors import InstrumentError, RunFileError
 from neurobench.runs import runfile
 from neurobench.runs.runfile import RunFile
@@ -84,6 +86,29 @@ def test_malformed_bench_files(neurobench: Command, tmp_path: Path, text: str) -
     ended = neurobench("run", "manhattan", "--bench", "lab.toml", "--json")
     assert ended.code == cli.USAGE
     assert "lab.toml" in ended.data["error"]
+
+
+def test_a_run_file_of_a_newer_version(neurobench: Command) -> None:
+    run = neurobench("run", "manhattan", "--json").data
+    with contextlib.closing(sqlite3.connect(run["run_file"])) as db:
+        db.execute("PRAGMA user_version = 99")
+    for command in ("show", "plot", "export", "watch", "resume", "settle"):
+        ended = neurobench(command, "last", "--json")
+        assert ended.code == cli.USAGE, command
+        assert "update neurobench" in ended.data["error"]
+
+
+def test_a_chip_that_another_run_holds(neurobench: Command, tmp_path: Path) -> None:
+    kept = ("--bench-set", "chip.file=chip.nbc", "--json")
+    assert neurobench("run", "manhattan", *kept).code == cli.OK
+    held = open_bench(load_bench("emulator", {"chip.file": tmp_path / "chip.nbc"}))
+    try:
+        ended = neurobench("run", "manhattan", *kept)
+        assert ended.code == cli.USAGE
+        assert "in use by process" in ended.data["error"]
+    finally:
+        held.close()
+    assert neurobench("run", "manhattan", *kept).code in (cli.OK, cli.NOT_REACHED)
 
 
 def test_refused_before_the_first_step(neurobench: Command, tmp_path: Path) -> None:

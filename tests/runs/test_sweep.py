@@ -110,11 +110,18 @@ def test_a_limit_in_the_middle_counts_too(tmp_path: Path) -> None:
     assert "LimitExceeded" in next(iter(said["reasons"]))
 
 
-def test_a_wrong_setting_is_said_before_anything_runs(tmp_path: Path) -> None:
-    path = sweep.create(Request("manhattan", settings={"max_update": 3}), range(3), tmp_path)
-    with pytest.raises(UsageError, match="did you mean max_updates"):
-        sweep.run(path, 2)
-    assert not sweep.load(path).chips
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Request("manhattan", settings={"max_update": 3}), "did you mean max_updates"),
+        (Request("manhattan", bench_settings={"chip.file": "chip.nbc"}), "is one chip"),
+        (Request("manhattan", bench_settings={"chip.seed": 3}), "makes every chip the same"),
+    ],
+)
+def test_what_cannot_be_swept_is_said_before_anything_is_written(tmp_path: Path, asked: Request, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        sweep.create(asked, range(3), tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
