@@ -2,6 +2,7 @@
 
 A helper program of proof (a); each life of the runner is a fork of a warm parent, so that it takes milliseconds:
 
+    python crash_points.py plain FOLDER CONFIG TOY               one undisturbed run, for a trace
     python crash_points.py survey FOLDER CONFIG TOY              the lines of one undisturbed run, as JSON
     python crash_points.py trials FOLDER CONFIG TOY POINTS       kills at each point; one JSON object per trial
     python crash_points.py lines FOLDER CONFIG TOY ALL           kills at each line once; one JSON object per run
@@ -210,6 +211,9 @@ def at_each_line(folder: Path, config: dict[str, Any], toy: Toy, only: frozenset
 def main() -> None:
     runner.RETRY_PAUSE_S = 0.001
     what, folder, config, toy = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), Toy(**json.loads(sys.argv[4]))
+    if what == "plain":
+        once(folder / "a.nbr", config, toy)
+        return
     once(folder / "warm.nbr", {**config, "command": 0, "reply": 0}, toy)  # forks inherit what it has imported
     if what == "survey":
         print(json.dumps(survey(folder, config, toy)))
