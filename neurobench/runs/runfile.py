@@ -76,6 +76,9 @@ class Settled(IntEnum):
     WAIVED = 3
 
 
+_STATES = frozenset(map(int, Settled))
+
+
 class NoteRow(NamedTuple):
     """A note as it was recorded. Names that begin with an underscore are the runner's own."""
 
@@ -283,13 +286,12 @@ class RunWriter(Record):
     def reopen(cls, path: Path | str) -> Self:
         """Go on writing a run file that was left; raises InUse while another process writes it."""
         path = Path(path).absolute()
-        _check_kind(path)
+        RunFile.open(path).close()  # says what is wrong with it before anything of it is changed
         lock = _prepared(path)
         try:
             with _explained(path):
                 db = _connect(path)
                 _tune(db)
-                db.execute("SELECT count(*) FROM manifest").fetchone()
         except BaseException:
             _unlock(lock)
             raise
@@ -517,12 +519,7 @@ class RunFile:
         path = Path(path).absolute()
         _check_kind(path)
         reader = cls(path)
-        version = reader._rows("PRAGMA user_version")[0][0]
-        if version > SCHEMA:
-            raise RunFileError(
-                f"{path} was written by a newer neurobench: its layout has version {version}, "
-                f"this one reads up to {SCHEMA}; update neurobench"
-            )
+        _check_version(path, reader._rows("PRAGMA user_version")[0][0])
         return reader
 
     def close(self) -> None:
@@ -548,14 +545,20 @@ class RunFile:
     def manifest(self) -> dict[str, Any]:
         """Everything said once about the run: parameters, seed, bench, identity, versions, status, result."""
         rows = self._rows("SELECT key, value FROM manifest")
-        return {key: value if isinstance(value, bytes) else json.loads(value) for key, value in rows}
+        return {key: self._loaded(value) for key, value in rows}
 
     def value(self, key: str, default: Any = None) -> Any:
         """One value of the manifest."""
         rows = self._rows("SELECT value FROM manifest WHERE key = ?", key)
         if not rows:
             return default
-        return rows[0][0] if isinstance(rows[0][0], bytes) else json.loads(rows[0][0])
+        return self._loaded(rows[0][0])
+
+    def _loaded(self, value: Any) -> Any:
+        try:
+            return value if isinstance(value, bytes) else json.loads(value)
+        except (ValueError, TypeError) as error:
+            raise RunFileError(f"{self.path} is damaged: its manifest holds {str(value)[:40]!r}") from error
 
     @property
     def status(self) -> str:
@@ -698,11 +701,21 @@ class RunFile:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     seq, kind, step, witness, answer, state, t = row
+    if state not in _STATES:
+        raise RunFileError(f"step {seq} is damaged: {state!r} is no state")
     return Entry(seq, kind, step, witness, answer, Settled(state), t)
 
 
 def _is_wanted(name: str, wanted: str | None) -> bool:
     return not name.startswith("_") if wanted is None else name == wanted
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > SCHEMA:
+        raise RunFileError(
+            f"{path} was written by a newer neurobench: its layout has version {version}, "
+            f"this one reads up to {SCHEMA}; update neurobench"
+        )
 
 
 def _check_kind(path: Path) -> None:
