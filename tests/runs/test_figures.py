@@ -62,8 +62,9 @@ def test_one_figure_and_the_truth_only_when_asked(run: Path, tmp_path: Path) -> 
 def test_history_is_what_was_noted(run: Path) -> None:
     found = figures.read_history(run)
     assert found.error.at.tolist() == [1, 2, 3, 4]
-    assert found.conductance_s.values.shape == (4, 4, 4)
-    assert found.weights_s.values.shape == (4, 4, 2)
+    assert found.conductance_s.at.tolist()[-4:] == [1, 2, 3, 4]
+    assert found.conductance_s.values.shape == (len(found.conductance_s.at), 4, 4)
+    assert found.weights_s.values.shape == (len(found.weights_s.at), 4, 2)
     assert found.activations.values.shape == (4, 6, 2)
     assert found.simulated is True
     assert found.targets is not None
