@@ -86,7 +86,8 @@ def _decide(setup: Setup, state: State) -> Generator[Step, Any, None]:
     state.bad |= dead | shorted
     state.grid_s, state.reference_s, state.cell_sigma_s = seen.grid_s, seen.grid_s, seen.cell_sigma_s
     pairs = layout(setup, state.bad)
-    reach = preflight.cell_reach(seen.grid_s, device, setup.view.pulses_left, p.max_updates)
+    view = setup.view
+    reach = preflight.cell_reach(seen.grid_s, device, view.pulses_left, view.pulses_used, p.max_updates)
     within = preflight.bounds(pairs[-1], reach, setup.writes)
     setting = preflight.Setting(
         p.beta_per_a, p.averages, p.target, p.margin_sigma, p.max_averages, p.read_v, setup.view.limits.max_read_v,

@@ -44,6 +44,15 @@ class Training:
         self.cells = self.setup.all_cells(state.averages)
         self.look = Sense(self.cells)
 
+    def begin(self) -> Generator[Step, Any, None]:
+        """Note the cells as they are before the first update: what learning is compared with."""
+        state = self.state
+        if not self.setup.p.monitor_every:
+            return
+        if np.isnan(state.grid_s).any():
+            state.grid_s = yield from self._read_cells()
+        yield Note("start", {"index": 0, **self._cells_told()})
+
     def run(self) -> Generator[Step, Any, None]:
         """Epochs until it has converged or `max_updates` are spent; the seed does not look again after its last one."""
         p, state = self.setup.p, self.state
@@ -119,7 +128,7 @@ class Training:
         told = self._told(judged, state.epoch)
         if (p.monitor_every and state.epoch % p.monitor_every == 0) or self.net.back == "host":
             yield from self._monitor()
-            told |= {"conductance_s": state.grid_s, "weights": self.net.pairs[-1].weights(state.grid_s)}
+            told |= self._cells_told()
         yield Note("epoch", told)
         if p.checkpoint_every and state.epoch % p.checkpoint_every == 0:
             yield state.checkpoint()
@@ -133,6 +142,9 @@ class Training:
             "margin_a": judged.margin_a,
         }
         return told | ({"activations": judged.activations} if judged.activations.size <= RECORDED else {})
+
+    def _cells_told(self) -> dict[str, Any]:
+        return {"conductance_s": self.state.grid_s, "weights": self.net.pairs[-1].weights(self.state.grid_s)}
 
     def _read_cells(self) -> Generator[Step, Any, FloatArray]:
         reading = yield self.look

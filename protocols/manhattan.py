@@ -148,6 +148,8 @@ class Manhattan(Protocol):
         else:
             state = State(**{name: copied(start[name]) for name in State.__slots__})
         training = Training(setup, state, make_net(setup, state))
+        if start is None:
+            yield from training.begin()
         if not (self.when_unreachable == "stop" and state.verdict.get("ok") is False):
             yield from training.run()
         return (yield from training.result())

@@ -39,7 +39,14 @@ class IdealBench:
     def view(self) -> BenchView:
         shape = self.capabilities.shape
         limits = Limits(max_cell_v=3.0, max_read_v=0.3, max_width_s=1.0)
-        return BenchView(self.capabilities, limits, self.span, np.zeros(shape, np.bool_), np.full(shape, np.inf))
+        return BenchView(
+            self.capabilities,
+            limits,
+            self.span,
+            np.zeros(shape, np.bool_),
+            np.full(shape, np.inf),
+            np.zeros(shape, np.int64),
+        )
 
     def noisy_g(self, n: int) -> Any:
         g = np.asarray(self.level(self.index))

@@ -408,8 +408,8 @@ class Guard:
     def view(self) -> BenchView:
         """What a protocol may know."""
         passport = self.passport
-        left = passport.life.pulses_left(self.limits)
-        return BenchView(self.capabilities, self.limits, self.span, passport.excluded(), left)
+        left, used = passport.life.pulses_left(self.limits), passport.life.pulses.copy()
+        return BenchView(self.capabilities, self.limits, self.span, passport.excluded(), left, used)
 
     def identity(self) -> Identity:
         """Who is at the other end."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from neurobench.errors import UsageError
@@ -154,7 +155,7 @@ class BenchView:
     """All that a protocol knows of the bench. It does not know whether the bench is simulated.
 
     `excluded[rows, cols]`: cells that the passport calls stuck, shorted or retired; `pulses_left[rows, cols]`: what the
-    lifetime budget still allows.
+    lifetime budget still allows; `pulses_used[rows, cols]`: what each cell has had in its life.
     """
 
     capabilities: Capabilities
@@ -162,6 +163,7 @@ class BenchView:
     device: DeviceSpan
     excluded: BoolArray
     pulses_left: FloatArray
+    pulses_used: NDArray[np.int64]
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -37,17 +37,18 @@ class Bounds(NamedTuple):
 
 
 def cell_reach(
-    grid_s: FloatArray, span: DeviceSpan, pulses_left: FloatArray, pulses: int
+    grid_s: FloatArray, span: DeviceSpan, pulses_left: FloatArray, pulses_used: Any, pulses: int
 ) -> tuple[FloatArray, FloatArray, str]:
     """By how much each cell [rows, cols] can rise and fall within `pulses`, in siemens, and the basis of that.
 
-    The declared curve is absolute where the cells lie on it; where they lie beyond it (a chip with offsets), the
-    curve's gain from its start is taken instead, and the basis says "assumed".
+    The declared curve is absolute where the cells lie on it. Where they lie beyond it (a chip with offsets) it is
+    taken from where the pulses that a cell has had would have brought it, or, on devices that also depress, from
+    its start; the basis then says "assumed".
     """
     left = np.minimum(pulses_left, pulses)
     slack = 0.05 * (span.g_max_s - span.g_min_s)
     on_curve = bool(np.nanmin(grid_s) >= span.g_min_s - slack and np.nanmax(grid_s) <= span.g_max_s + slack)
-    state = np.clip(grid_s, span.g_min_s, span.g_max_s) if on_curve else np.full_like(grid_s, _start(span))
+    state = np.clip(grid_s, span.g_min_s, span.g_max_s) if on_curve else _assumed_state(span, pulses_used)
     up = _gain(np.array(span.potentiation_s), state, left, span.g_max_s - state, span.g_step_s)
     down = np.zeros_like(up)
     if span.depresses:
@@ -55,8 +56,13 @@ def cell_reach(
     return up, down, span.basis if on_curve else "assumed"
 
 
-def _start(span: DeviceSpan) -> float:
-    return span.potentiation_s[0] if span.potentiation_s else span.g_min_s
+def _assumed_state(span: DeviceSpan, pulses_used: Any) -> FloatArray:
+    """Where on the declared curve each cell [rows, cols] is, by the pulses that it has had."""
+    if not span.potentiation_s:
+        return np.full(pulses_used.shape, span.g_min_s)
+    rising = np.maximum.accumulate(np.array(span.potentiation_s))
+    state: FloatArray = rising[np.minimum(0 if span.depresses else pulses_used, len(rising) - 1)]
+    return np.broadcast_to(state, pulses_used.shape)
 
 
 def _gain(curve_s: FloatArray, state_s: FloatArray, left: FloatArray, room_s: FloatArray, step_s: float) -> FloatArray:

@@ -99,7 +99,8 @@ def _saved(figure: Figure, history: History, path: Path) -> Path:
 def read_history(path: Path) -> History:
     """Gather the notes of a run that figures are drawn from."""
     with RunFile.open(path) as run:
-        epochs = [note.value for note in run.notes("epoch") if isinstance(note.value, dict)]
+        told = [*run.notes("start"), *run.notes("epoch")]
+        epochs = [note.value for note in told if isinstance(note.value, dict)]
         targets = run.notes("targets")
         manifest = run.manifest
         truth = list(run.truth())

@@ -34,7 +34,7 @@ from neurobench.bench.stimulus import BoolArray, CellRead, FloatArray, PulseBatc
 from neurobench.errors import Aborted, PulseUnknown, ResumeRefused, RunFileError
 from neurobench.runs.machine import check_machine
 from neurobench.runs.runfile import Entry, NoteRow, RunFile, RunWriter, Settled
-from neurobench.runs.runner import Runner, RunOutcome, run_facts
+from neurobench.runs.runner import SEEN, Runner, RunOutcome, run_facts
 from neurobench.runs.states import Control, State
 
 BASELINE = "_baseline"
@@ -131,7 +131,7 @@ def _difference(then: Any, now: Any) -> tuple[Any, Any]:
 def _recorded_view(manifest: Mapping[str, Any], guard: Guard) -> BenchView:
     """The view as the protocol saw it when it began: budgets and cells have moved on since."""
     seen = unpack(manifest["view"])
-    return replace(guard.view(), excluded=seen["excluded"], pulses_left=seen["pulses_left"])
+    return replace(guard.view(), **{name: seen[name] for name in SEEN})
 
 
 class _Baseline(NamedTuple):

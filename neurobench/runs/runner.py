@@ -38,6 +38,7 @@ from neurobench.runs.states import Control, Event, State
 T = TypeVar("T")
 Status = Literal["finished", "not_converged", "aborted", "fault"]
 
+SEEN = ("excluded", "pulses_left", "pulses_used")  # what of a BenchView moves on while a run goes on
 WAIT_SLICE_S = 0.02  # an abort waits at most this long inside a Wait
 ATTEMPTS = 5  # how often a lost staging, read or question is asked again; a trigger never is
 RETRY_PAUSE_S = 0.02
@@ -104,7 +105,7 @@ def run(protocol: Protocol, guard: Guard, *, seed: int, record: Record, control:
     guard.passport.begin_run(record.name)
     if record.keeps_truth:
         facts = run_facts(protocol, guard)
-        state = pack({"excluded": view.excluded, "pulses_left": view.pulses_left})
+        state = pack({name: getattr(view, name) for name in SEEN})
         record.put(seed=seed, multiply=plan.multiply, machine=machine(), view=state, **facts)
     runner.keep_start()
     return runner.conduct(lambda: runner.go_on(protocol.steps(view, np.random.default_rng(seed)), None))

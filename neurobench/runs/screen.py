@@ -221,13 +221,14 @@ class Learning:
             self.targets = np.asarray(value)
         elif name == "preflight":
             self.preflight = str(value.get("sentence", ""))
-        elif name == "epoch":
+        elif name in ("start", "epoch"):
             self._epoch(value)
-        return name in ("preflight", "epoch")
+        return name in ("preflight", "start", "epoch")
 
     def _epoch(self, value: Mapping[str, Any]) -> None:
         self.update = int(value.get("index", self.update + 1))
-        self.errors.append(float(value.get("error", math.nan)))
+        if "error" in value:
+            self.errors.append(float(value["error"]))
         if "activations" in value:
             self.activations = np.array(value["activations"])
         if "conductance_s" in value:

@@ -17,6 +17,7 @@ from neurobench.learning.synapses import adjacent
 
 CURVE = tuple(1e-6 + 1e-8 * n for n in range(11))
 SPAN = DeviceSpan(1e-6, 1.1e-6, 1e-8, 1e-9, 0.0, False, "declared", CURVE)
+FRESH = np.zeros((1, 2), np.int64)
 SETTING = Setting(None, None, 0.8, 5.0, 256, 0.1, 0.3, True, True, 1e-9)
 
 
@@ -53,11 +54,19 @@ def test_what_no_weights_can_do_has_no_margin() -> None:
     assert largest_margin_a(0.1 * with_bias(xor, True), targets, equal(1e-6, 3, 1)) == pytest.approx(0, abs=1e-15)
 
 
+def test_a_chip_with_offsets_that_was_used_has_less_to_give() -> None:
+    """SET-only: what is left of the curve is counted from the pulses that the passport holds."""
+    above, left = np.full((1, 2), 2e-6), np.full((1, 2), np.inf)
+    up, _, basis = cell_reach(above, SPAN, left, np.array([[0, 7]]), 50)
+    assert basis == "assumed"
+    assert up[0] == pytest.approx([10e-8, 3e-8], rel=1e-9)
+
+
 def test_cells_that_may_not_move_bound_their_weights() -> None:
     bad = np.zeros((2, 2), np.bool_)
     bad[0, 0] = True
     pairs = adjacent((2, 2), 2, 1, bad)
-    reach = cell_reach(np.full((2, 2), 1e-6), SPAN, np.full((2, 2), np.inf), 50)
+    reach = cell_reach(np.full((2, 2), 1e-6), SPAN, np.full((2, 2), np.inf), np.zeros((2, 2), int), 50)
     within = bounds(pairs, reach, "set_only")
     np.testing.assert_allclose(within.high_s, [[0], [1e-7]], atol=1e-18)
     np.testing.assert_allclose(within.low_s, [[-1e-7], [-1e-7]])
@@ -66,27 +75,27 @@ def test_cells_that_may_not_move_bound_their_weights() -> None:
 def test_reach_counts_the_pulses_that_are_left_and_the_state() -> None:
     grid = np.array([[1e-6, 1.05e-6], [1.1e-6, 1e-6]])
     left = np.array([[3.0, np.inf], [np.inf, 0.0]])
-    up, down, basis = cell_reach(grid, SPAN, left, 50)
+    up, down, basis = cell_reach(grid, SPAN, left, np.zeros_like(left, int), 50)
     np.testing.assert_allclose(up, [[3e-8, 5e-8], [0, 0]], atol=1e-13)
     assert not down.any()
     assert basis == "declared"
 
 
 def test_a_chip_beyond_its_curve_is_taken_as_fresh_and_called_assumed() -> None:
-    up, _, basis = cell_reach(np.full((1, 2), 2e-6), SPAN, np.full((1, 2), np.inf), 4)
+    up, _, basis = cell_reach(np.full((1, 2), 2e-6), SPAN, np.full((1, 2), np.inf), FRESH, 4)
     np.testing.assert_allclose(up, 4e-8, rtol=1e-9)
     assert basis == "assumed"
 
 
 def test_a_curve_that_ends_before_the_device_goes_on_with_its_last_step() -> None:
     span = replace(SPAN, g_max_s=1.3e-6)
-    up, _, _ = cell_reach(np.array([[1.2e-6, 1e-6]]), span, np.full((1, 2), np.inf), 15)
+    up, _, _ = cell_reach(np.array([[1.2e-6, 1e-6]]), span, np.full((1, 2), np.inf), FRESH, 15)
     np.testing.assert_allclose(up, [[1e-7, 1.5e-7]], rtol=1e-9)
 
 
 def test_set_reset_adds_the_way_down() -> None:
     span = replace(SPAN, depresses=True, depression_s=tuple(reversed(CURVE)))
-    reach = cell_reach(np.full((1, 2), 1.05e-6), span, np.full((1, 2), np.inf), 50)
+    reach = cell_reach(np.full((1, 2), 1.05e-6), span, np.full((1, 2), np.inf), FRESH, 50)
     within = bounds(adjacent((1, 2), 1, 1), reach, "set_reset")
     assert within.high_s[0, 0] == pytest.approx(1e-7)
     assert within.low_s[0, 0] == pytest.approx(-1e-7)
