@@ -15,9 +15,10 @@ from fakes import FakeChip, FakeCrossbar, Toy, guarded, open_remote, remote_chip
 
 from neurobench.bench.config import load_bench, open_bench
 from neurobench.bench.limits import Guard
-from neurobench.bench.steps import Apply, BenchView, Checkpoint, Note, Protocol, Result, Sense, Steps
+from neurobench.bench.steps import Apply, BenchView, Checkpoint, Loop, Note, Protocol, Result, Sense, Steps
 from neurobench.bench.stimulus import CellRead, FloatArray, Pulse, PulseBatch
 from neurobench.errors import ResumeRefused
+from neurobench.learning.loops import LifStdp, Rule, poisson
 from neurobench.runs import runner as runner_module
 from neurobench.runs.machine import machine
 from neurobench.runs.replay import resume
@@ -47,8 +48,8 @@ class Walk(Protocol):
         return Result(True, {"last": g_s})
 
 
-def emulator(chip_file: Path | None = None) -> Guard:
-    more = {} if chip_file is None else {"chip.file": str(chip_file), "chip.id": "drawer"}
+def emulator(chip_file: Path | None = None, **more: Any) -> Guard:
+    more |= {} if chip_file is None else {"chip.file": str(chip_file), "chip.id": "drawer"}
     return open_bench(load_bench("emulator", {"chip.seed": 3, **more}), 3)
 
 
@@ -110,6 +111,36 @@ def test_emulator_ends_equal_to_an_undisturbed_run(
     assert again.snapshot() == guard.snapshot(), "the chip as a whole"
     assert channels(cut) == channels(whole)
     assert again.passport.life.pulses.tolist() == guard.passport.life.pulses.tolist()
+
+
+class Learn(Protocol):
+    """Closed loops, each going on where the last one ended."""
+
+    loops: int = 4
+
+    def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:
+        pulse = view.device.pulse or Pulse(0.1, 0.1)
+        spikes = poisson(np.full(4, 0.2), 50, rng)
+        program = LifStdp.fresh(Rule(gain_per_a=1e7, read_v=0.05), spikes, view.shape, pulse, pulse)
+        for _ in range(self.loops):
+            answer = yield Loop(program, 50)
+            yield Note("epoch", {"g_s": answer.potentiations})
+            program = program.after(answer, poisson(np.full(4, 0.2), 50, rng))
+        return Result(bool(answer.potentiations.any()))
+
+
+def test_loops_are_replayed_too(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.nbr", tmp_path / "cut.nbr"
+    guard = emulator(**{"chip.model": "reram-sb"})
+    expected = cut_run(whole, cut, 4, guard, Learn())
+    assert expected.error is None
+    assert expected.pulses > 0
+    again = emulator(**{"chip.model": "reram-sb"})
+    with RunWriter.reopen(cut) as record:
+        outcome = resume(Learn(), again, record)
+    assert outcome.error is None
+    assert np.array_equal(truth(again), truth(guard))
+    assert channels(cut) == channels(whole)
 
 
 def test_emulated_chip_in_a_drawer_is_booked_once(tmp_path: Path) -> None:
