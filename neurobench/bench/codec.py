@@ -37,6 +37,7 @@ from .stimulus import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+V = TypeVar("V")
 AnyArray = NDArray[Any]
 
 _ARRAY, _TUPLE, _SCALAR, _BIG = 1, 2, 3, 4  # extension codes
@@ -45,6 +46,8 @@ _RAW, _SIGNS, _SPARSE = 0, 1, 2  # how a grid of whole numbers is stored
 _BATCH, _WAVES = 1, 2
 _CELLS, _VECTORS = 1, 2
 _SMALL_CELLS = 256  # below this a choice of layout costs more than it saves
+_SMALL_BYTES = 4096  # up to this a head kept ready saves more than the bytes themselves cost
+_KEPT = 1000  # heads kept ready, and steps
 _MAX_CELLS = 1 << 28  # a damaged sparse grid must not make us ask for all memory
 
 # It has no `default`, so it runs no Python code and threads cannot interleave in it.
@@ -65,8 +68,7 @@ def pack(value: Any) -> bytes:
 
 def _extend(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        dtype, raw = _raw_array(value)
-        return msgpack.ExtType(_ARRAY, _pack_plain([dtype, list(value.shape), raw]))
+        return msgpack.ExtType(_ARRAY, _packed_array(value))
     if isinstance(value, np.generic):
         return msgpack.ExtType(_SCALAR, _pack_plain(list(_raw_array(np.asarray(value)))))
     if isinstance(value, tuple):
@@ -79,6 +81,28 @@ def _extend(value: Any) -> Any:
         plain = int(value)
         return plain if -(2**63) <= plain < 2**64 else msgpack.ExtType(_BIG, str(plain).encode())
     raise UsageError(f"a {type(value).__name__} cannot be recorded; use numbers, strings, lists, dicts or arrays")
+
+
+# All that stands before the bytes of a small array depends on its dtype and shape alone.
+_array_heads: dict[tuple[np.dtype[Any], tuple[int, ...]], bytes] = {}
+
+
+def _packed_array(array: AnyArray) -> bytes:
+    key = (array.dtype, array.shape)
+    head = _array_heads.get(key)
+    if head is not None:
+        return head + array.tobytes()
+    dtype, raw = _raw_array(array)
+    packed = _pack_plain([dtype, list(array.shape), raw])
+    if len(raw) <= _SMALL_BYTES and dtype == array.dtype.str:
+        _keep(_array_heads, key, packed[: len(packed) - len(raw)])
+    return packed
+
+
+def _keep(known: dict[T, V], key: T, value: V) -> None:
+    if len(known) >= _KEPT:
+        known.clear()
+    known[key] = value
 
 
 def _raw_array(array: AnyArray) -> tuple[str, bytes]:
@@ -204,7 +228,7 @@ def encode_step(step: Step) -> bytes:
             return _encode_batch(step.stimulus, step.measure)
         return pack([_APPLY, bool(step.measure), _WAVES, _waves(step.stimulus)])
     if isinstance(step, Sense):
-        return pack([_SENSE, *_read(step.read)])
+        return _encode_read(step.read)
     if isinstance(step, Wait):
         return pack([_WAIT, float(step.seconds)])
     if isinstance(step, Loop):
@@ -229,10 +253,9 @@ def _encode_batch(batch: PulseBatch, measure: bool) -> bytes:
     key = (batch.pulse, batch.bias, counts.dtype, counts.shape, measure)
     head = _heads.get(key)
     if head is None:
-        if len(_heads) > 1000:
-            _heads.clear()
         whole = _pack_plain([_APPLY, bool(measure), _BATCH, [*_pulse(batch.pulse), batch.bias.value], *_grid(counts)])
-        head = _heads[key] = whole[: -len(_bin(counts.tobytes()))]
+        head = whole[: -len(_bin(counts.tobytes()))]
+        _keep(_heads, key, head)
     raw = counts.tobytes() if counts.dtype.isnative and counts.itemsize == 1 else _raw_array(counts)[1]
     return head + _bin(raw)
 
@@ -250,6 +273,20 @@ def _pulse(pulse: Pulse) -> list[Any]:
 def _bounds(bounds: LoopBounds) -> list[Any]:
     pulses = [_pulse(bounds.potentiate), _pulse(bounds.depress)]
     return [*pulses, int(bounds.pulses_per_cell), float(bounds.read_v)]
+
+
+# A protocol asks in every epoch with the same read. It is frozen, and kept here, so its id stays its own.
+_reads: dict[int, tuple[Read, bytes]] = {}
+
+
+def _encode_read(read: Read) -> bytes:
+    known = _reads.get(id(read))
+    if known is not None and known[0] is read:
+        return known[1]
+    data = pack([_SENSE, *_read(read)])
+    if len(data) <= _SMALL_BYTES:
+        _keep(_reads, id(read), (read, data))
+    return data
 
 
 def _waves(waves: Waveforms) -> list[Any]:
@@ -358,9 +395,20 @@ def encode_answer(answer: Answer) -> bytes:
             return _pack_plain((_APPLY, *answer))
         return pack([_APPLY, *answer])
     if isinstance(answer, Reading):
-        return pack([_SENSE, *answer])
+        return _encode_reading(answer)
     ticks, spikes, potentiations, depressions, *rest = answer
     return pack([_LOOP, ticks, spikes, _grid(potentiations), _grid(depressions), *rest])
+
+
+_NO_FLAGS = msgpack.ExtType(_TUPLE, _pack_plain([]))
+
+
+def _encode_reading(reading: Reading) -> bytes:
+    currents_a, *numbers, flags = reading
+    plain = flags == () and all(type(number) is float for number in numbers)
+    if not plain:
+        return pack([_SENSE, *reading])
+    return _pack_plain([_SENSE, msgpack.ExtType(_ARRAY, _packed_array(currents_a)), *numbers, _NO_FLAGS])
 
 
 @_guarded
