@@ -6,6 +6,7 @@ is simulated. What it knows of the chip (`truth_s`) is never mixed with what a r
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 KEPT_ANSWERS = 64
 KEPT_DRIVES = 256
 CURVE_PULSES = 64
+UNSTATED = Pulse(1.0, 1e-3)  # stands for the pulse of a curve file that states none; such a device answers any
 
 
 class _Staged(NamedTuple):
@@ -370,7 +372,8 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
         compiled_loops=bench.source_ohm + bench.series_ohm == 0 and half_select_words(model) == "not modelled",
     )  # fmt: skip
     emulator = Emulator(chip, capabilities, _readout(config), bench.pulse_overhead_s, section.file)
-    return emulator, device_span(chip, _readout(config).noise)
+    removed = section.baseline == "removed"
+    return emulator, device_span(model, chip.devices.noise_scale, removed, _readout(config).noise)
 
 
 def _chip(config: BenchConfig, model: DeviceModel, seed: int) -> Chip:
@@ -408,25 +411,30 @@ def _readout(config: BenchConfig) -> Readout:
     return Readout(r.noise, r.offset_a, r.adc_bits, r.adc_range_a, r.dac_bits, r.dac_range_v)
 
 
-def device_span(chip: Chip, noisy: bool) -> DeviceSpan:
-    """What is declared of the devices on this chip: the model's range, step and mean curves, with the chip's scale."""
-    model, d = chip.model, chip.devices
-    ends = (0.0, 1.0) if model.levels_s is None else (chip.levels_s.min(), chip.levels_s.max())
-    base, gain = float(np.median(d.base_s)), float(np.median(d.gain_s))
-    curves = {sign: _curve(model, sign) for sign in (1, -1)}
-    pulse = _nominal(model, 1)
-    scaled = {s: tuple((base + gain * (_unit(model, c))).tolist()) for s, c in curves.items()}
+@lru_cache(maxsize=64)
+def device_span(model: DeviceModel, scale: float, remove_baseline: bool, noisy: bool) -> DeviceSpan:
+    """What is declared of the devices: the card's range, step and mean curves, scaled as the bench file says.
+
+    Nothing drawn for a particular chip enters: its offsets and spreads are for the protocol to find out by reading.
+    """
+    ends = (
+        (0.0, 1.0) if model.levels_s is None else _unit(model, np.array([model.levels_s.min(), model.levels_s.max()]))
+    )
+    base = scale * (model.g_min_s - (model.baseline_s if remove_baseline else 0.0))
+    gain = scale * (1.0 if model.levels_s is not None else model.g_max_s - model.g_min_s)
+    scaled = {s: tuple((base + gain * _unit(model, _curve(model, s))).tolist()) for s in (1, -1)}
+    stated = _stated(model)
     return DeviceSpan(
         g_min_s=base + gain * float(ends[0]),
         g_max_s=base + gain * float(ends[1]),
         g_step_s=_mid_step(scaled[1]),
-        read_sigma_s=model.read_sigma_s * d.noise_scale if noisy else 0.0,
+        read_sigma_s=model.read_sigma_s * scale if noisy else 0.0,
         read_sigma_relative=model.read_sigma_relative if noisy else 0.0,
         depresses=bool(scaled[-1]),
-        basis="assumed" if model.card.assumed_mirror else "declared",
+        basis="declared" if stated and not model.card.assumed_mirror else "assumed",
         potentiation_s=scaled[1],
         depression_s=scaled[-1],
-        pulse=pulse,
+        pulse=_nominal(model, 1),
         read_voltage_v=model.card.read.voltage_v,
         half_select=half_select_words(model),
     )
@@ -439,13 +447,21 @@ def _unit(model: DeviceModel, curve_s: FloatArray) -> FloatArray:
 
 
 def _nominal(model: DeviceModel, sign: int) -> Pulse | None:
-    """The pulse that the card was measured with or made for; None where it does not state one."""
+    """The pulse that the card was measured with or made for; None where it has none of that sign.
+
+    A curve whose file does not state its pulse answers any (docs/devices.md); `UNSTATED` then stands for it.
+    """
     card = model.card
-    stated = [p for p in (*card.curve, *card.pulse) if p.sign == sign or card.assumed_mirror]
-    for p in stated:
-        if p.amplitude_v is not None and p.width_s is not None:
-            return Pulse(abs(p.amplitude_v), p.width_s)
-    return None
+    known = [p for p in (*card.curve, *card.pulse) if p.sign == sign or card.assumed_mirror]
+    if not known:
+        return None
+    best = next((p for p in known if p.amplitude_v is not None and p.width_s is not None), known[0])
+    return Pulse(abs(best.amplitude_v or UNSTATED.amplitude_v), best.width_s or UNSTATED.width_s)
+
+
+def _stated(model: DeviceModel) -> bool:
+    card = model.card
+    return any(p.amplitude_v is not None and p.width_s is not None for p in (*card.curve, *card.pulse))
 
 
 def _curve(model: DeviceModel, sign: int) -> FloatArray:
