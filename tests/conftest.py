@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A compile or a busy machine is no failure, so no test has a deadline but pytest's; in CI the examples are the same each
-# time, so that what lands is decided by the change and not by the draw.
+# A compile or a busy machine is no failure, so no test has a deadline but pytest's; in CI the examples are the same
+# each time, so that what lands is decided by the change and not by the draw.
 settings.register_profile("local", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
