@@ -493,7 +493,8 @@ def undisturbed(toy: Toy, seed: int, shape: tuple[int, int] = (4, 4)) -> tuple[F
     chip = FakeChip(shape)
     crossbar = FakeCrossbar(chip.serve, shape)
     view = guarded(crossbar).view()
-    steps, answer = toy.steps(view, np.random.default_rng(seed)), None
+    steps = toy.steps(view, np.random.default_rng(seed))
+    answer: Any = None
     with contextlib.suppress(StopIteration):
         while True:
             step = steps.send(answer)

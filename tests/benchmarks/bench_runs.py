@@ -59,7 +59,9 @@ def test_codec() -> None:
 
 
 def test_run_file(tmp_path: Path) -> None:
-    opened, closed, recorded = [], [], []
+    opened: list[float] = []
+    recorded: list[float] = []
+    closed: list[float] = []
     step, rows = batch(4), 20_000
     for n in range(6):
         moments = [time.perf_counter()]

@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -110,7 +111,7 @@ def trial(folder: Path, config: dict[str, Any], toy: Toy, points: list[int]) -> 
     link("reset", [])
     killed = 0
     for point in points:
-        status = in_child(lambda point=point: traced(kill_at(point), lambda: once(path, config, toy)))
+        status = in_child(partial(traced, kill_at(point), partial(once, path, config, toy)))
         killed += os.WIFSIGNALED(status)
     unknown = to_the_end(path, config, toy, 1)
     found = verdict(path, link)
@@ -166,7 +167,7 @@ def one_run(path: Path, config: dict[str, Any], toy: Toy, killed: set[tuple[str,
     while True:
         hears, told = os.pipe()
         visit = kill_at_new(killed, share, len(killed), told, only)
-        status = in_child(lambda visit=visit: traced(visit, lambda: to_the_end(path, config, toy, len(killed))))
+        status = in_child(partial(traced, visit, partial(to_the_end, path, config, toy, len(killed))))
         os.close(told)
         with os.fdopen(hears) as pipe:
             words = pipe.read()

@@ -35,7 +35,7 @@ class Walk(Protocol):
     def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:
         pulse = view.device.pulse or Pulse(0.1, 0.1)
         read = CellRead(np.ones(view.shape, bool), 0.05)
-        first = 0
+        first, g_s = 0, np.zeros(view.shape)
         if start is not None:
             first, rng.bit_generator.state = int(start["epoch"]), start["rng"]
         for epoch in range(first, self.epochs):
@@ -48,9 +48,9 @@ class Walk(Protocol):
         return Result(True, {"last": g_s})
 
 
-def emulator(chip_file: Path | None = None, **more: Any) -> Guard:
-    more |= {} if chip_file is None else {"chip.file": str(chip_file), "chip.id": "drawer"}
-    return open_bench(load_bench("emulator", {"chip.seed": 3, **more}), 3)
+def emulator(chip_file: Path | None = None, model: str = "lsmo-gaq3") -> Guard:
+    more = {} if chip_file is None else {"chip.file": str(chip_file), "chip.id": "drawer"}
+    return open_bench(load_bench("emulator", {"chip.seed": 3, "chip.model": model, **more}), 3)
 
 
 class Cut(RunWriter):
@@ -122,20 +122,22 @@ class Learn(Protocol):
         pulse = view.device.pulse or Pulse(0.1, 0.1)
         spikes = poisson(np.full(4, 0.2), 50, rng)
         program = LifStdp.fresh(Rule(gain_per_a=1e7, read_v=0.05), spikes, view.shape, pulse, pulse)
+        moved = False
         for _ in range(self.loops):
             answer = yield Loop(program, 50)
             yield Note("epoch", {"g_s": answer.potentiations})
+            moved |= bool(answer.potentiations.any())
             program = program.after(answer, poisson(np.full(4, 0.2), 50, rng))
-        return Result(bool(answer.potentiations.any()))
+        return Result(moved)
 
 
 def test_loops_are_replayed_too(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.nbr", tmp_path / "cut.nbr"
-    guard = emulator(**{"chip.model": "reram-sb"})
+    guard = emulator(model="reram-sb")
     expected = cut_run(whole, cut, 4, guard, Learn())
     assert expected.error is None
     assert expected.pulses > 0
-    again = emulator(**{"chip.model": "reram-sb"})
+    again = emulator(model="reram-sb")
     with RunWriter.reopen(cut) as record:
         outcome = resume(Learn(), again, record)
     assert outcome.error is None
@@ -154,8 +156,8 @@ def test_emulated_chip_in_a_drawer_is_booked_once(tmp_path: Path) -> None:
 
     guard, control = emulator(tmp_path / "chip"), Control()
     stopped.append(control)
-    with Stop.create(tmp_path / "a.nbr") as record:
-        assert run(Walk(), guard, seed=7, record=record, control=control).stopped
+    with Stop.create(tmp_path / "a.nbr") as stopping:
+        assert run(Walk(), guard, seed=7, record=stopping, control=control).stopped
     guard.close()
     again = emulator(tmp_path / "chip")
     with RunWriter.reopen(tmp_path / "a.nbr") as record:
@@ -210,8 +212,8 @@ def test_chip_in_another_process_keeps_what_was_done(tmp_path: Path, checkpoints
                     control.stop()
 
         guard = open_remote(chip.config())
-        with Stop.create(tmp_path / "a.nbr") as record:
-            assert run(toy, guard, seed=1, record=record, control=control).stopped
+        with Stop.create(tmp_path / "a.nbr") as stopping:
+            assert run(toy, guard, seed=1, record=stopping, control=control).stopped
         guard.close()
         guard = open_remote(chip.config())
         with RunWriter.reopen(tmp_path / "a.nbr") as record:
@@ -233,8 +235,8 @@ def test_swapped_chip_is_noticed_by_its_cells(tmp_path: Path) -> None:
             if name == "epoch":
                 control.stop()
 
-    with Stop.create(tmp_path / "a.nbr") as record:
-        run(Toy(), guarded(FakeCrossbar(chip.serve, (4, 4))), seed=1, record=record, control=control)
+    with Stop.create(tmp_path / "a.nbr") as stopping:
+        run(Toy(), guarded(FakeCrossbar(chip.serve, (4, 4))), seed=1, record=stopping, control=control)
     chip.g_s[2, 3] += 1e-7
     with RunWriter.reopen(tmp_path / "a.nbr") as record, pytest.raises(ResumeRefused, match=r"cell \(2, 3\)"):
         resume(Toy(), guarded(FakeCrossbar(chip.serve, (4, 4))), record)

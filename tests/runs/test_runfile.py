@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -356,5 +355,6 @@ def test_reading_leaves_nothing_open(tmp_path: Path) -> None:
     before = len(open_files())
     for _ in range(5):
         with RunFile.open(path) as reader:
-            _: Any = reader.manifest, list(reader.entries())
+            assert len(list(reader.entries())) == 3
+            assert reader.manifest["protocol"] == "toy"
     assert len(open_files()) == before

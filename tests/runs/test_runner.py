@@ -24,6 +24,7 @@ from fakes import (
 
 from neurobench.bench.crossbar import Applied
 from neurobench.bench.steps import Apply, Note, Protocol, Result, Sense, Steps, Wait
+from neurobench.bench.stimulus import Pulse, PulseBatch
 from neurobench.errors import InstrumentError, LimitExceeded, LinkLost, PulseUnknown, UsageError
 from neurobench.runs.replay import resume
 from neurobench.runs.runfile import MemoryRecord, RunFile, RunWriter, Settled
@@ -149,9 +150,6 @@ def test_accepted_doubt_goes_on_and_counts_only_what_is_certain(tmp_path: Path) 
 def test_refusal_in_the_middle_ends_the_run_with_its_exit_code(tmp_path: Path) -> None:
     class Hot(Toy):
         def steps(self, view: Any, rng: Any, start: Any = None) -> Steps:
-            from fakes import PulseBatch
-
-            from neurobench.bench.stimulus import Pulse
 
             yield Apply(PulseBatch(np.ones(view.shape, np.int8), Pulse(0.5, 1e-3)))
             yield Apply(PulseBatch(np.ones(view.shape, np.int8), Pulse(1.5, 1e-3)))
