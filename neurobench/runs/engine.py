@@ -30,7 +30,7 @@ from neurobench.bench.steps import Protocol
 from neurobench.errors import BenchFault, NeurobenchError, UnknownName, UsageError
 from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, end_abandoned
-from neurobench.runs.runner import run
+from neurobench.runs.runner import RunOutcome, run
 from neurobench.runs.states import Control, State
 from neurobench.system import WINDOWS, on_stop_signal, pid_alive, start_detached, utc_now
 
@@ -218,6 +218,7 @@ class _Host:
         self.guard: Guard | None = None
         self.begun: Any = None
         self.exit_code = 1
+        self._created = False
         self._tell_begun = threading.Event()
         self._watch_begun = threading.Event()
         self._watchers: list[Connection] = []
@@ -244,27 +245,41 @@ class _Host:
             self.guard = guard
             if spec.watched and not self._watch_begun.wait(START_S):
                 raise BenchFault("the watcher did not start, so nobody would rest the bench if the engine died")
-            with self._record() as record:
-                record.put(engine={"pid": os.getpid(), "since": utc_now()})
-                record.flush()
-                self._say_where()
-                self.say_begun("begun")
-                if spec.go_on:
-                    outcome = resume(
-                        protocol, guard, record, control=self.control,
-                        accept_doubt=spec.accept_doubt, accept_baseline=spec.accept_baseline,
-                    )  # fmt: skip
-                else:
-                    outcome = run(protocol, guard, seed=spec.seed, record=record, control=self.control)
+            outcome = self._recorded(protocol, guard)
             fallback = 0 if outcome.status == "finished" else 1
             self.exit_code = getattr(outcome.error, "exit_code", fallback)
         finally:
             guard.close()
 
+    def _recorded(self, protocol: Protocol, guard: Guard) -> RunOutcome:
+        spec = self.spec
+        try:
+            with self._record() as record:
+                record.put(engine={"pid": os.getpid(), "since": utc_now()})
+                record.flush()
+                self._say_where()
+                threading.Thread(target=self._say_when_running, daemon=True).start()
+                if not spec.go_on:
+                    return run(protocol, guard, seed=spec.seed, record=record, control=self.control)
+                return resume(
+                    protocol, guard, record, control=self.control,
+                    accept_doubt=spec.accept_doubt, accept_baseline=spec.accept_baseline,
+                )  # fmt: skip
+        except BaseException:
+            if self.control.state is State.READY and not spec.go_on and self._created:
+                self.path.unlink(missing_ok=True)  # it never began: there is nothing to keep
+            raise
+
+    def _say_when_running(self) -> None:
+        self.control.wait_while(State.READY)
+        self.say_begun("begun")
+
     def _record(self) -> RunWriter:
         if self.spec.go_on:
             return RunWriter.reopen(self.path)
-        return RunWriter.create(self.path, self.spec.manifest)
+        record = RunWriter.create(self.path, self.spec.manifest)
+        self._created = True
+        return record
 
     def _say_where(self) -> None:
         file = _control_path(self.path)

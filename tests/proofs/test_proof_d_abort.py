@@ -6,13 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import RemoteChip, Toy, remote_chip
 
-from neurobench.errors import InUse, UnknownName
+from neurobench.bench.passport import Passport
+from neurobench.errors import InUse, Refused, ResumeRefused, UnknownName
 from neurobench.runs.engine import Engine, Spec, attach, start
 from neurobench.runs.runfile import RunFile
 from neurobench.system import pid_alive
@@ -142,3 +144,24 @@ def test_what_makes_a_run_impossible_is_raised_where_it_was_started(chip: Remote
     assert first.abort()
     assert first.wait(20)
     assert not pid_alive(first.pid)
+    with pytest.raises(ResumeRefused, match="epochs"):
+        start(spec(chip, tmp_path / "a.nbr", Toy(epochs=4), go_on=True))
+    assert (tmp_path / "a.nbr").exists()
+    again = start(spec(chip, tmp_path / "a.nbr", Toy(epochs=3, wait_s=30), go_on=True))
+    assert again.abort()
+    assert again.wait(20)
+    with RunFile.open(tmp_path / "a.nbr") as run_file:
+        assert run_file.value("resumed") == 1
+
+
+def test_run_that_never_began_leaves_no_file(chip: RemoteChip, tmp_path: Path) -> None:
+    passport = Passport.open(tmp_path / "drawer", "fake-1", (4, 4))
+    passport.begin_run("elsewhere.nbr")
+    passport.save()
+    assert passport._lock is not None
+    passport._lock.release()
+    one = spec(chip, tmp_path / "a.nbr", Toy())
+    with pytest.raises(Refused, match=r"elsewhere\.nbr"):
+        start(replace(one, bench={**one.bench, "passport": str(tmp_path / "drawer")}))
+    assert not (tmp_path / "a.nbr").exists()
+    assert not chip.ledger()
