@@ -8,7 +8,7 @@ CODE := neurobench drivers protocols gui sim_instruments
 # Two workers on two cores: a BLAS with threads of its own would only get in their way.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test soak bench lint format types setup clean
+.PHONY: help demo test soak bench pictures lint format types setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,9 @@ soak: $(STAMP) ## the slow tests: crashes, power cuts, statistics
 
 bench: $(STAMP) ## the speed measurements, one BLAS thread
 	$(ONE_THREAD) $(BIN)/pytest tests/benchmarks -m bench -s --timeout 1800
+
+pictures: $(STAMP) ## the pictures of the README
+	$(BIN)/python docs/make_pictures.py
 
 lint: $(STAMP) ## style and likely bugs
 	$(BIN)/ruff check

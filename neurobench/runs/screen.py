@@ -22,7 +22,7 @@ from neurobench.runs.figures import si_scale
 
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN_ROWS, SHOWN_COLS = 24, 20  # of a grid, in a terminal
-NUMBERS = 4  # columns up to which each cell shows its number
+NUMBERS = 6  # columns up to which a cell shows its number
 SHOWN_PATTERNS = 12
 PACE_S = 0.25  # of the demonstration: an emulated update takes 0.1 ms, which nobody sees
 SLOW_UPDATES = 4  # the first updates change most, and stay four times as long
@@ -330,20 +330,30 @@ def lines(console: Console) -> Callable[[str, Any], None]:
     return watch
 
 
-def lesson(console: Console, said: Mapping[str, Any]) -> None:
-    """What happened in the demonstration, in five lines, and what to try next."""
-    result, extra = said["result"] or {}, "none, they need: pip install 'neurobench-hil[plot]'"
+def lesson(console: Console, acts: Sequence[Mapping[str, Any]]) -> None:
+    """What happened in the demonstration, and what to try next."""
+    for n, said in enumerate(acts, start=1):
+        console.print(f"\n{n}. {_learned(said)}")
+        console.print(f"   Before the first pulse it said: {(said['result'] or {}).get('preflight')}.")
+    extra = "none, they need: pip install 'neurobench-hil[plot]'"
+    console.print("\nNothing here was measured on a chip: both chips are emulated from published measurements.")
+    for said in acts:
+        console.print(f"Run file: {said['run_file']}   figures: {said['figures'] or extra}")
+    console.print(
+        "\nTry next:  neurobench run manhattan --set preset=seed    (the published settings, which rarely converge)\n"
+        "           neurobench sweep manhattan --seeds 0:100      (100 chips: how often, not whether)\n"
+        f"           neurobench show {acts[-1]['run_id']}"
+    )
+
+
+def _learned(said: Mapping[str, Any]) -> str:
+    result = said["result"] or {}
     learned = "learned" if result.get("converged") else "did not learn"
     margin, needed = si(result.get("margin_a"), "A"), si(result.get("required_a"), "A")
     right = result.get("train_accuracy")
-    said_right = f"; it names {100 * right:.0f} % of the patterns rightly" if right is not None else ""
-    console.print(
-        f"\n1. An emulated chip, replaying a measured spintronic device, {learned} its patterns in "
-        f"{_counted(result.get('updates', 0), 'update')} and {said['pulses']} pulses{said_right}.\n"
-        f"2. Learned means: every pattern {needed} clear of zero on three fresh reads; the worst one has {margin}.\n"
-        f"3. Said before the first pulse: {result.get('preflight')}.\n"
-        f"4. All of it is in {said['run_file']}; figures: {said['figures'] or extra}\n"
-        "5. Try next:  neurobench run manhattan --set preset=seed    (the published settings, which rarely converge)\n"
-        "              neurobench sweep manhattan --seeds 0:100      (100 chips: how often, not whether)\n"
-        f"              neurobench show {said['run_id']}"
+    named = f"; it names {100 * right:.0f} % of the patterns rightly" if right is not None else ""
+    return (
+        f"The chip {learned} its patterns in {_counted(result.get('updates', 0), 'update')} and {said['pulses']} "
+        f"pulses{named}.\n   Learned means: every pattern {needed} clear of zero on three fresh reads; the worst one "
+        f"has {margin}."
     )
