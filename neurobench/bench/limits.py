@@ -342,7 +342,7 @@ class Guard:
 
     def _check_read(self, read: Read) -> None:
         self._refuse_incapable(read)
-        volts = abs(read.voltage_v) if isinstance(read, CellRead) else float(np.abs(read.volts).max())
+        volts = abs(read.voltage_v) if isinstance(read, CellRead) else _largest(read.volts)
         self._at_most(volts, self.limits.max_read_v, "a read at {} V", "max_read_v")
         self._at_most(volts, self.limits.line_v, "a read at {} V on a line", "max_line_v")
         self._at_most(_dwell_s(read), self.limits.max_batch_s, "a read of {} s on one cell", "max_batch_s")
@@ -466,6 +466,16 @@ def _price(pulse: Pulse, bias: Bias, compliance_a: float) -> Cost:
     return Cost(cell_j - row_j - col_j + rest_j, row_j - rest_j, col_j - rest_j, rest_j)
 
 
+@njit(cache=True)
+def _largest(volts: Any) -> float:  # pragma: no cover - compiled
+    """Largest magnitude; reads are checked in every step, and numpy would make an array of magnitudes first."""
+    largest = 0.0
+    for row in volts:
+        for v in row:
+            largest = max(largest, abs(v))
+    return largest
+
+
 def _dwell_s(read: Read) -> float:
     """How long one cell sees volts in a read, in seconds."""
     settled = 1 if isinstance(read, CellRead) else len(read.volts)
@@ -568,25 +578,44 @@ def _book(
     """
     done, dead = 0, False
     for k in range(len(line)):
-        n = sign * repeat[k]
         done += repeat[k]
-        everywhere_j[0] += n * rest_j
-        if axis == 0:
-            row_selects[line[k]] += n
-            row_j[line[k]] += n * along_row_j
-        else:
-            col_selects[line[k]] += n
-            col_j[line[k]] += n * along_col_j
-        for p in range(indptr[k], indptr[k + 1]):
-            i, j = (line[k], cross[p]) if axis == 0 else (cross[p], line[k])
-            pulses[i, j] += n
-            dead |= cell_state[i, j] >= EXCLUDED
-            if cell_j != 0.0:
-                energy_j[i, j] += n * cell_j
-            if axis == 0:
-                col_selects[j] += n
-                col_j[j] += n * along_col_j
-            else:
-                row_selects[i] += n
-                row_j[i] += n * along_row_j
+        everywhere_j[0] += sign * repeat[k] * rest_j
+    if axis == 0:
+        own, crossed = (row_selects, row_j, along_row_j), (col_selects, col_j, along_col_j)
+        dead = _book_lines(line, indptr, cross, repeat, sign, cell_j, pulses, energy_j, cell_state, *own, *crossed)
+    else:
+        own, crossed = (col_selects, col_j, along_col_j), (row_selects, row_j, along_row_j)
+        cells = pulses.T, energy_j.T, cell_state.T
+        dead = _book_lines(line, indptr, cross, repeat, sign, cell_j, *cells, *own, *crossed)
     return -1 - done if dead else done
+
+
+@njit(cache=True)
+def _book_lines(
+    line: Any, indptr: Any, cross: Any, repeat: Any, sign: int, cell_j: float, pulses: Any, energy_j: Any,
+    cell_state: Any, own_selects: Any, own_j: Any, along_own_j: float, selects: Any, line_j: Any, along_j: float,
+) -> bool:  # fmt: skip  # pragma: no cover - compiled
+    """Book the shots line by line, `pulses` and its likes indexed [line, crossing line]; whether a cell is excluded."""
+    dead = False
+    for k in range(len(line)):
+        n, i, first, last = sign * repeat[k], line[k], indptr[k], indptr[k + 1]
+        own_selects[i] += n
+        own_j[i] += n * along_own_j
+        if last - first == pulses.shape[1]:  # the whole line: no index to look up, so many cells are done at once
+            for j in range(pulses.shape[1]):
+                pulses[i, j] += n
+                selects[j] += n
+                line_j[j] += n * along_j
+                dead |= cell_state[i, j] >= EXCLUDED
+                if cell_j != 0.0:
+                    energy_j[i, j] += n * cell_j
+        else:
+            for p in range(first, last):
+                j = cross[p]
+                pulses[i, j] += n
+                selects[j] += n
+                line_j[j] += n * along_j
+                dead |= cell_state[i, j] >= EXCLUDED
+                if cell_j != 0.0:
+                    energy_j[i, j] += n * cell_j
+    return dead

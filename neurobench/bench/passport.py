@@ -105,6 +105,8 @@ class Lifetime:
 
     def refusal(self, limits: Limits) -> Spent | None:
         """Which budget is passed, where and by how much; None if none is."""
+        if not limits.has_budgets:
+            return None
         pulses, selects = limits.max_pulses_per_cell, limits.max_half_selects_per_cell
         energy_j = limits.max_energy_per_cell_j
         if not _passed(

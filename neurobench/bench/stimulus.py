@@ -429,12 +429,13 @@ def shots(stimulus: Stimulus, capabilities: Capabilities) -> ShotList:
         return Play(stimulus)
     by_column, single = capabilities.parallelism == "column", capabilities.parallelism == "cell"
     counts = np.ascontiguousarray(stimulus.counts.T) if by_column else stimulus.counts
-    n, m = _measure(counts, single)
+    seen = np.empty((2, len(counts), 3), np.int32)
+    n, m = _measure(counts, single, seen)
     if m > MAX_ENTRIES:
         raise UsageError(f"{n} shots with {m} cells to select are more than {MAX_ENTRIES}; split the batch")
     line, indptr, cross = np.empty(n, np.int32), np.zeros(n + 1, np.int32), np.empty(m + 1, np.int32)
     sign, repeat = np.empty(n, np.int8), np.empty(n, np.int32)
-    _expand(counts, single, line, indptr, cross, sign, repeat)
+    _expand(counts, single, seen, line, indptr, cross, sign, repeat)
     return Shots(stimulus.shape, stimulus.pulse, stimulus.bias, capabilities.potentiating_sign, int(by_column),
                  line, indptr, cross[:m], sign, repeat)  # fmt: skip
 
@@ -444,50 +445,62 @@ def shots(stimulus: Stimulus, capabilities: Capabilities) -> ShotList:
 
 
 @njit(cache=True)
-def _measure(counts: Any, single: bool) -> tuple[int, int]:  # pragma: no cover - compiled
-    """Number of shots and of (shot, cell) entries that `_expand` will write."""
+def _look(counts: Any, s: int, level: int) -> tuple[int, int, int]:  # pragma: no cover - compiled
+    """How many cells of a line get more than `level` pulses of sign s, and the least and the most of these counts."""
     c: Any
+    cells, least, most = 0, _NO_COUNT, 0
+    for count in counts:
+        c = np.int32(s * count)
+        cells += c > level
+        least = min(least, c if c > level else _NO_COUNT)
+        most = max(most, c)
+    return cells, least, most
+
+
+@njit(cache=True)
+def _choose(counts: Any, s: int, level: int, cells: int, cross: Any, m: Any) -> int:  # pragma: no cover - compiled
+    """Write these cells into cross[m:]; answers where they end."""
+    if cells == len(counts):
+        for j in range(cells):
+            cross[m + j] = j
+        return m + cells
+    for j in range(len(counts)):
+        cross[m] = j
+        m += np.int32(s * counts[j]) > level
+    return m
+
+
+@njit(cache=True)
+def _measure(counts: Any, single: bool, seen: Any) -> tuple[int, int]:  # pragma: no cover - compiled
+    """Number of shots and of (shot, cell) entries that `_expand` will write; `seen` keeps its first look at lines."""
     n = m = 0
     for s in (1, -1):
         for i in range(counts.shape[0]):
-            level = 0
-            while True:
-                cells, least, most = 0, _NO_COUNT, 0
-                for count in counts[i]:
-                    c = np.int32(s * count)
-                    cells += c > level
-                    least = min(least, c if c > level else _NO_COUNT)
-                    most = max(most, c)
-                if cells == 0:
-                    break
+            cells, least, most = _look(counts[i], s, 0)
+            kept = seen[(1 - s) // 2, i]
+            kept[0], kept[1], kept[2] = cells, least, most
+            while cells:
                 n += cells if single else 1
                 m += cells
                 if single or least == most:
                     break
-                level = least
+                cells, least, most = _look(counts[i], s, least)
     return n, m
 
 
 @njit(cache=True)
 def _expand(
-    counts: Any, single: bool, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any
+    counts: Any, single: bool, seen: Any, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any
 ) -> None:  # pragma: no cover - compiled
     """Write the shots of `counts` into the arrays that `_measure` sized; `cross` has one entry to spare."""
-    c: Any
     n = m = 0
     for s in (1, -1):
         for i in range(counts.shape[0]):
-            level = 0
-            while True:
-                first, least, most = m, _NO_COUNT, 0
-                for j in range(counts.shape[1]):
-                    c = np.int32(s * counts[i, j])
-                    cross[m] = j
-                    m += c > level
-                    least = min(least, c if c > level else _NO_COUNT)
-                    most = max(most, c)
-                if m == first:
-                    break
+            level, kept = 0, seen[(1 - s) // 2, i]
+            cells, least, most = kept[0], kept[1], kept[2]
+            while cells:
+                first = m
+                m = _choose(counts[i], s, level, cells, cross, first)
                 if single:
                     for p in range(first, m):
                         line[n], sign[n], repeat[n] = i, s, s * counts[i, cross[p]]
@@ -500,6 +513,7 @@ def _expand(
                 if least == most:
                     break
                 level = least
+                cells, least, most = _look(counts[i], s, level)
 
 
 @njit(cache=True)
