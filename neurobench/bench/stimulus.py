@@ -458,7 +458,7 @@ def _look(counts: Any, s: int, level: int) -> tuple[int, int, int]:  # pragma: n
 
 
 @njit(cache=True)
-def _choose(counts: Any, s: int, level: int, cells: int, cross: Any, m: Any) -> int:  # pragma: no cover - compiled
+def _choose(counts: Any, s: int, level: int, cells: int, cross: Any, m: Any) -> Any:  # pragma: no cover - compiled
     """Write these cells into cross[m:]; answers where they end."""
     if cells == len(counts):
         for j in range(cells):
