@@ -72,11 +72,12 @@ def _leave_group(target: Callable[..., None], args: tuple[Any, ...]) -> None:
 def start_detached(module: str, *arguments: str, log: Path | None = None) -> int:
     """Start `python -m module arguments` in its own session and return its pid.
 
-    The parent may end in any way without waiting. Output is appended to `log`, or thrown away.
+    The parent may end in any way without waiting. Output is appended to `log`, or thrown away. The working directory
+    is not on the import path (-P): a program that puts volts on devices must not load code by accident.
     """
     with Path(log or os.devnull).open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -55,8 +55,13 @@ def run_python(code: str, *arguments: str, cwd: Path | None = None, own_group: b
 
 @posix_only
 def test_detached_process_outlives_a_parent_whose_group_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "napping.py").write_text("import sys, time; print('up', *sys.argv[1:], flush=True); time.sleep(30)")
-    code = "import sys, time; from neurobench import system; from pathlib import Path\n"
+    """And it runs the module that is installed, not one that happens to lie in the working directory."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "napping.py").write_text("import sys, time; print('up', *sys.argv[1:], flush=True); time.sleep(30)")
+    (tmp_path / "napping.py").write_text("print('a stale copy in the working directory')")
+    code = "import os, sys, time; from neurobench import system; from pathlib import Path\n"
+    code += "os.environ['PYTHONPATH'] = 'modules'\n"
     code += "print(system.start_detached('napping', 'a', log=Path(sys.argv[1])), flush=True); time.sleep(30)"
     log = tmp_path / "log"
     parent = run_python(code, str(log), cwd=tmp_path, own_group=True)
