@@ -134,7 +134,7 @@ class State:
 def copied(value: Any) -> Any:
     """A deep copy of what a state holds; arrays that came from a record become writable."""
     if isinstance(value, list):
-        return [copied(v) for v in value]
+        return value.copy() if value and isinstance(value[0], float) else [copied(v) for v in value]
     if isinstance(value, dict):
         return dict(value)
     return value.copy() if isinstance(value, np.ndarray) else value

@@ -26,6 +26,15 @@ from ._manhattan_setup import Setup, State
 RECORDED = 20_000  # activations are recorded up to so many values per epoch
 
 
+def spacing(every: int, epoch: int) -> int:
+    """Epochs between two checkpoints at this epoch: doubled at 32, 64, ... times `every`.
+
+    A checkpoint holds the errors of all epochs so far. Evenly spaced, their cost would grow with the square of the
+    epochs; what is not covered by one is replayed from the record anyway.
+    """
+    return int(every) << max((epoch // (16 * every)).bit_length() - 1, 0)
+
+
 @dataclass
 class Training:
     """The epochs: evaluate, confirm, update, look."""
@@ -130,7 +139,7 @@ class Training:
             yield from self._monitor()
             told |= self._cells_told()
         yield Note("epoch", told)
-        if p.checkpoint_every and state.epoch % p.checkpoint_every == 0:
+        if p.checkpoint_every and state.epoch % spacing(p.checkpoint_every, state.epoch) == 0:
             yield state.checkpoint()
 
     def _told(self, judged: Judged, index: int) -> dict[str, Any]:

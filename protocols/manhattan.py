@@ -86,7 +86,9 @@ class Manhattan(Protocol):
     max_refreshes: int = Field(5, ge=1, description="refreshes in one run at most")
     refresh_budget: int = Field(50, ge=1, description="pulses per cell that one refresh may spend, each way")
     monitor_every: int = Field(1, ge=0, description="epochs between reads of all cells; 0: only at the end")
-    checkpoint_every: int = Field(10, ge=0, description="epochs between checkpoints; 0: none")
+    checkpoint_every: int = Field(
+        10, ge=0, description="epochs between checkpoints, which become rarer in runs of more than 32 times it; 0: none"
+    )
 
     @model_validator(mode="before")
     @classmethod
