@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import isnan, nan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgpack
 import numpy as np
 
+from neurobench.bench.codec import decode_answer, encode_answer
 from neurobench.bench.crossbar import (
     Applied,
     Capabilities,
@@ -40,7 +41,7 @@ from neurobench.bench.stimulus import (
 )
 from neurobench.errors import CapabilityMissing, ConfigError, Refused, UsageError
 from neurobench.physics import kernels
-from neurobench.physics.chip import Chip, Spread, draw_devices, load_chip
+from neurobench.physics.chip import Chip, Fired, Spread, draw_devices, load_chip
 from neurobench.physics.circuit import input_volts
 from neurobench.physics.drive import Drive, Plan, make_drive, mean_curve, plan_shots
 from neurobench.physics.library import load_model
@@ -137,15 +138,31 @@ class Emulator(Crossbar):
         self._staged = None
         chip = self.chip
         start_s = chip.counters.clock_s
-        if isinstance(staged.drive, Drive):
+        currents_a = None
+        if staged.shots.measure:
+            (energy_j, pulses, slots), currents_a = self._fire_measured(staged.shots)
+        elif isinstance(staged.drive, Drive):
             energy_j, pulses, slots = chip.fire(staged.shots, staged.drive)
         else:
             energy_j, pulses, slots = chip.fire_plan(staged.shots, staged.drive)
         chip.advance(slots * (staged.shots.pulse.duration_s + self._overhead_s))
         basis: EnergyBasis = "unknown" if isnan(energy_j) else "model"
-        applied = Applied(len(staged.shots), pulses, start_s, chip.counters.clock_s, energy_j, basis)
+        shots_done, end_s = len(staged.shots), chip.counters.clock_s
+        applied = Applied(shots_done, pulses, start_s, end_s, energy_j, basis, currents_a=currents_a)
         self._remember(seq, applied)
         return applied
+
+    def _fire_measured(self, shots: Shots) -> tuple[Fired, FloatArray]:
+        """Shot by shot, looking at the current I = G V factor(V) before the devices move; the noise is the same."""
+        volts = shots.pulse.amplitude_v
+        per_s = volts * (self.chip.model.write_current_factor(volts) or nan)
+        currents_a, total = np.empty(len(shots.cross)), Fired(0.0, 0, 0)
+        for k in range(len(shots)):
+            currents_a[shots.indptr[k] : shots.indptr[k + 1]] = per_s * self.chip.conductance_s()[shots.cells(k)]
+            one = shots.only(k)
+            energy_j, pulses, slots = self.chip.fire(one, self._drive(one))
+            total = Fired(total.energy_j + energy_j, total.pulses + pulses, total.slots + slots)
+        return total, currents_a
 
     def _check_new(self, seq: int) -> None:
         if seq <= self._last_seq:
@@ -333,7 +350,7 @@ class Emulator(Crossbar):
 
     def snapshot(self) -> bytes:
         """Chip, sequence number and kept answers."""
-        answers = [(seq, list(a[:6])) for seq, a in self._answers.items()]
+        answers = [(seq, encode_answer(a)) for seq, a in self._answers.items()]
         packed: bytes = msgpack.packb({"chip": self.chip.snapshot(), "last_seq": self._last_seq, "answers": answers})
         return packed
 
@@ -342,7 +359,7 @@ class Emulator(Crossbar):
         state = msgpack.unpackb(snapshot)
         self.chip.restore(state["chip"])
         self._last_seq, self._staged = state["last_seq"], None
-        self._answers = {seq: Applied(*answer) for seq, answer in state["answers"]}
+        self._answers = {seq: cast("Applied", decode_answer(answer)) for seq, answer in state["answers"]}
 
     def truth_s(self) -> FloatArray:
         """The hidden conductances [rows, cols] in siemens, a copy."""
@@ -352,6 +369,11 @@ class Emulator(Crossbar):
 def half_select_words(model: DeviceModel) -> str:
     """What the record says about half-selected cells: a card may declare them, or have measured half of its pulse."""
     return "modelled" if model.half_select_modelled or any(_feels_half(model, s) for s in (1, -1)) else "not modelled"
+
+
+def _knows_its_current(model: DeviceModel) -> bool:
+    pulse = _nominal(model, 1)
+    return pulse is not None and model.write_current_factor(pulse.amplitude_v) is not None
 
 
 def _feels_half(model: DeviceModel, sign: int) -> bool:
@@ -369,6 +391,7 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
         shape=chip.shape, parallelism=bench.parallelism, biases=bench.biases, isolation=section.isolation,
         potentiating_sign=sign, vector_reads=bench.vector_reads, source_ohm=bench.source_ohm,
         series_ohm=bench.series_ohm, compliance_path=bench.compliance_path, delivery="exactly_once",
+        measures_while_pulsing=bench.source_ohm + bench.series_ohm == 0 and _knows_its_current(model),
         compiled_loops=bench.source_ohm + bench.series_ohm == 0 and half_select_words(model) == "not modelled",
     )  # fmt: skip
     emulator = Emulator(chip, capabilities, _readout(config), bench.pulse_overhead_s, section.file)

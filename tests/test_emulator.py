@@ -23,6 +23,7 @@ from neurobench.bench.stimulus import (
     Region,
     Shape,
     ShotList,
+    Shots,
     VectorRead,
     Waveforms,
     shots,
@@ -420,3 +421,31 @@ def test_many_different_pulses_do_not_fill_the_memory() -> None:
     for seq in range(300):
         e.stage(seq, ones(e, 1, Pulse(0.5 + seq * 1e-3, 5e-4)))
     assert len(e._drives) <= 256
+
+
+def test_currents_while_pulsing_are_those_of_the_law_and_change_nothing() -> None:
+    """lsmo-gaq3: I = G V sinh(V/v0) v_read / (V sinh(v_read/v0)) ... as its card declares; the pulses stay the same."""
+    counts = np.array([[1, 0, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+    plain, measured = (open_bench(load_bench("emulator"), 3) for _ in range(2))
+    before_s = measured.truth_s()
+    pulse = Pulse(2.0, 1e-3)
+    plain.stage(0, PulseBatch(counts, pulse))
+    quiet = plain.fire(0)
+    measured.stage(0, PulseBatch(counts, pulse, measure=True))
+    applied = measured.fire(0)
+    expanded = measured.staged
+    assert isinstance(expanded, Shots)
+    assert applied.currents_a is not None
+    assert np.array_equal(plain.truth_s(), measured.truth_s())
+    assert applied.energy_j == pytest.approx(quiet.energy_j, rel=1e-9)
+    factor = measured.raw.chip.model.write_current_factor(2.0)
+    first = before_s[expanded.cells(0)] * 2.0 * factor
+    assert applied.currents_a[: len(first)] == pytest.approx(first, rel=1e-12)
+    assert np.all((applied.currents_a > 1e-3) & (applied.currents_a < 3e-3))  # 1.85 mA measured (bench rule 11)
+
+
+def test_a_device_without_a_current_law_is_not_measured_while_pulsing() -> None:
+    guard = open_bench(load_bench("emulator", {"chip.model": "gong-rram"}), 0)
+    batch = PulseBatch(np.eye(4, dtype=np.int8), guard.span.pulse, measure=True)
+    with pytest.raises(CapabilityMissing, match="measurement of the current while pulsing"):
+        guard.stage(0, batch)

@@ -225,8 +225,8 @@ def encode_step(step: Step) -> bytes:
     """Canonical bytes of a step."""
     if isinstance(step, Apply):
         if isinstance(step.stimulus, PulseBatch):
-            return _encode_batch(step.stimulus, step.measure)
-        return pack([_APPLY, bool(step.measure), _WAVES, _waves(step.stimulus)])
+            return _encode_batch(step.stimulus)
+        return pack([_APPLY, False, _WAVES, _waves(step.stimulus)])
     if isinstance(step, Sense):
         return _encode_read(step.read)
     if isinstance(step, Wait):
@@ -246,8 +246,8 @@ def encode_step(step: Step) -> bytes:
 _heads: dict[tuple[Any, ...], bytes] = {}
 
 
-def _encode_batch(batch: PulseBatch, measure: bool) -> bytes:
-    counts = batch.counts
+def _encode_batch(batch: PulseBatch) -> bytes:
+    counts, measure = batch.counts, batch.measure
     if counts.size > _SMALL_CELLS:
         return _pack_plain([_APPLY, bool(measure), _BATCH, [*_pulse(batch.pulse), batch.bias.value], *_grid(counts)])
     key = (batch.pulse, batch.bias, counts.dtype, counts.shape, measure)
@@ -313,13 +313,12 @@ def decode_step(data: bytes) -> Step:
 
 def _decode_apply(fields: list[Any]) -> Step:
     measure, kind, *rest = fields
-    stimulus = _decode_batch(rest) if kind == _BATCH else _decode_waves(*rest)
-    return Apply(stimulus, _boolean(measure))
+    return Apply(_decode_batch(rest, _boolean(measure)) if kind == _BATCH else _decode_waves(*rest))
 
 
-def _decode_batch(fields: list[Any]) -> Stimulus:
+def _decode_batch(fields: list[Any], measure: bool) -> Stimulus:
     (amplitude_v, width_s, rise_s, fall_s, bias), *grid = fields
-    return PulseBatch(_ungrid(grid), Pulse(amplitude_v, width_s, rise_s, fall_s), Bias(bias))
+    return PulseBatch(_ungrid(grid), Pulse(amplitude_v, width_s, rise_s, fall_s), Bias(bias), measure)
 
 
 def _decode_waves(fields: list[Any]) -> Stimulus:

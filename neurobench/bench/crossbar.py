@@ -81,6 +81,8 @@ class Capabilities:
     def _pulse_refusal(self, batch: PulseBatch) -> str | None:
         if batch.bias not in self.biases:
             return f"bias {batch.bias.value!r}; the bench has {_names(self.biases)}"
+        if batch.measure and not self.measures_while_pulsing:
+            return "a measurement of the current while pulsing; its pulse path has no ammeter"
         if batch.pulse.amplitude_v > self.max_pulse_v:
             return f"a pulse of {batch.pulse.amplitude_v:g} V; the bench reaches {self.max_pulse_v:g} V"
         if not self.min_width_s <= batch.pulse.width_s <= self.max_width_s:
@@ -139,7 +141,11 @@ class Plan:
 
 
 class Applied(NamedTuple):
-    """What happened to a stimulus. Energy is nan where `energy_basis` is "unknown"."""
+    """What happened to a stimulus. Energy is nan where `energy_basis` is "unknown".
+
+    `currents_a`, where the batch asked to measure: one magnitude for every entry of `Shots.cross`, in its order, the
+    current through that cell in the first pulse of its shot, in amperes.
+    """
 
     shots_done: int
     pulses: int

@@ -135,7 +135,7 @@ class Guard:
         self._staged_seq = -1
         self._reserved = False
         self._charged: tuple[int, ShotList] | None = None  # what `fire` spent last, until it is known to be done
-        self._admitted: tuple[Pulse, Bias] | None = None
+        self._admitted: tuple[Pulse, Bias, bool] | None = None
         self._priced: tuple[tuple[Pulse, Bias], Cost] | None = None
         self._exposed: tuple[Waveforms, Exposure] | None = None
 
@@ -300,7 +300,7 @@ class Guard:
             self._refuse_incapable(stimulus)
             self._check_waveforms(stimulus)
             return shots(stimulus, self.capabilities)
-        key = (stimulus.pulse, stimulus.bias)
+        key = (stimulus.pulse, stimulus.bias, stimulus.measure)
         if key != self._admitted:
             self._refuse_incapable(stimulus)
             self._check_pulse(stimulus)

@@ -27,7 +27,6 @@ class Apply:
     """Fire a stimulus. Answered by `Applied`."""
 
     stimulus: Stimulus
-    measure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

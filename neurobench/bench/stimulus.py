@@ -6,7 +6,7 @@ All values are SI, all objects frozen; arrays are copied in and made read-only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,11 +104,16 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class PulseBatch:
-    """What a rule wants: counts[rows, cols] identical pulses, > 0 potentiates, < 0 depresses."""
+    """What a rule wants: counts[rows, cols] identical pulses, > 0 potentiates, < 0 depresses.
+
+    `measure`: also measure the current through each selected cell in the first pulse of each shot
+    (`Applied.currents_a`), where the bench can.
+    """
 
     counts: IntArray
     pulse: Pulse
     bias: Bias = Bias.HALF
+    measure: bool = False
 
     def __post_init__(self) -> None:
         counts = np.array(self.counts)
@@ -343,6 +348,7 @@ class Shots:
     cross: IndexArray
     sign: NDArray[np.int8]
     repeat: IndexArray
+    measure: bool = False
 
     def __len__(self) -> int:
         return len(self.line)
@@ -379,6 +385,18 @@ class Shots:
         rows, cols = ([self.line[k]], cross) if self.axis == 0 else (cross, [self.line[k]])
         row_v[rows], col_v[cols] = level.selected_row_v, level.selected_col_v
         return LineStates(_driven_where(row_v), row_v, _driven_where(col_v), col_v)
+
+    def cells(self, k: int) -> tuple[Any, Any]:
+        """Row and column indices of the cells that shot k selects."""
+        cross = self.cross[self.indptr[k] : self.indptr[k + 1]]
+        return (self.line[k], cross) if self.axis == 0 else (cross, self.line[k])
+
+    def only(self, k: int) -> Shots:
+        """Shot k alone."""
+        at = slice(self.indptr[k], self.indptr[k + 1])
+        indptr = np.array([0, at.stop - at.start], np.int32)
+        alone = {name: getattr(self, name)[k : k + 1] for name in ("line", "sign", "repeat")}
+        return replace(self, indptr=indptr, cross=self.cross[at], **alone)
 
     def __getitem__(self, k: int) -> Shot:
         if not 0 <= k < len(self):
@@ -437,7 +455,7 @@ def shots(stimulus: Stimulus, capabilities: Capabilities) -> ShotList:
     sign, repeat = np.empty(n, np.int8), np.empty(n, np.int32)
     _expand(counts, single, seen, line, indptr, cross, sign, repeat)
     return Shots(stimulus.shape, stimulus.pulse, stimulus.bias, capabilities.potentiating_sign, int(by_column),
-                 line, indptr, cross[:m], sign, repeat)  # fmt: skip
+                 line, indptr, cross[:m], sign, repeat, stimulus.measure)  # fmt: skip
 
 
 # Both loops below walk a line once per distinct pulse count, and write without branching on the data: a branch

@@ -51,7 +51,7 @@ def batches(draw: Any) -> PulseBatch:
     counts = draw(
         npst.arrays(dtype, sides, elements=st.integers(low, draw(st.sampled_from([1, 100]))), fill=st.just(0))
     )
-    return PulseBatch(counts, draw(pulses), draw(st.sampled_from(Bias)))
+    return PulseBatch(counts, draw(pulses), draw(st.sampled_from(Bias)), draw(st.booleans()))
 
 
 @st.composite
@@ -88,7 +88,7 @@ values = st.recursive(
     max_leaves=8,
 )
 steps: st.SearchStrategy[Step] = st.one_of(
-    st.builds(Apply, batches() | waveforms(), st.booleans()),
+    st.builds(Apply, batches() | waveforms()),
     st.builds(Sense, reads()),
     st.builds(Wait, edges),
     st.builds(Note, st.text(), values),
