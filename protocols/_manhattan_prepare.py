@@ -14,6 +14,7 @@ from neurobench.bench.stimulus import FloatArray, PulseBatch
 from neurobench.learning import preflight
 from neurobench.learning.synapses import (
     Pairs,
+    book,
     count_reads,
     grid_of,
     multiplier,
@@ -162,8 +163,6 @@ def _scatter(setup: Setup, state: State, pairs: tuple[Pairs, ...], wish: Any) ->
 def apply(setup: Setup, state: State, counts: Any) -> Generator[Step, Any, None]:
     """Fire these counts[rows, cols] and book them."""
     applied: Applied = yield Apply(PulseBatch(counts, setup.pulse, setup.bias))
-    number = np.abs(counts)
-    state.pulses += number
-    state.since += number
+    book(counts, state.pulses, state.since)
     state.cost["pulses"] += applied.pulses
     state.cost["write_s"] += applied.end_s - applied.start_s

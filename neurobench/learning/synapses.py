@@ -85,7 +85,9 @@ class Pairs:
 
     def weights(self, conductances_s: FloatArray) -> FloatArray:
         """W = G+ - G- [inputs, neurons] in siemens out of a grid [rows, cols]."""
-        difference: FloatArray = self.plus_of(conductances_s) - self.minus_of(conductances_s)
+        require(conductances_s.shape == self.shape, f"a grid of {conductances_s.shape} for pairs on {self.shape}")
+        difference = np.empty((len(self.rows), len(self.plus)))
+        _weights(conductances_s, self.rows, self.plus, self.minus, difference)
         return difference
 
     def nudge(self, signs: SignArray, writes: Writes, counts: SignArray) -> None:
@@ -95,6 +97,29 @@ class Pairs:
         pair. Cells that are not usable get nothing.
         """
         _nudge(signs, self.rows, self.plus, self.minus, self.usable, writes == "set_reset", counts)
+
+
+def book(counts: SignArray, *books: Any) -> None:
+    """Add the pulses of a batch, both signs counted up, to books of whole numbers [rows, cols]."""
+    for kept in books:
+        _book(counts, kept)
+
+
+# In every epoch: a pass of numpy over a small array costs more than all of its additions.
+
+
+@njit(cache=True)
+def _book(counts: Any, kept: Any) -> None:  # pragma: no cover - compiled
+    for i in range(counts.shape[0]):
+        for j in range(counts.shape[1]):
+            kept[i, j] += abs(np.int64(counts[i, j]))
+
+
+@njit(cache=True)
+def _weights(grid: Any, rows: Any, plus: Any, minus: Any, out: Any) -> None:  # pragma: no cover - compiled
+    for i in range(len(rows)):
+        for k in range(len(plus)):
+            out[i, k] = grid[rows[i], plus[k]] - grid[rows[i], minus[k]]
 
 
 @njit(cache=True)

@@ -19,6 +19,7 @@ from neurobench.learning.synapses import (
     Retirement,
     adjacent,
     allow_refresh,
+    book,
     cell_read,
     multiply,
     multiply_back,
@@ -188,3 +189,16 @@ def test_a_cell_that_does_not_move_is_retired_and_a_moving_one_is_not() -> None:
     assert watch.reference_s[0, 0] == pytest.approx(1.1e-6)
     assert watch.since.tolist() == [[0, 0, 9]]
     assert not watch.look(start, 1e-9).any()
+
+
+def test_pulses_of_both_signs_are_booked_and_weights_need_their_own_grid() -> None:
+    counts = np.array([[1, -2, 0], [-128, 127, -1]], np.int8)
+    long, short = np.full((2, 3), 5, np.int64), np.zeros((2, 3), np.int32)
+    book(counts, long, short)
+    assert short.tolist() == [[1, 2, 0], [128, 127, 1]]
+    assert (long - 5).tolist() == short.tolist()
+    pairs = adjacent(SHAPE, 4, 3)
+    grid = np.random.default_rng(0).random(SHAPE) * 1e-6
+    assert (pairs.weights(grid) == grid[:, 0::2] - grid[:, 1::2]).all()
+    with pytest.raises(UsageError, match="pairs on"):
+        pairs.weights(grid[:2])
