@@ -195,7 +195,7 @@ def _sentence(
     if best_a <= 0 and zeroed_a > 0:
         return (
             f"not reachable: the cells start so unequal that no pulses within the {bounds_said} give every pattern "
-            f"the right sign; auto_zero=true would, with up to {_amperes(zeroed_a)} of margin"
+            f"the right sign; auto_zero=true would, with up to {_amps(zeroed_a)} of margin"
         ), False
     if best_a <= 0:
         return (
@@ -206,13 +206,13 @@ def _sentence(
         return _noise_sentence(setting, best_a, needed_a, averages, bounds_said), False
     if goal_a > best_a:
         return (
-            f"not reachable: the goal f = {setting.goal:g} asks for {_amperes(goal_a)} on every pattern, the {bounds_said} "
-            f"allow {_amperes(best_a)}; beta_per_a >= {atanh(setting.goal) / best_a:.3g} would bring it within reach"
+            f"not reachable: the goal f = {setting.goal:g} asks for {_amps(goal_a)} on every pattern, the {bounds_said} "
+            f"allow {_amps(best_a)}; beta_per_a >= {atanh(setting.goal) / best_a:.3g} would bring it within reach"
             + ("" if setting.auto_zero or zeroed_a < goal_a else ", and so would auto_zero=true")
         ), False
     return (
-        f"reachable: the {bounds_said} allow a margin of {_amperes(best_a)} on every pattern, and "
-        f"{setting.margin_sigma:g} sigma of a read with {averages} averages are {_amperes(needed_a)}"
+        f"reachable: the {bounds_said} allow a margin of {_amps(best_a)} on every pattern, and "
+        f"{setting.margin_sigma:g} sigma of a read with {averages} averages are {_amps(needed_a)}"
     ), True
 
 
@@ -221,13 +221,13 @@ def _noise_sentence(setting: Setting, best_a: float, needed_a: float, averages: 
     volts = setting.read_v * factor
     louder = f" or read_v >= {volts:.2g} V" if volts <= setting.max_read_v else ""
     return (
-        f"not reachable: the {bounds_said} allow a margin of {_amperes(best_a)}, but {setting.margin_sigma:g} sigma of a "
-        f"read with {averages} averages are {_amperes(needed_a)}; averages >= {ceil(averages * factor**2)}{louder} "
+        f"not reachable: the {bounds_said} allow a margin of {_amps(best_a)}, but {setting.margin_sigma:g} sigma of a "
+        f"read with {averages} averages are {_amps(needed_a)}; averages >= {ceil(averages * factor**2)}{louder} "
         "would bring it within reach"
     )
 
 
-def _amperes(current_a: float) -> str:
+def _amps(current_a: float) -> str:
     for prefix, unit_a in (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9)):
         if abs(current_a) >= unit_a:
             return f"{current_a / unit_a:.3g} {prefix}A"

@@ -125,14 +125,24 @@ def test_steps_come_back_with_the_same_bytes(step: Step) -> None:
         found = again.stimulus
         assert isinstance(found, PulseBatch)
         assert same(found.counts, step.stimulus.counts)
-        assert (found.pulse, found.bias, again.measure) == (step.stimulus.pulse, step.stimulus.bias, step.measure)
+        assert (found.pulse, found.bias, found.measure) == (
+            step.stimulus.pulse,
+            step.stimulus.bias,
+            step.stimulus.measure,
+        )
 
 
 @given(batches(), batches())
 def test_equal_batches_have_equal_bytes_and_others_do_not(one: PulseBatch, other: PulseBatch) -> None:
-    equal = same(one.counts, other.counts) and (one.pulse, one.bias) == (other.pulse, other.bias)
+    equal = same(one.counts, other.counts) and (one.pulse, one.bias, one.measure) == (
+        other.pulse,
+        other.bias,
+        other.measure,
+    )
     assert (encode_step(Apply(one)) == encode_step(Apply(other))) == equal
-    copy = PulseBatch(one.counts.copy(), Pulse(*(getattr(one.pulse, f) for f in one.pulse.__slots__)), one.bias)
+    copy = PulseBatch(
+        one.counts.copy(), Pulse(*(getattr(one.pulse, f) for f in one.pulse.__slots__)), one.bias, one.measure
+    )
     assert encode_step(Apply(copy)) == encode_step(Apply(one))
 
 
