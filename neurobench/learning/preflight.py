@@ -207,7 +207,8 @@ def _sentence(
     if goal_a > best_a:
         return (
             f"not reachable: the goal f = {setting.goal:g} asks for {_amps(goal_a)} on every pattern, the "
-            f"{bounds_said} allow {_amps(best_a)}; beta_per_a >= {atanh(setting.goal) / best_a:.3g} would bring it within reach"
+            f"{bounds_said} allow {_amps(best_a)}; "
+            f"beta_per_a >= {atanh(setting.goal) / best_a:.3g} would bring it within reach"
             + ("" if setting.auto_zero or zeroed_a < goal_a else ", and so would auto_zero=true")
         ), False
     return (
