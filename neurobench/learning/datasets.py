@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -205,10 +206,16 @@ def _labels(
 TASKS: dict[str, Callable[[], Dataset]] = {"seed": seed_patterns, "letters": letters, "digits": digits, "iris": iris}
 
 
+@cache
+def _built_in(task: str) -> Dataset:
+    """It never changes and cannot be changed, and a run asks for it several times: thousands of runs in a sweep."""
+    return TASKS[task]()
+
+
 def load(task: str) -> Dataset:
     """The dataset of that name, or of a CSV file of that path."""
     if task in TASKS:
-        return TASKS[task]()
+        return _built_in(task)
     if task.endswith(".csv"):
         return from_csv(Path(task))
     raise UsageError(unknown("task", task, TASKS, "or give the path of a .csv file"))

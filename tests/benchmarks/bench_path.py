@@ -37,7 +37,7 @@ from neurobench.runs.runfile import RunWriter
 PULSE = Pulse(2.0, 1e-3)
 CURVE = "cateru/datafile.csv"  # in the folder of measured data: the curve that the seed's class replays
 STEP_BAR_S, FIT_BAR_S, ENDS_BAR_S, PULSE_BAR = 40e-6, 6e-3, 10e-3, 2.0
-RUNS = 30  # of the fit: the least of them counts, since other work on the machine only adds
+RUNS = 100  # of the fit: the least of them counts, since other work on the machine only adds
 
 
 class Line(NamedTuple):
