@@ -240,7 +240,7 @@ class Learning:
         error = f"{self.errors[-1]:.3g}" if self.errors else ""
         lines = [Text(self.title, style="bold"), Text(self.preflight, style="dim")]
         return Group(
-            *lines, Text(), sides, Text(), Text(f"update {self.update:3}   error {spark(self.errors)} {error}")
+            *lines, Text(), sides, Text(), Text(f"epoch {self.update:3}   error {spark(self.errors)} {error}")
         )
 
     def _cells(self) -> RenderableType:
@@ -325,7 +325,7 @@ def lines(console: Console) -> Callable[[str, Any], None]:
             console.print(f"preflight: {value.get('sentence', '')}")
         if name == "epoch":
             right = f", accuracy {100 * value['accuracy']:.0f} %" if "accuracy" in value else ""
-            console.print(f"update {value['index']:3}: error {value['error']:.3g}{right}")
+            console.print(f"epoch {value['index']:3}: error {value['error']:.3g}{right}")
 
     return watch
 

@@ -234,7 +234,7 @@ def test_demo_in_a_terminal_shows_the_chip(tmp_path: Path) -> None:
     assert process.wait(timeout=30) == 0
     text = seen.decode()
     assert "conductances in nS, read back" in text
-    assert "update   1" in text
+    assert "epoch   1" in text
     assert "Try next" in text
 
 
