@@ -223,6 +223,12 @@ class Guard:
         """Book the pulses of a loop."""
         self._book_loop(self.passport.life, loop, answer.potentiations.astype(np.int64) + answer.depressions)
 
+    def end_run(self, seq: int) -> None:
+        """Say in the passport that the books hold this run up to step `seq`: without it, if it was only staged."""
+        only_staged = seq == self._staged_seq and (self._charged is None or self._charged[0] != seq)
+        self._drop_reservation()
+        self.passport.end_run(seq - only_staged)
+
     def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[np.int64]) -> None:
         bounds = loop.program.bounds(loop.ticks)
         width_s = max(bounds.potentiate.duration_s, bounds.depress.duration_s)

@@ -205,6 +205,7 @@ class _Replay:
 
     def _book(self, seq: int, step: Step, answer: Answer) -> None:
         self.runner.totals.add(answer)
+        self.runner.unbooked = False
         if seq <= self.runner.booked:
             return
         book(self.guard, step, answer)
@@ -265,22 +266,24 @@ class _Replay:
 
     def _settle(self, step: Step, row: Entry) -> Answer:
         """The open intent: ask what became of it; if it certainly was not fired, it is fired now, once."""
+        runner = self.runner
+        runner.unbooked = row.seq > runner.booked  # until it is: whatever is raised below ends the run
         if isinstance(step, Loop):
             raise PulseUnknown(f"step {row.seq}, a loop, was cut off; what it did to the chip is not known")
         if not isinstance(step, Apply):
             raise RunFileError(f"step {row.seq} in {self.reader.path} is open, but fires nothing")
         if row.settled is Settled.DOUBT and self.accept_doubt:
             return self._waive(step, row)
-        runner = self.runner
         applied = runner.settle(row.witness, None)
         if applied is not None:
             runner.record.answer(row.seq, applied)
             self._book(row.seq, step, applied)
             self._watch(step, applied)
             return applied
-        if row.seq <= runner.booked:
-            self.guard.refund(step.stimulus)
         self._look_at_cells()
+        if not runner.unbooked:
+            self.guard.refund(step.stimulus)
+        runner.unbooked = False
         return runner.apply_now(step)
 
     def _waive(self, step: Apply, row: Entry) -> Applied:

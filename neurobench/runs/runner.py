@@ -102,12 +102,14 @@ def run(protocol: Protocol, guard: Guard, *, seed: int, record: Record, control:
         raise UsageError("a run on a real chip needs a run file: what was done to the chip must survive a crash")
     runner = Runner(guard, record, control or Control())
     view = guard.view()
-    guard.passport.begin_run(record.name)
     if record.keeps_truth:
         facts = run_facts(protocol, guard)
         state = pack({name: getattr(view, name) for name in SEEN})
         record.put(seed=seed, multiply=plan.multiply, machine=machine(), view=state, **facts)
     runner.keep_start()
+    record.flush()
+    # Last of all: from here on the chip waits for this run, so there must be a run that can be resumed.
+    guard.passport.begin_run(record.name)
     return runner.conduct(lambda: runner.go_on(protocol.steps(view, np.random.default_rng(seed)), None))
 
 
@@ -131,6 +133,7 @@ class Runner:
         self.totals = Totals()
         self.seq = -1
         self.booked = -1  # up to which step the chip's passport already holds this run's pulses
+        self.unbooked = False  # step `seq` was recorded by an earlier process, and is not in the books yet
         self.replayable = False
         self._started = time.monotonic()
         self._snapshot_seen = 0.0
@@ -178,10 +181,11 @@ class Runner:
         return self._end(result, error)
 
     def _end(self, result: Result | None, error: BaseException | None) -> RunOutcome:
-        error = self._rest(error)
+        not_at_rest = self._rest()
+        error = error or not_at_rest
         state = self.control.state
         status: Status = "not_converged"
-        if state in (State.ABORTED, State.FAULT):
+        if not_at_rest or state in (State.ABORTED, State.FAULT):
             status = "aborted" if state is State.ABORTED else "fault"
         elif result is not None and result.reached:
             status = "finished"
@@ -192,15 +196,16 @@ class Runner:
         )
         return self._record_end(outcome, result)
 
-    def _rest(self, error: BaseException | None) -> BaseException | None:
+    def _rest(self) -> BaseException | None:
+        """Outputs off; what kept the bench from it, if anything did."""
         try:
             self.guard.rest()
             self.control.rested.set()
         except Exception as failed:  # noqa: BLE001 - the record must still be ended, and say so
             self.control.tell(Event.FAILED)
             self.record.put(not_at_rest=str(failed))
-            return error or failed
-        return error
+            return failed
+        return None
 
     def _record_end(self, outcome: RunOutcome, result: Result | None) -> RunOutcome:
         try:
@@ -213,8 +218,8 @@ class Runner:
                 exit_code=getattr(outcome.error, "exit_code", 0 if outcome.error is None else 1),
             )  # fmt: skip
             self.record.flush()
-            self.guard.passport.end_run(max(self.seq, self.booked))
-        except NeurobenchError as error:
+            self.guard.end_run(max(self.seq - self.unbooked, self.booked))
+        except (NeurobenchError, OSError) as error:
             # The disk is full, say: what was recorded before stays, and the run counts as crashed.
             return RunOutcome(
                 "fault", outcome.result, outcome.pulses, outcome.energy_j, outcome.wall_s, outcome.error or error,
@@ -252,7 +257,7 @@ class Runner:
         self.guard.rest()
         self.record.put(state=State.PAUSED.value)
         self.record.flush()
-        self.control.tell(Event.REACHED)
+        self.control.tell(Event.HALTED)
         self.control.wait_while(State.PAUSED)
 
     def _say_state(self) -> None:

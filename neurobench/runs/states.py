@@ -30,7 +30,8 @@ class Event(StrEnum):
     RESUME = "resume"
     STOP = "stop"
     ABORT = "abort"
-    REACHED = "reached"  # the runner stands between two steps and does what was asked
+    HALTED = "halted"  # the runner stands between two steps, outputs at rest: a pause has begun
+    REACHED = "reached"  # the runner has left the run as it was asked to
     ENDED = "ended"  # the protocol returned its result
     FAILED = "failed"
 
@@ -56,7 +57,7 @@ TABLE: Mapping[State, Mapping[Event, State]] = {
         Event.RESUME: State.RUNNING,
         Event.STOP: State.STOPPING,
         Event.ABORT: State.ABORTING,
-        Event.REACHED: State.PAUSED,
+        Event.HALTED: State.PAUSED,
         Event.ENDED: State.FINISHED,
         Event.FAILED: State.FAULT,
     },
@@ -97,12 +98,15 @@ class Control:
     def tell(self, event: Event) -> bool:
         """Move along the table; False where the table has no such way."""
         with self._changed:
-            to = TABLE[self.state].get(event)
-            if to is None:
-                return False
-            self.state = to
-            self._changed.notify_all()
-            return True
+            # A signal's handler runs in this very thread, between the look-up and the change: then look again.
+            while True:
+                was, to = self.state, TABLE[self.state].get(event)
+                if to is None:
+                    return False
+                if self.state is was:
+                    self.state = to
+                    self._changed.notify_all()
+                    return True
 
     def pause(self) -> bool:
         """Halt between two steps, outputs at rest."""
