@@ -146,6 +146,13 @@ class TwoLayers(Net):
         self._activations = np.tanh(self.hidden_beta_per_a * currents)
         return (yield from self._layer(1, self._output_volts()))
 
+    def repeated(self, volts: FloatArray, reads: int, where: Where) -> Generator[Step, Any, FloatArray]:
+        """As in every net; what `wishes` needs of the forward pass before it stays."""
+        kept = self._activations
+        stack = yield from super().repeated(volts, reads, where)
+        self._activations = kept
+        return stack
+
     def _layer(self, k: int, volts: FloatArray) -> Generator[Step, Any, FloatArray]:
         prepared = multiplier(self.pairs[k], volts, self.where, self.settings)
         reading = yield prepared.sense

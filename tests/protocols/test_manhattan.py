@@ -18,6 +18,7 @@ from neurobench.bench.steps import Apply, Checkpoint, Note, Sense
 from neurobench.bench.stimulus import Bias, CellRead, Direction, Pulse, PulseBatch
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.learning.convergence import wilson
+from neurobench.learning.perceptron import TwoLayers
 from neurobench.runs import runner
 from neurobench.runs.runfile import MemoryRecord
 
@@ -358,6 +359,31 @@ def test_two_layers_learn_xor_and_the_record_says_how_the_error_came_back(
     assert sum(r["converged"] for r in results) >= 3
     assert all(r["transposed"] == back for r in results)
     assert any("hidden activations" in kept for kept in results[0]["host_state"])
+
+
+@pytest.mark.parametrize("chip", [{}, {"bench.vector_reads": []}], ids=["array", "host"])
+def test_a_confirmation_that_fails_leaves_the_hidden_layer_as_the_update_needs_it(chip: dict[str, Any]) -> None:
+    # With this seed one evaluation passes and its three confirming reads do not; training then goes on.
+    result = emulated(0, chip, layers=2, margin_sigma=5, max_updates=30)
+    assert result["updates"] >= 1
+    assert result["converged"] or result["updates"] == 30
+
+
+def test_repeated_reads_keep_the_hidden_activations_of_the_last_forward() -> None:
+    currents = np.random.default_rng(3).normal(size=(6, 1))
+    net = object.__new__(TwoLayers)
+    net._activations = currents
+
+    def forward(volts: Any) -> Any:
+        net._activations = np.zeros((len(volts), 1))
+        yield from ()
+        return np.zeros((len(volts), 1))
+
+    net.forward = forward  # type: ignore[method-assign]
+    with pytest.raises(StopIteration) as ended:
+        next(net.repeated(np.zeros((6, 2)), 3, "array"))
+    assert ended.value.value.shape == (3, 6, 1)
+    assert net._activations is currents
 
 
 def test_two_layers_take_two_blocks_of_one_array(xor: str) -> None:
