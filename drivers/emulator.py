@@ -342,6 +342,12 @@ class Emulator(Crossbar):
         """Outputs are at 0 V outside `fire` and `sense`; what was staged is dropped."""
         self._staged = None
 
+    def keep(self, run_file: str, seq: int) -> None:
+        """Put the chip into its drawer, with the run and step that were the last on it."""
+        if self._file is not None:
+            self.chip.counters.run, self.chip.counters.seq = run_file, seq
+            self.chip.save(self._file)
+
     def close(self) -> None:
         """Put the chip back into its drawer."""
         self.rest()

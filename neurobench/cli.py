@@ -298,7 +298,7 @@ def resume(
 
 @app.command(rich_help_panel=DOING)
 def settle(run: RunArg, folder: FolderOpt = None, as_json: JsonOpt = False) -> None:
-    """Ask what became of the pulse that was under way when a run was cut off, and record it. Sends no volts."""
+    """Ask what became of the pulse under way when a run was cut off, book the run, free the chip. Sends no volts."""
     from neurobench.runs import launch, screen
 
     found = launch.settle(_found(run, folder))

@@ -293,6 +293,10 @@ class Crossbar(ABC):
         """Put an emulated chip back to a snapshot."""
         raise CapabilityMissing(f"{type(self).__name__} cannot turn a chip back to a snapshot of {len(snapshot)} bytes")
 
+    def keep(self, run_file: str, seq: int) -> None:
+        """Put an emulated chip into its file as it is after step `seq`; a real chip keeps itself."""
+        del run_file, seq
+
     def truth_s(self) -> FloatArray | None:
         """The emulated chip's hidden conductances [rows, cols] in siemens; None for a real chip."""
         return None

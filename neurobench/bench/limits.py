@@ -227,6 +227,8 @@ class Guard:
         """Say in the passport that the books hold this run up to step `seq`: without it, if it was only staged."""
         only_staged = seq == self._staged_seq and (self._charged is None or self._charged[0] != seq)
         self._drop_reservation()
+        # The chip first: a passport that counts pulses of which the chip knows nothing would be believed.
+        self.raw.keep(self.passport.run_file, seq)
         self.passport.end_run(seq - only_staged)
 
     def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[np.int64]) -> None:

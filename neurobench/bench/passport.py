@@ -206,7 +206,8 @@ class Passport:
         rows, cols = header["shape"]
         passport = cls(str(header["chip_id"]), (int(rows), int(cols)), path, dict(header["about"]))
         passport.run_file, passport.run_seq = str(header["run_file"]), int(header["run_seq"])
-        passport.run_open = passport.unsettled = bool(header["run_open"])
+        # a run without a file was one on an emulated chip, whose pulses ended with it
+        passport.run_open = passport.unsettled = bool(header["run_open"]) and passport.run_file != ""
         passport.last_g_time_s = float(header["last_g_time_s"])
         for name, fresh in passport.life.arrays().items():
             setattr(passport.life, name, _like(arrays[f"life_{name}"], fresh, f"life_{name}"))
@@ -219,14 +220,14 @@ class Passport:
         excluded: BoolArray = self.cell_state >= CellState.STUCK
         return excluded
 
-    def begin_run(self, run_file: str) -> None:
-        """Say durably that a run uses the chip; until `end_run` the file misses its pulses."""
+    def begin_run(self, run_file: str, seq: int = -1) -> None:
+        """Say durably that a run uses the chip; until `end_run` the file misses its pulses after step `seq`."""
         if self.run_open and not self.unsettled:
             raise Refused(f"chip {self.chip_id!r} is already in run {self.run_file}; end it before {run_file} begins")
         if self.unsettled and run_file != self.run_file:
             raise Refused(self.unsettled_words())
         if not self.unsettled:
-            self.run_file, self.run_seq, self.run_open = run_file, -1, True
+            self.run_file, self.run_seq, self.run_open = run_file, seq, True
             self.save()
         self.unsettled = False
 

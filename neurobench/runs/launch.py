@@ -17,7 +17,7 @@ from neurobench.runs import engine, library, replay
 from neurobench.runs.request import Prepared, Request, pairs, protocol_class, validated
 from neurobench.runs.runfile import SUFFIX, Entry, RunFile, RunWriter, Settled, jsonable
 from neurobench.runs.runner import run
-from neurobench.runs.states import Control
+from neurobench.runs.states import Control, State
 from neurobench.system import on_stop_signal, runs_folder, utc_now
 
 Watch = Callable[[str, Any], None]
@@ -39,7 +39,7 @@ def launch(
     guard = open_bench(prepared.bench, prepared.request.seed)
     try:
         prepared.protocol.needs.plan(guard.capabilities)
-        with _new_file(prepared, path) as writer, _abort_on_signal() as control:
+        with _abort_on_signal() as control, _new_file(prepared, path, control) as writer:
             writer.watch = watch
             outcome = run(prepared.protocol, guard, seed=prepared.request.seed, record=writer, control=control)
         return path, outcome.error
@@ -75,17 +75,22 @@ def resume(
 
 
 def settle(path: Path) -> dict[str, Any]:
-    """Ask what became of the pulse that was under way when the run was cut off, record it, and do nothing else.
+    """Ask what became of the pulse that was under way when the run was cut off, record it, and book the run.
 
     `outcome`: "nothing open", "done", "not done" (resuming will fire it) or "unknown" (resuming needs the doubt
-    accepted). No volts are sent.
+    accepted). `chip`: "settled" if it waited for this run, and is free for others now. No volts are sent.
     """
     prepared = recorded(path)
     guard = open_bench(prepared.bench, prepared.request.seed)
     try:
         with RunFile.open(path) as reader, RunWriter.reopen(path) as writer:
             last = next((row for row in reversed(list(reader.entries())) if row.settled is Settled.OPEN), None)
-            return {"run_file": str(path)} | (_settled(guard, writer, last) if last else {"outcome": "nothing open"})
+            found = {"run_file": str(path)} | (_settled(guard, writer, last) if last else {"outcome": "nothing open"})
+            if guard.passport.unsettled and guard.passport.run_file == str(reader.path):
+                not_fired = last.seq if last and found["outcome"] == "not done" else None
+                replay.settle(guard, reader, not_fired)
+                found["chip"] = "settled"
+            return found
     finally:
         guard.close()
 
@@ -190,14 +195,15 @@ class Told(RunWriter):
 
 
 @contextlib.contextmanager
-def _new_file(prepared: Prepared, path: Path) -> Iterator[Told]:
-    """A new run file; taken away again if the run turns out to be impossible."""
+def _new_file(prepared: Prepared, path: Path, control: Control) -> Iterator[Told]:
+    """A new run file; taken away again if the run turns out to be impossible before it has begun."""
     writer = Told.create(path, manifest(prepared))
     try:
         yield writer
     except BaseException:
         writer.close()
-        writer.path.unlink(missing_ok=True)
+        if control.state is State.READY:
+            writer.path.unlink(missing_ok=True)
         raise
     writer.close()
 

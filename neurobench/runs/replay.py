@@ -75,23 +75,53 @@ def resume(
     return outcome
 
 
-def settle(guard: Guard, reader: RunFile) -> int:
+def settle(guard: Guard, reader: RunFile, not_fired: int | None = None) -> int:
     """Book all that a run did to the chip, up to its end, and let the chip go; the answer is the last step booked.
 
-    For a run that ended in a crash and will not be resumed. An intent without an answer is booked as if it was fired.
+    For a run that ended in a crash and will not be resumed. An intent without an answer is booked as if it was fired,
+    unless it is known that step `not_fired` was not. An emulated chip lost with the crash what the run did to it:
+    that is done again.
     """
     name = str(reader.path)
     if guard.passport.run_file not in ("", name):
         raise ResumeRefused(f"the chip was last used by {guard.passport.run_file}, not by {name}: settle that one")
     booked = guard.passport.run_seq
     guard.passport.begin_run(name)
-    last = booked
+    last, kept = booked, reader.snapshots()
+    if kept:
+        guard.restore(reader.snapshot(kept[-1]))
     for row in reader.entries():
-        if row.seq > booked:
+        if row.seq == not_fired:
+            break
+        if kept and row.seq > kept[-1]:
+            execute(guard, row.step, row, booked)
+        elif row.seq > booked:
             book(guard, row.step, row.answer)
         last = max(last, row.seq)
-    guard.passport.end_run(last)
+    guard.end_run(last)
     return last
+
+
+def execute(guard: Guard, step: Step, row: Entry, booked: int) -> Answer:
+    """Do a step again on an emulated chip, which must answer as it did; up to step `booked` it is in the books."""
+    answer: Answer = None
+    if isinstance(step, Apply):
+        if row.seq <= booked:
+            guard.refund(step.stimulus)
+        guard.stage(row.seq, step.stimulus)
+        answer = guard.fire(row.seq)
+    elif isinstance(step, Sense):
+        answer = guard.sense(step.read)
+    elif isinstance(step, Loop):
+        answer = guard.loop(row.seq, step)
+    elif not isinstance(step, Checkpoint | Note):
+        guard.wait(step.seconds)
+    if encode_answer(answer) != row.answer_bytes:
+        raise ResumeRefused(
+            f"step {row.seq} gave another answer than recorded: the emulated chip is not the one that this run began "
+            "with, or its model has changed since"
+        )
+    return answer
 
 
 def book(guard: Guard, step: Step, answer: Answer) -> None:
@@ -160,12 +190,14 @@ class _Replay:
         passport = self.guard.passport
         booked = passport.run_seq if passport.run_file == name else -1
         if passport.path is not None and passport.run_file not in ("", name):
+            if self.reader.snapshots():
+                raise ResumeRefused(
+                    f"the emulated chip was used by {passport.run_file} since: going on from where {name} left it "
+                    "would undo that run. Begin a new run"
+                )
             # Another run followed; it could not have begun before this one was booked to its end.
             booked = max((entry.seq for entry in self.reader.entries()), default=-1)
-        passport.begin_run(name)
-        if passport.run_seq != booked:
-            passport.run_seq = booked
-            passport.save()
+        passport.begin_run(name, booked)
         self.runner.booked = booked
 
     def work(self, protocol: Protocol, view: BenchView, seed: int) -> Result:
@@ -242,25 +274,8 @@ class _Replay:
         return answer
 
     def _execute(self, step: Step, row: Entry) -> Answer:
-        """Do it again on the emulated chip, which must answer exactly as it did."""
-        seq, guard = row.seq, self.guard
-        answer: Answer = None
-        if isinstance(step, Apply):
-            if seq <= self.runner.booked:
-                guard.refund(step.stimulus)
-            guard.stage(seq, step.stimulus)
-            answer = guard.fire(seq)
-        elif isinstance(step, Sense):
-            answer = guard.sense(step.read)
-        elif isinstance(step, Loop):
-            answer = guard.loop(seq, step)
-        elif not isinstance(step, Checkpoint | Note):
-            guard.wait(step.seconds)
-        if encode_answer(answer) != row.answer_bytes:
-            raise ResumeRefused(
-                f"step {seq} gave another answer than recorded: the emulated chip is not the one that this run began "
-                "with, or its model has changed since"
-            )
+        """Do it again on the emulated chip."""
+        answer = execute(self.guard, step, row, self.runner.booked)
         self.runner.totals.add(answer)
         return answer
 

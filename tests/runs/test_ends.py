@@ -16,8 +16,9 @@ from neurobench.bench.limits import Guard
 from neurobench.bench.passport import Passport
 from neurobench.bench.steps import Step
 from neurobench.errors import InstrumentError, LinkLost, NoRoom, PulseUnknown, ResumeRefused
-from neurobench.runs import runfile, states
+from neurobench.runs import launch, runfile, states
 from neurobench.runs.replay import resume
+from neurobench.runs.request import Request, prepare
 from neurobench.runs.runfile import RunWriter
 from neurobench.runs.runner import RunOutcome, run
 from neurobench.runs.states import Control, Event, State
@@ -313,3 +314,18 @@ def test_books_that_cannot_be_closed_end_the_run_as_a_fault(tmp_path: Path, monk
     assert "Permission denied" in str(outcome.error)
     guard.passport.release()
     assert path.exists()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_run_file_of_a_run_that_began_is_never_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    def broken(*what: Any, **more: Any) -> RunOutcome:
+        if begun:
+            run(*what, **more)
+        raise RuntimeError("out of the blue")
+
+    monkeypatch.setattr(launch, "run", broken)
+    with pytest.raises(RuntimeError, match="blue"):
+        launch.launch(prepare(Request(protocol="read-all", bench="emulator")), tmp_path)
+    assert len(list(tmp_path.glob("*.nbr"))) == begun
