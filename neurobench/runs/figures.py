@@ -172,8 +172,7 @@ def _grid_figure(of: Series, title: str, letter: str, names: tuple[str, str], x:
     values, (rows, cols) = of.values * factor, of.values.shape[1:]
     if rows * cols > PANELS:
         return _band_figure(Series(of.at, values), title, f"{letter} ({unit})", names, x)
-    figure = figure_of(1.2 + 1.9 * cols, 1.2 + 1.5 * rows, title)
-    panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
+    figure, panels = panels_of(rows, cols, (1.9, 1.5), title)
     for i in range(rows):
         for j in range(cols):
             _cell(panels[i, j], of.at, values[:, i, j], f"{names[0]} {i}, {names[1]} {j}")
@@ -224,8 +223,7 @@ def activation_figure(history: History) -> Figure | None:
         return _band_figure(Series(at, values), "Activations", "f", ("pattern", "neuron"))
     cols = next((n for n in (4, 5, 3) if patterns % n == 0), min(4, patterns))
     rows = -(-patterns // cols)
-    figure = figure_of(1.2 + 2.3 * cols, 1.3 + 1.75 * rows, "Activations for every pattern, and their targets")
-    panels = figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
+    figure, panels = panels_of(rows, cols, (2.3, 1.75), "Activations for every pattern, and their targets")
     for n in range(patterns):
         _pattern(panels[divmod(n, cols)], at, values[:, n], None if history.targets is None else history.targets[n])
         panels[divmod(n, cols)].set_title(f"pattern {n}", fontsize=8, color="#444444", pad=2)
@@ -234,7 +232,7 @@ def activation_figure(history: History) -> Figure | None:
     if neurons <= 10:
         handles = panels[0, 0].get_lines()[:neurons]
         names = [f"neuron {k}" for k in range(neurons)]
-        figure.legend(handles, names, loc="outside upper right", ncols=neurons, frameon=False, fontsize=8)
+        figure.legend(handles, names, loc="upper right", ncols=neurons, frameon=False, fontsize=8)
     for panel in panels[-1]:
         panel.set_xlabel("update", fontsize=8)
     figure.supylabel("activation f", fontsize=9)
@@ -285,16 +283,27 @@ def _bars(axes: Any, grid: FloatArray, label: str) -> None:
     axes.view_init(elev=28, azim=-60)
 
 
-def figure_of(width: float, height: float, title: str) -> Figure:
+def figure_of(width: float, height: float, title: str, *, laid_out: bool = True) -> Figure:
     """An empty figure of so many inches, with room for the line that says which run it is of."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # The strip below is for the line that says which run this is.
     layout = ConstrainedLayoutEngine(rect=(0, 0.14 / height, 1, 1 - 0.14 / height))
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
-    figure.suptitle(title, fontsize=11, x=0.012, ha="left")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout if laid_out else None)
+    figure.suptitle(title, fontsize=11, x=0.012, y=1 - 0.1 / height, ha="left", va="top")
     return figure
+
+
+def panels_of(rows: int, cols: int, panel: tuple[float, float], title: str) -> tuple[Figure, Any]:
+    """A figure of rows x cols panels of so many inches that share their axes, and its panels [rows, cols].
+
+    Laid out by hand: the engine that does it for the other figures takes seconds for sixty panels.
+    """
+    width, height = 1.0 + panel[0] * cols, 1.25 + panel[1] * rows
+    figure = figure_of(width, height, title, laid_out=False)
+    figure.subplots_adjust(0.8 / width, 0.65 / height, 1 - 0.15 / width, 1 - 0.65 / height, 0.12, 0.3)
+    return figure, figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
 
 
 def tidy(axes: Axes) -> None:
