@@ -291,7 +291,9 @@ def figure_of(width: float, height: float, title: str, *, laid_out: bool = True)
     # The strip below is for the line that says which run this is.
     layout = ConstrainedLayoutEngine(rect=(0, 0.14 / height, 1, 1 - 0.14 / height))
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout if laid_out else None)
-    figure.suptitle(title, fontsize=11, x=0.012, y=1 - 0.1 / height, ha="left", va="top")
+    # A place given by hand makes the layout engine forget to leave room for it.
+    place = {} if laid_out else {"y": 1 - 0.1 / height, "va": "top"}
+    figure.suptitle(title, fontsize=11, x=0.012, ha="left", **place)
     return figure
 
 
