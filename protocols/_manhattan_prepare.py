@@ -127,7 +127,7 @@ def _verdict(
     typical_a = setting.typical_a
     if len(pairs) == 2:
         verdict = preflight.decide(setting, typical_a, typical_a, seen.read_sigma_a, "assumed")
-        said = f"two layers, so no linear programme: {typical_a * 1e9:.3g} nA taken as a typical margin (assumed)"
+        said = f"two layers, so no linear programme: {preflight.amps(typical_a)} taken as a typical margin (assumed)"
         return replace(verdict, sentence=said)
     if not setup.p.preflight:
         verdict = preflight.decide(setting, typical_a, typical_a, seen.read_sigma_a, "assumed")

@@ -195,7 +195,7 @@ def _sentence(
     if best_a <= 0 and zeroed_a > 0:
         return (
             f"not reachable: the cells start so unequal that no pulses within the {bounds_said} give every pattern "
-            f"the right sign; auto_zero=true would, with up to {_amps(zeroed_a)} of margin"
+            f"the right sign; auto_zero=true would, with up to {amps(zeroed_a)} of margin"
         ), False
     if best_a <= 0:
         return (
@@ -206,14 +206,14 @@ def _sentence(
         return _noise_sentence(setting, best_a, needed_a, averages, bounds_said), False
     if goal_a > best_a:
         return (
-            f"not reachable: the goal f = {setting.goal:g} asks for {_amps(goal_a)} on every pattern, the "
-            f"{bounds_said} allow {_amps(best_a)}; "
+            f"not reachable: the goal f = {setting.goal:g} asks for {amps(goal_a)} on every pattern, the "
+            f"{bounds_said} allow {amps(best_a)}; "
             f"beta_per_a >= {atanh(setting.goal) / best_a:.3g} would bring it within reach"
             + ("" if setting.auto_zero or zeroed_a < goal_a else ", and so would auto_zero=true")
         ), False
     return (
-        f"reachable: the {bounds_said} allow a margin of {_amps(best_a)} on every pattern, and "
-        f"{setting.margin_sigma:g} sigma of a read with {averages} averages are {_amps(needed_a)}"
+        f"reachable: the {bounds_said} allow a margin of {amps(best_a)} on every pattern, and "
+        f"{setting.margin_sigma:g} sigma of a read with {averages} averages are {amps(needed_a)}"
     ), True
 
 
@@ -222,27 +222,36 @@ def _noise_sentence(setting: Setting, best_a: float, needed_a: float, averages: 
     volts = setting.read_v * factor
     louder = f" or read_v >= {volts:.2g} V" if volts <= setting.max_read_v else ""
     return (
-        f"not reachable: the {bounds_said} allow a margin of {_amps(best_a)}, but {setting.margin_sigma:g} sigma of a "
-        f"read with {averages} averages are {_amps(needed_a)}; averages >= {ceil(averages * factor**2)}{louder} "
+        f"not reachable: the {bounds_said} allow a margin of {amps(best_a)}, but {setting.margin_sigma:g} sigma of a "
+        f"read with {averages} averages are {amps(needed_a)}; averages >= {ceil(averages * factor**2)}{louder} "
         "would bring it within reach"
     )
 
 
-def _amps(current_a: float) -> str:
+def amps(current_a: float) -> str:
+    """A current for a sentence, with the prefix that suits it."""
     for prefix, unit_a in (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9)):
         if abs(current_a) >= unit_a:
             return f"{current_a / unit_a:.3g} {prefix}A"
     return f"{current_a * 1e9:.2g} nA"
 
 
+# A cell above so many times the top of its curve is a short. Cells scatter about their curve by some ten per cent
+# (a lognormal spread of 0.3 reaches 2.5 once in a thousand cells); a failed insulator, 1 kohm, is 3.2 times the top
+# of the most conducting device of the library (316 uS).
+SHORT = 2.5
+
+
 def suspicious(grid_s: FloatArray, sigma_s: float, span: DeviceSpan) -> tuple[BoolArray, BoolArray]:
-    """Dead and shorted cells of a read grid [rows, cols]: below a tenth, or above ten times, what is declared.
+    """Dead and shorted cells of a read grid [rows, cols]: below a tenth, or above SHORT times, what is declared.
 
     Where nothing is declared, or noise hides a tenth of it, a dead cell cannot be told from a high-ohmic one by
-    reading; the retirement rule finds it later. A chip with offsets lies above its curve as a whole: only what
-    stands out from the rest is called a short.
+    reading; the retirement rule finds it later. A chip may lie above its curve as a whole, by its offsets: then only
+    what stands out from the rest, by ten times its lower quartile, is called a short.
     """
-    typical = float(np.nanmedian(grid_s))
     lowest = span.g_min_s if isfinite(span.g_min_s) else 0.0
-    largest = max(span.g_max_s if isfinite(span.g_max_s) else 0.0, typical)
-    return grid_s + 3 * sigma_s < lowest / 10, grid_s > 10 * largest
+    top = span.g_max_s if isfinite(span.g_max_s) else 0.0
+    largest = SHORT * top
+    if float(np.nanmedian(grid_s)) > top:
+        largest = max(largest, 10 * float(np.nanquantile(grid_s, 0.25)))
+    return grid_s + 3 * sigma_s < lowest / 10, grid_s - 3 * sigma_s > largest

@@ -147,3 +147,24 @@ def test_dead_and_shorted_cells_are_seen_and_fresh_ones_are_not() -> None:
     assert shorted.tolist() == [[False, False], [True, False]]
     removed = replace(SPAN, g_min_s=0.0, g_max_s=7e-7)
     assert not suspicious(np.zeros((2, 2)), 1e-9, removed)[0].any()
+
+
+def test_a_short_is_seen_beside_the_most_conducting_device_of_the_library() -> None:
+    metal_oxide = replace(SPAN, g_min_s=3.16e-6, g_max_s=3.16e-4)
+    grid = np.array([[1e-5, 3.1e-4], [1e-3, 2e-5]])
+    assert suspicious(grid, 0.0, metal_oxide)[1].tolist() == [[False, False], [True, False]]
+
+
+def test_shorts_are_seen_where_they_are_the_majority() -> None:
+    grid = np.full((4, 4), 1e-3)
+    grid[0] = 4.6e-7
+    grid[1, 0] = 4.7e-7
+    shorted = suspicious(grid, 4e-9, replace(SPAN, g_min_s=4.5e-7, g_max_s=5.2e-7))[1]
+    assert shorted.sum() == 11
+    assert not shorted[0].any()
+
+
+def test_cells_above_their_curve_by_their_offsets_are_no_shorts() -> None:
+    # Offsets of the seed's shape, ten times the range of the curve: lognormal with sigma ln(10) / 5.
+    offsets = np.random.default_rng(5).lognormal(np.log(5e-6), np.log(10) / 5, (32, 32))
+    assert not suspicious(offsets, 1e-9, replace(SPAN, g_min_s=0.0, g_max_s=7e-7))[1].any()
