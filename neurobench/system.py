@@ -158,6 +158,8 @@ class Lock:
         except OSError as error:
             reason = error.strerror or str(error)
             raise UsageError(f"cannot lock {self.path}: {reason}; its folder must be writable") from error
+        if not taken and not self.path.exists():  # the library takes a file that cannot be made for one in use
+            raise UsageError(f"cannot lock {self.path}: it cannot be made there; its folder must be writable")
         if not taken:
             raise InUse(f"{self.path} is in use by {_read_holder(self.path) or 'a process that left no name'}")
         self._held = lock

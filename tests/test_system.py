@@ -164,6 +164,13 @@ def test_a_lock_that_cannot_be_written_says_where(tmp_path: Path) -> None:
         system.Lock(tmp_path / "file" / "chip.lock").acquire()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is Linux's")
+def test_a_lock_that_cannot_be_made_is_not_called_in_use() -> None:
+    with pytest.raises(UsageError, match="must be writable") as refused:
+        system.Lock("/proc/neurobench-test.lock").acquire()
+    assert not isinstance(refused.value, InUse)
+
+
 def test_lock_is_given_back_when_its_note_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
