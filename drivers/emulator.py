@@ -398,7 +398,8 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
         potentiating_sign=sign, vector_reads=bench.vector_reads, source_ohm=bench.source_ohm,
         series_ohm=bench.series_ohm, compliance_path=bench.compliance_path, delivery="exactly_once",
         measures_while_pulsing=bench.source_ohm + bench.series_ohm == 0 and _knows_its_current(model),
-        compiled_loops=bench.source_ohm + bench.series_ohm == 0 and half_select_words(model) == "not modelled",
+        compiled_loops=bench.source_ohm + bench.series_ohm == 0 and half_select_words(model) == "not modelled"
+        and model.end != "refuse",
     )  # fmt: skip
     emulator = Emulator(chip, capabilities, _readout(config), bench.pulse_overhead_s, section.file)
     removed = section.baseline == "removed"

@@ -30,6 +30,8 @@ from neurobench.bench.stimulus import (
 )
 from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, UsageError
 from neurobench.learning.loops import LifStdp, Rule, Spikes
+from neurobench.physics.chip import Chip, draw_devices
+from neurobench.physics.library import build_model, load_model
 
 PULSE = Pulse(2.0, 1e-3)  # the bundled device's own
 FREE = {"chip.step_spread": 0.0, "readout.ideal": True}
@@ -367,6 +369,33 @@ def test_a_loop_is_journalled_timed_and_counted_like_a_stimulus() -> None:
     assert isinstance(outcome, Done)
     with pytest.raises(UsageError, match="was used"):
         e.loop(0, Loop(program, 20))
+
+
+def test_loops_are_not_offered_where_a_curve_may_not_be_held() -> None:
+    """A loop clips a state at the end of its curve: what the card forbids."""
+    model = load_model("lsmo-gaq3-mirror")
+    card = model.card.model_copy(update={"end": "refuse"})
+    e = Emulator(Chip(build_model(card, "latent"), draw_devices(model, (4, 4), 1), 1))
+    program = LifStdp.fresh(
+        Rule(gain_per_a=1e6), Spikes(np.array([0, 1], np.int32), np.zeros(1, np.int32)), (4, 4), PULSE, PULSE
+    )
+    with pytest.raises(CapabilityMissing, match="end = 'refuse'"):
+        e.loop(0, Loop(program, 1))
+    assert not e.chip.pulses.any()
+
+
+def test_a_cell_at_the_top_may_be_depressed_beside_one_that_is_potentiated() -> None:
+    """Where the curve may not be held at its end, only potentiating pulses can pass it."""
+    model = load_model("lsmo-gaq3-mirror")
+    card = model.card.model_copy(update={"end": "refuse"})
+    e = Emulator(Chip(build_model(card, "latent"), draw_devices(model, (4, 4), 1), 1))
+    e.chip.u[0] = e.chip.model.u_max
+    counts = np.zeros((4, 4), np.int8)
+    counts[0, 0], counts[1, 1] = -1, 1
+    e.stage(0, shots(PulseBatch(counts, PULSE), e.capabilities))
+    counts[0, 0] = 1
+    with pytest.raises(OutsideHull, match=r"cell \(0, 0\)"):
+        e.stage(1, shots(PulseBatch(counts, PULSE), e.capabilities))
 
 
 @pytest.mark.parametrize("setting", [{"bench.source_ohm": 1.0}, {"chip.model": "al2o3-tio2-nili"}])

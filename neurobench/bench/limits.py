@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused
+from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused, UsageError
 
 from .crossbar import Applied, Capabilities, Crossbar, Identity, NotDone, Outcome, Reading, Witness
 from .passport import EXCLUDED, ROUNDING, CellState, Lifetime, Passport
@@ -163,8 +163,15 @@ class Guard:
             self.passport.life = life
 
     def stage(self, seq: int, stimulus: Stimulus) -> Witness:
-        """Check, reserve and stage; no volts. Staging again under any number drops the earlier reservation."""
+        """Check, reserve and stage; no volts. Staging again drops the earlier reservation.
+
+        A number that was fired is not staged again, unless `outcome` has said that nothing came of it.
+        """
         self._drop_reservation()
+        if self._charged is not None and self._charged[0] == seq:
+            raise Refused(
+                f"stage({seq}) after fire({seq}): a pulse is sent once; outcome({seq}) says what became of it"
+            )
         self._refuse_unsettled()
         expanded = self._admit(stimulus)
         self._reserve(expanded)
@@ -203,6 +210,8 @@ class Guard:
         self._check_loop(loop)
         try:
             answer = self.raw.loop(seq, loop)
+        except (Refused, UsageError):
+            raise  # it did nothing
         except BaseException:
             self._book_loop(self.passport.life, loop, self._most_pulses(loop))
             raise
@@ -457,8 +466,9 @@ class Guard:
         return self.raw.snapshot()
 
     def restore(self, snapshot: bytes) -> None:
-        """Put an emulated chip back."""
+        """Put an emulated chip back: what was fired since did not happen."""
         self.raw.restore(snapshot)
+        self._charged, self._staged_seq = None, -1
 
     def truth_s(self) -> FloatArray | None:
         """The emulated chip's hidden conductances; None for a real one."""

@@ -6,7 +6,7 @@ that every pulse changes. Same seed and same operations give the same chip, bit 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from math import exp, log, nan, sqrt
 from pathlib import Path
@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 
 from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, Pulse, Shots
-from neurobench.errors import ConfigError, OutsideHull, ResumeRefused, RunFileError
+from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, ResumeRefused, RunFileError
 from neurobench.physics import kernels
 from neurobench.physics.drive import Drive, Plan, make_drive
 from neurobench.physics.kernels import LoopDevice
@@ -295,6 +295,10 @@ class Chip:
         Only the selected cell feels a pulse: benches whose victims do, or whose lines have a resistance, do not offer
         compiled loops.
         """
+        if self.model.end == "refuse":
+            raise CapabilityMissing(
+                f"a loop holds a cell at the end of its curve; the card of device {self.model.name} says end = 'refuse'"
+            )
         self._settle()
         d, n, ends = self.devices, len(self.u), (self.model.u_min, self.model.u_max)
         up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
@@ -329,8 +333,8 @@ class Chip:
         if self.model.end != "refuse":
             return
         literal = self.model.levels_s is not None
-        u, counts = self._relaxed(), shots.counts().ravel()
-        up = counts if 1 in shots.signs() else np.zeros_like(counts)
+        u = self._relaxed()
+        up = replace(shots, repeat=np.where(shots.sign > 0, shots.repeat, 0)).counts().ravel()
         beyond = u + up > self.model.u_max if literal else (up > 0) & (u >= self.model.u_max)
         beyond &= self.devices.step > 0
         if beyond.any():

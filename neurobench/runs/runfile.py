@@ -259,6 +259,7 @@ class RunWriter(Record):
         self._notes: list[tuple[Any, ...]] = []
         self._truth: list[tuple[Any, ...]] = []
         self._bytes = 0
+        self._full = False
         self._flushed = self._room_seen = time.monotonic()
 
     @classmethod
@@ -356,14 +357,16 @@ class RunWriter(Record):
     def flush(self) -> None:
         """Write all that was gathered, durably."""
         if self._journal or self._notes or self._truth or self._manifest:
-            if time.monotonic() - self._room_seen > 1:
+            # Once it was said that the disk is full, the reserve is for what was done and for how it ended.
+            if not self._full and time.monotonic() - self._room_seen > 1:
                 self._need_room(self._bytes)
             self._write()
         self._flushed = time.monotonic()
 
     def _need_room(self, size: int) -> None:
         free, need = free_bytes(self.path.parent), size + RESERVE_BYTES
-        if free < need:
+        self._full = free < need
+        if self._full:
             raise NoRoom(
                 f"{free >> 20} MB are free for {self.path}, {need >> 20} MB are needed to record what would be done; "
                 "nothing was done. Free some space, then resume"
@@ -379,7 +382,7 @@ class RunWriter(Record):
                 for statement, row in more:
                     self._db.execute(statement, row)
                 self._db.execute("COMMIT")
-            except sqlite3.Error:
+            except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise

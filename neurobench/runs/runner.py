@@ -346,6 +346,7 @@ class Runner:
             answer = self.guard.loop(self.seq, step)
             self.record.entry(self.seq, step, answer)
         else:
+            self.guard.check(step)  # a refused loop must not stand in the record as one that was cut off
             self.record.intent(self.seq, step, Witness())
             answer = self.guard.loop(self.seq, step)
             self.record.answer(self.seq, answer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from recording_bench import EVERYTHING, ROOMY, Busy, Recording, guard, on_lines,
 from neurobench.bench.crossbar import Capabilities, Done, NotDone, Unknown, Witness
 from neurobench.bench.limits import Guard, Limits, exposure
 from neurobench.bench.passport import CellState, Lifetime, Passport
-from neurobench.bench.steps import Loop
+from neurobench.bench.steps import Loop, LoopAnswer
 from neurobench.bench.stimulus import (
     Bias,
     CellRead,
@@ -28,7 +30,7 @@ from neurobench.bench.stimulus import (
     VectorRead,
     Waveforms,
 )
-from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, LinkLost, Refused
+from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, LinkLost, OutsideHull, Refused, UsageError
 
 SHAPE = (3, 4)
 PASSIVE = Capabilities(SHAPE, vector_reads=frozenset(Direction), distinct_shapes=4, compiled_loops=True)
@@ -221,10 +223,13 @@ def test_a_read_fits_the_array_and_its_region() -> None:
 # ------------------------------------------------------------------ budgets
 
 
+NUMBERS = itertools.count(1000)  # every firing has its own
+
+
 def spend(on: Guard, stimulus: PulseBatch | Waveforms, times: int = 1) -> None:
-    for k in range(times):
-        on.stage(k, stimulus)
-        on.fire(k)
+    for seq in itertools.islice(NUMBERS, times):
+        on.stage(seq, stimulus)
+        on.fire(seq)
 
 
 def test_pulses_over_the_life_of_a_cell_end_exactly_at_the_budget() -> None:
@@ -530,6 +535,37 @@ def test_a_loop_whose_answer_is_lost_is_charged_by_its_worst() -> None:
     with pytest.raises(LinkLost):
         on.loop(1, Loop(Busy(Pulse(1.0, 1e-6), 9, 2), 10))
     assert (on.passport.life.pulses == 9).all()
+
+
+@pytest.mark.parametrize("error", [OutsideHull("never measured"), UsageError("used before")])
+def test_a_loop_that_the_bench_refuses_costs_nothing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = Recording(PASSIVE)
+    on = guard(raw=raw)
+
+    def loop(seq: int, loop: Loop) -> LoopAnswer:
+        raise error
+
+    monkeypatch.setattr(raw, "loop", loop)
+    with pytest.raises(type(error)):
+        on.loop(1, Loop(Busy(Pulse(1.0, 1e-6), 9, 2), 10))
+    assert not on.passport.life.pulses.any()
+
+
+@pytest.mark.parametrize("fate", ["ok", "lost_after", "unknown"])
+def test_a_number_that_was_fired_is_not_staged_again(fate: str) -> None:
+    raw = Recording(PASSIVE)
+    on, batch = guard(raw=raw), PulseBatch(np.ones(SHAPE, np.int8), Pulse(1.0, 1e-6))
+    on.stage(1, batch)
+    raw.fate = fate
+    with contextlib.suppress(LinkLost):
+        on.fire(1)
+    with pytest.raises(Refused, match=r"stage\(1\).*outcome\(1\)"):
+        on.stage(1, batch)
+    on.outcome(1, Witness())
+    with pytest.raises(Refused, match=r"stage\(1\)"):
+        on.stage(1, batch)
+    assert len(raw.fired) == 1
+    assert (on.passport.life.pulses == 1).all()
 
 
 # ------------------------------------------------------------------ waveforms

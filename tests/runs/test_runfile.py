@@ -321,6 +321,39 @@ def test_a_disk_that_fills_up_midway_ends_in_fault_and_leaves_the_record_readabl
         assert [n for _, n in chip.ledger][: len(rows) - 1] == [row.answer.pulses for row in rows[:-1]]  # type: ignore[union-attr]
 
 
+def test_the_reserve_is_for_the_last_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done before the disk was found full is recorded, and how the run ended."""
+    writer = RunWriter.create(tmp_path / "a.nbr")
+    writer.entry(0, STEP, DONE)
+    monkeypatch.setattr(runfile, "free_bytes", lambda _path: 20 << 20)
+    writer._room_seen = -1e9
+    with pytest.raises(NoRoom):
+        writer.flush()
+    writer.put(status="fault")
+    writer.flush()
+    with pytest.raises(NoRoom):
+        writer.intent(1, STEP, Witness())
+    writer.close()
+    with RunFile.open(tmp_path / "a.nbr") as reader:
+        assert [row.seq for row in reader.entries()] == [0]
+        assert reader.status == "fault"
+
+
+def test_an_interrupt_inside_a_transaction_leaves_none_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a notebook, where nobody catches the signal."""
+    with RunWriter.create(tmp_path / "a.nbr") as writer:
+
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(writer, "_write_gathered", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                writer.intent(0, STEP, Witness())
+        writer.intent(0, STEP, Witness())
+        writer.answer(0, DONE)
+
+
 def test_last_words_of_an_abandoned_run(tmp_path: Path) -> None:
     with RunWriter.create(tmp_path / "a.nbr") as writer:
         writer.intent(0, STEP, Witness())
