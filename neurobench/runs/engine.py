@@ -218,6 +218,7 @@ class _Host:
         self.guard: Guard | None = None
         self.begun: Any = None
         self.exit_code = 1
+        self.at_rest = True  # nothing was driven, or all outputs are off again
         self._created = False
         self._tell_begun = threading.Event()
         self._watch_begun = threading.Event()
@@ -240,6 +241,7 @@ class _Host:
         spec = self.spec
         protocol = protocol_of(spec)
         guard = open_guard(spec)
+        self.at_rest = False
         try:
             protocol.needs.plan(guard.capabilities)
             self.guard = guard
@@ -250,6 +252,7 @@ class _Host:
             self.exit_code = getattr(outcome.error, "exit_code", fallback)
         finally:
             guard.close()
+            self.at_rest = True
 
     def _recorded(self, protocol: Protocol, guard: Guard) -> RunOutcome:
         spec = self.spec
@@ -323,7 +326,9 @@ class _Host:
         return commands.get(command, lambda: False)()
 
     def say_goodbye(self) -> None:
-        """Tell the watcher that the bench is at rest and it may go."""
+        """Tell the watcher that the bench is at rest and it may go; it stays, to rest the bench, if that is not so."""
+        if not (self.at_rest or self.control.rested.is_set()):
+            return
         for link in self._watchers:
             with contextlib.suppress(OSError):
                 send(link, "goodbye")
@@ -366,8 +371,8 @@ class _Host:
             end_abandoned(
                 self.path, status="aborted", state=State.ABORTED.value, error=words, stuck=True, exit_code=130
             )
-        if at_rest:
-            self.say_goodbye()
+        self.at_rest = at_rest
+        self.say_goodbye()
         self.tidy()
         os._exit(130)
 

@@ -16,7 +16,7 @@ from neurobench.bench.limits import Guard
 from neurobench.bench.passport import Passport
 from neurobench.bench.steps import Step
 from neurobench.errors import InstrumentError, LinkLost, NoRoom, PulseUnknown, ResumeRefused
-from neurobench.runs import launch, runfile, states
+from neurobench.runs import engine, launch, runfile, states
 from neurobench.runs.replay import resume
 from neurobench.runs.request import Request, prepare
 from neurobench.runs.runfile import RunWriter
@@ -329,3 +329,25 @@ def test_run_file_of_a_run_that_began_is_never_taken_away(
     with pytest.raises(RuntimeError, match="blue"):
         launch.launch(prepare(Request(protocol="read-all", bench="emulator")), tmp_path)
     assert len(list(tmp_path.glob("*.nbr"))) == begun
+
+
+@pytest.mark.parametrize("resting", [True, False])
+def test_engine_says_goodbye_only_at_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resting: bool) -> None:
+    """Without a goodbye the watcher opens the bench anew and brings it to rest."""
+    crossbar: Any = FakeCrossbar(FakeChip((4, 4)).serve, (4, 4))
+
+    def rest() -> None:
+        raise LinkLost("rest: no answer")
+
+    if not resting:
+        crossbar.rest = rest
+    monkeypatch.setattr(engine, "open_guard", lambda _spec: guarded(crossbar))
+    spec = engine.Spec(str(tmp_path / "a.nbr"), "fakes:Toy", {"epochs": 1}, {}, 1, watched=False)
+    host = engine._Host(spec, tmp_path, b"")
+    said: list[Any] = []
+    monkeypatch.setattr(engine, "send", lambda _link, message: said.append(message))
+    host._watchers.append(None)  # type: ignore[arg-type]
+    host.work()
+    host.say_goodbye()
+    assert said == (["goodbye"] if resting else [])
+    assert (host.exit_code == 0) is resting
