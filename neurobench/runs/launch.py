@@ -12,7 +12,7 @@ from typing import Any
 from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, load_bench, open_bench
 from neurobench.bench.crossbar import Done, Unknown
 from neurobench.bench.limits import Guard
-from neurobench.errors import NeurobenchError, ResumeRefused, RunFileError
+from neurobench.errors import InUse, NeurobenchError, ResumeRefused, RunFileError
 from neurobench.runs import engine, library, replay
 from neurobench.runs.request import Prepared, Request, pairs, protocol_class, validated
 from neurobench.runs.runfile import SUFFIX, Entry, RunFile, RunWriter, Settled, jsonable
@@ -42,7 +42,7 @@ def launch(
         with _abort_on_signal() as control, _new_file(prepared, path, control) as writer:
             writer.watch = watch
             outcome = run(prepared.protocol, guard, seed=prepared.request.seed, record=writer, control=control)
-        return path, outcome.error
+        return path.with_name(writer.path.name), outcome.error
     finally:
         guard.close()
 
@@ -197,7 +197,7 @@ class Told(RunWriter):
 @contextlib.contextmanager
 def _new_file(prepared: Prepared, path: Path, control: Control) -> Iterator[Told]:
     """A new run file; taken away again if the run turns out to be impossible before it has begun."""
-    writer = Told.create(path, manifest(prepared))
+    writer = _created(prepared, path)
     try:
         yield writer
     except BaseException:
@@ -206,6 +206,17 @@ def _new_file(prepared: Prepared, path: Path, control: Control) -> Iterator[Told
             writer.path.unlink(missing_ok=True)
         raise
     writer.close()
+
+
+def _created(prepared: Prepared, path: Path) -> Told:
+    """The file at `path`, or at the next free name where a run that began in the same second has taken it."""
+    while True:
+        try:
+            return Told.create(path, manifest(prepared))
+        except (RunFileError, InUse):
+            if (free := new_path(path.parent, prepared.request)) == path:
+                raise
+            path = free
 
 
 def new_path(folder: Path, asked: Request) -> Path:
@@ -219,9 +230,13 @@ def new_path(folder: Path, asked: Request) -> Path:
     moment = utc_now()[:19].replace("-", "").replace(":", "").replace("T", "-")
     name = f"{moment}-{asked.protocol}-s{asked.seed}"
     taken = 0
-    while (path := folder / f"{name}{f'-{taken}' if taken else ''}{SUFFIX}").exists():
+    while _taken(path := folder / f"{name}{f'-{taken}' if taken else ''}{SUFFIX}"):
         taken += 1
     return path
+
+
+def _taken(path: Path) -> bool:
+    return path.exists() or path.with_name(path.name + ".lock").exists()
 
 
 def manifest(prepared: Prepared) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def report(path: Path) -> dict[str, Any]:
     with RunFile.open(path) as run:
         manifest, result, status = run.manifest, run.result, run.status
         basis = energy_basis(run)
+        if "pulses" not in manifest:
+            manifest = {**manifest, **so_far(run)}
     return {
         "run_id": run_id(path),
         "run_file": str(path),
@@ -99,12 +101,22 @@ def report(path: Path) -> dict[str, Any]:
         "status": status,
         "stopped": bool(manifest.get("stopped", False)),
         "result": plain(result),
-        "pulses": manifest.get("pulses", 0),
+        "pulses": manifest["pulses"],
         "energy_j": number(manifest.get("energy_j")),
         "energy_basis": basis,
         "wall_s": number(manifest.get("wall_s")),
         "error": manifest.get("error"),
     }
+
+
+def so_far(run: RunFile) -> dict[str, Any]:
+    """Pulses and energy of a run that has not ended, or could not say its last words: counted from its journal."""
+    from neurobench.runs.runner import Totals
+
+    totals = Totals()
+    for entry in run.entries():
+        totals.add(entry.answer)
+    return {"pulses": totals.pulses, "energy_j": totals.energy_j}
 
 
 def protocol_name(manifest: Mapping[str, Any]) -> str | None:

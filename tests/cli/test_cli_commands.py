@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from neurobench import cli
-from neurobench.runs import library
+from neurobench.runs import launch, library
 from neurobench.runs.runfile import RunFile
 
 Command = Callable[..., Any]
@@ -146,7 +147,7 @@ def test_show_compare_plot_and_watch(neurobench: Command, tmp_path: Path) -> Non
     assert (tmp_path / figures[0]).read_bytes().startswith(b"\x89PNG")
     watched = neurobench("watch", one, "--json")
     assert (watched.code, watched.data["run_id"]) == (cli.OK, one)
-    assert "update" in watched.err
+    assert "epoch" in watched.err
 
 
 def test_preview_is_the_run_and_touches_nothing(neurobench: Command, tmp_path: Path) -> None:
@@ -244,3 +245,33 @@ def test_someone_stops_reading(tmp_path: Path) -> None:
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
     assert ended.stderr == ""
     assert "name" in ended.stdout
+
+
+def test_runs_of_one_second_get_a_file_each(neurobench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both look for a free name before either has made its file, as processes do that start together.
+    free, asked = launch.new_path, []
+
+    def late(folder: Path, request: Any) -> Path:
+        path = free(folder, request)
+        if not asked:
+            asked.append(path)
+            path.write_bytes(b"somebody else's")
+        return path
+
+    monkeypatch.setattr(launch, "utc_now", lambda: "2026-01-02T03:04:05.678Z")
+    monkeypatch.setattr(launch, "new_path", late)
+    said = neurobench("run", "read-all", "--out", "here", "--json").data
+    assert said["run_file"] == str(Path("here") / "20260102-030405-read-all-s0-1.nbr")
+    assert (said["status"], Path(said["run_file"]).is_file()) == ("finished", True)
+    assert asked[0].read_bytes() == b"somebody else's"
+
+
+def test_what_a_crashed_run_fired_is_counted_from_its_journal(neurobench: Command) -> None:
+    whole = neurobench("run", "manhattan", "--json").data
+    with sqlite3.connect(whole["run_file"]) as db:  # as a kill leaves it: no last words
+        last_words = ("status", "state", "pulses", "energy_j", "wall_s", "totals", "result", "exit_code", "reached")
+        db.executemany("DELETE FROM manifest WHERE key = ?", [(key,) for key in last_words])
+    said = neurobench("show", "last", "--json").data
+    assert said["status"] == "crashed"
+    assert said["pulses"] == whole["pulses"] > 0
+    assert said["energy_j"] == pytest.approx(whole["energy_j"])
