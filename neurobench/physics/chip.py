@@ -122,7 +122,8 @@ def _offsets(shape: tuple[int, int], seed: int, spread: Spread) -> FloatArray | 
         given = np.array(spread.offset_s, dtype=np.float64)
         if given.shape != shape or not np.isfinite(given).all():
             raise ConfigError(
-                f"offset_s has shape {given.shape}; the chip needs finite values of shape {shape} ([chip] rows, cols)"
+                f"offset_s has shape {given.shape} and {int((~np.isfinite(given)).sum())} values that are no finite "
+                f"numbers; the chip needs finite values of shape {shape} ([chip] rows, cols)"
             )
         return given
     if spread.offsets == "none":

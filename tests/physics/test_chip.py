@@ -369,3 +369,9 @@ def test_looking_at_a_relaxing_chip_changes_no_bit() -> None:
         c.advance(1.3)
         one_pulse(c)
     assert watched.u.tobytes() == alone.u.tobytes()
+
+
+def test_an_offset_that_is_no_number_is_called_that() -> None:
+    spread = Spread(offset_s=np.array([[0.0, np.nan], [0.0, 0.0]]))
+    with pytest.raises(ConfigError, match="1 values that are no finite numbers"):
+        draw_devices(load_model("lsmo-gaq3"), (2, 2), 0, spread)
