@@ -51,7 +51,7 @@ from neurobench.physics.readout import ReadNoise, Readout
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from neurobench.bench.config import BenchConfig
+    from neurobench.bench.config import BenchConfig, ChipSection
     from neurobench.bench.limits import Limits
     from neurobench.bench.steps import Loop, LoopAnswer
     from neurobench.physics.response import DeviceModel
@@ -414,6 +414,7 @@ def _chip(config: BenchConfig, model: DeviceModel, seed: int) -> Chip:
             raise ConfigError(
                 f"{section.file} holds a chip of {chip.shape}, the bench asks for {shape} ([chip] rows, cols)"
             )
+        _check_kept(section, chip)
         return chip
     spread = Spread(
         scale=section.scale, remove_baseline=section.baseline == "removed", offset_s=_offset_s(section.offset_s),
@@ -421,6 +422,17 @@ def _chip(config: BenchConfig, model: DeviceModel, seed: int) -> Chip:
         range=section.range_spread, stuck=section.stuck_fraction, shorted=section.shorted_fraction,
     )  # fmt: skip
     return Chip(model, draw_devices(model, shape, seed, spread), seed, section.id)
+
+
+def _check_kept(section: ChipSection, chip: Chip) -> None:
+    """A chip that was made is what it is: the record must not say that it was made otherwise."""
+    made = {"scale": (chip.devices.noise_scale, section.scale), "seed": (chip.seed, section.seed)}
+    for name, (kept, asked) in made.items():
+        if asked is not None and asked != kept:
+            raise ConfigError(
+                f"the chip in {section.file} was made with {name} = {kept:g}, the bench asks for {asked:g} "
+                f"([chip] {name}); correct the bench, or name another file to make a new chip"
+            )
 
 
 def _offset_s(given: Path | list[list[float]] | None) -> FloatArray | None:

@@ -478,3 +478,14 @@ def test_a_device_without_a_current_law_is_not_measured_while_pulsing() -> None:
     batch = PulseBatch(np.eye(4, dtype=np.int8), guard.span.pulse, measure=True)
     with pytest.raises(CapabilityMissing, match="measurement of the current while pulsing"):
         guard.stage(0, batch)
+
+
+@pytest.mark.parametrize(("key", "other"), [("scale", 2.0), ("seed", 8)])
+def test_a_kept_chip_is_not_recorded_as_another(tmp_path: Path, key: str, other: float) -> None:
+    made = {"chip__file": tmp_path / "kept.chip", "chip__seed": 7}
+    e = bench(7, **made)
+    pulse(e, 0)
+    e.close()
+    bench(3, chip__file=made["chip__file"]).close()  # what the bench does not say is not compared
+    with pytest.raises(ConfigError, match=rf"was made with {key} = \d, the bench asks for {other:g} \(\[chip\] {key}"):
+        bench(7, **{**made, f"chip__{key}": other})
