@@ -13,7 +13,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(STAMP) ## a measured crossbar learns in front of you
+demo: $(STAMP) ## two emulated crossbars, made from published measurements, learn in front of you
 	$(BIN)/neurobench demo
 
 test: $(STAMP) ## the tests, some minutes

@@ -193,8 +193,8 @@ def demo(
 
 # The bundled device learns in a step or two, its first pulse being its largest; the second act takes its time.
 ACTS: tuple[tuple[str, list[str]], ...] = (
-    ("1 of 2: six 4-bit patterns on a 4 x 4 chip of a measured spintronic device", []),
-    ("2 of 2: thirty noisy letters on 10 x 6 cells of a measured metal-oxide device", ["task=letters"]),
+    ("1 of 2: six 4-bit patterns on a 4 x 4 chip of a measured spintronic device (emulated)", []),
+    ("2 of 2: thirty noisy letters on 10 x 6 cells of a measured metal-oxide device (emulated)", ["task=letters"]),
 )
 
 
@@ -207,7 +207,7 @@ def _shown_live(
     if not console.is_terminal:
         console.print(title)
         return launch.launch(prepare(asked), out, screen.lines(console))
-    live, watch = screen.live(console, f"{title} (emulated)", screen.PACE_S if slowly else 0.0)
+    live, watch = screen.live(console, title, screen.PACE_S if slowly else 0.0)
     with live:
         return launch.launch(prepare(asked), out, watch)
 
@@ -497,7 +497,7 @@ def _failed(error: Exception, as_json: bool) -> int:
     code, text = _said(error)
     if as_json:
         _print_json({"status": "fault", "error": text, "exit_code": code})
-    else:
+    elif text:
         sys.stderr.write(f"neurobench: {text}\n")
     return code
 
@@ -516,7 +516,8 @@ def _said(error: Exception) -> tuple[int, str]:
         return INTERRUPTED, "interrupted"
     # typer brings its own copy of click, or not, depending on its version: its errors are known by what they can.
     if callable(words := getattr(error, "format_message", None)):
-        return USAGE, f"{words()}{_help_of(error)}"
+        said = words()  # none where the help was shown instead, because nothing was asked for
+        return USAGE, f"{said}{_help_of(error)}" if said else ""
     import traceback
 
     return BUG, "".join(traceback.format_exception(error)) + "This is a mistake in neurobench; please report it."

@@ -207,6 +207,9 @@ def test_demo(neurobench: Command) -> None:
     assert ended.code == cli.OK
     assert [line[:2] for line in ended.out.splitlines() if line[1:2] == "."] == ["1.", "2."]
     assert "emulated from published measurements" in ended.out
+    titles = [line for line in (ended.out + ended.err).splitlines() if " of 2: " in line]
+    assert len(titles) == 2
+    assert all(title.endswith("(emulated)") for title in titles)
     assert len(list(Path("runs").glob("*/*.png"))) == 10
     for file in Path("runs").glob("*.nbr"):
         with RunFile.open(file) as run:

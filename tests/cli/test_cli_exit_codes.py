@@ -255,3 +255,10 @@ def test_a_crashed_run_is_resumed(neurobench: Command, start: Command, tmp_path:
     assert ended.code == cli.NOT_REACHED
     assert ended.data["result"] == undisturbed["result"]
     assert ended.data["pulses"] == undisturbed["pulses"]
+
+
+def test_nothing_asked_for_shows_the_help_and_no_empty_complaint(neurobench: Command) -> None:
+    ended = neurobench()
+    assert ended.code == cli.USAGE
+    assert "Usage" in ended.out + ended.err
+    assert "neurobench: " not in ended.err
