@@ -239,9 +239,7 @@ class Learning:
         sides.add_row(self._cells(), self._patterns())
         error = f"{self.errors[-1]:.3g}" if self.errors else ""
         lines = [Text(self.title, style="bold"), Text(self.preflight, style="dim")]
-        return Group(
-            *lines, Text(), sides, Text(), Text(f"epoch {self.update:3}   error {spark(self.errors)} {error}")
-        )
+        return Group(*lines, Text(), sides, Text(), Text(f"epoch {self.update:3}   error {spark(self.errors)} {error}"))
 
     def _cells(self) -> RenderableType:
         """Numbers where they fit a terminal, else coloured blocks."""
