@@ -6,6 +6,7 @@ is simulated. What it knows of the chip (`truth_s`) is never mixed with what a r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -403,7 +404,22 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
     )  # fmt: skip
     emulator = Emulator(chip, capabilities, _readout(config), bench.pulse_overhead_s, section.file)
     removed = section.baseline == "removed"
-    return emulator, device_span(model, chip.devices.noise_scale, removed, _readout(config).noise)
+    span = device_span(model, chip.devices.noise_scale, removed, _readout(config).noise)
+    return emulator, replace(span, origin=origin_words(section, model))
+
+
+def origin_words(section: ChipSection, model: DeviceModel) -> str:
+    """What the conductances of this chip are: the card's as they stand, or what was done to them (bench rule 22)."""
+    done = [f"K = {section.scale:g}"] if section.scale != 1 else []
+    done += ["baseline removed"] if section.baseline == "removed" else []
+    if section.offset_s is not None:
+        done.append("offsets given")
+    elif section.offsets != "none":
+        done.append("offsets invented")
+    done += ["depression mirrored, assumed"] if model.card.assumed_mirror else []
+    replay = "latent" if model.levels_s is None else "literal"
+    return f"{model.name}, {replay} replay, " + (f"scaled: {', '.join(done)}" if section.scale != 1 else
+                                                 ", ".join(done) or "as measured")  # fmt: skip
 
 
 def _chip(config: BenchConfig, model: DeviceModel, seed: int) -> Chip:

@@ -284,6 +284,7 @@ class Training:
             "writes": setup.writes,
             "select": setup.bias.value,
             "half_select": setup.view.device.half_select,
+            "device": setup.view.device.origin,
             "device_basis": setup.view.device.basis,
             "bounds_basis": state.verdict.get("basis"),
             "retired": int(state.retired.sum()),

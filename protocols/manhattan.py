@@ -33,6 +33,9 @@ SEED: dict[str, Any] = {
     "amplitude_v": 2.0, "width_s": 1e-3, "retire_after": 0, "remap": False, "layers": 1, "bias_row": "none",
     "rereads": 0,
 }  # fmt: skip
+# The published rule on the device as it was measured. Currents are ten times smaller without K = 10, so beta is larger.
+AS_MEASURED: dict[str, Any] = SEED | {"beta_per_a": 6e7}
+PRESETS = {"seed": SEED, "as-measured": AS_MEASURED}
 
 
 class Manhattan(Protocol):
@@ -40,7 +43,9 @@ class Manhattan(Protocol):
 
     figures: ClassVar[tuple[str, ...]] = ("conductances", "weights", "activations", "error", "bars")
 
-    preset: Literal["improved", "seed"] = Field("improved", description="seed: the published settings, exactly")
+    preset: Literal["improved", "seed", "as-measured"] = Field(
+        "improved", description="seed: the published settings, exactly; as-measured: without their scaling and offsets"
+    )
     task: str = Field("seed", description="seed, letters, digits, iris, or the path of a .csv file")
     beta_per_a: float | None = Field(None, gt=0, description="slope of tanh(beta I) in 1/A; none: from preflight")
     target: float = Field(0.8, gt=0, lt=1, description="activation asked for: f >= target, or <= -target")
@@ -93,8 +98,8 @@ class Manhattan(Protocol):
     @model_validator(mode="before")
     @classmethod
     def _preset_first(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("preset") == "seed":
-            return {**SEED, **given}
+        if isinstance(given, dict):
+            return {**PRESETS.get(str(given.get("preset")), {}), **given}
         return given
 
     @model_validator(mode="after")
@@ -135,11 +140,12 @@ class Manhattan(Protocol):
             defaults["chip.model"] = "al2o3-tio2-nili"
         if self.task == "seed":
             defaults["chip.offsets"] = "seed-lognormal"
+        if self.preset in PRESETS:
+            defaults |= {"chip.replay": "literal", "chip.step_spread": 0.0, "readout.ideal": True}
         if self.preset == "seed":
-            defaults |= {
-                "chip.replay": "literal", "chip.scale": 10.0, "chip.baseline": "removed", "chip.step_spread": 0.0,
-                "readout.ideal": True,
-            }  # fmt: skip
+            defaults |= {"chip.scale": 10.0, "chip.baseline": "removed"}
+        if self.preset == "as-measured":
+            defaults["chip.offsets"] = "none"
         return defaults
 
     def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:

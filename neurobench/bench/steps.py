@@ -132,7 +132,8 @@ class DeviceSpan:
     Conductances in siemens; `g_step_s` is the mean change by one potentiating pulse in mid-range; `read_sigma_s` the
     standard deviation of one read (absolute part; `read_sigma_relative` comes on top); `depresses`: whether a
     depressing pulse is known to work; `basis`: "measured", "declared" or "assumed". `potentiation_s` and
-    `depression_s` are mean curves per pulse where known. nan: not known.
+    `depression_s` are mean curves per pulse where known. `origin` says in words what stands behind the numbers, for the
+    record and not for decisions. nan: not known.
     """
 
     g_min_s: float = float("nan")
@@ -147,6 +148,7 @@ class DeviceSpan:
     pulse: Pulse | None = None
     read_voltage_v: float = float("nan")
     half_select: str = "not modelled"
+    origin: str = "not declared"
 
 
 @dataclass(frozen=True, slots=True)

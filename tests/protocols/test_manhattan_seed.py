@@ -89,3 +89,18 @@ def test_a_preset_can_be_overridden_field_by_field() -> None:
     assert p.goal == "activation"
     assert p.auto_zero is False
     assert Manhattan.model_validate(p.model_dump()) == p
+
+
+def test_an_as_measured_run_stands_beside_the_scaled_one(shared_data: Path) -> None:
+    """The published class without offsets begins with an error of 9.6 and does not converge (published-results 1.1):
+    scale and baseline change nothing of that, since K goes into beta."""
+    curve = str(shared_data / "cateru" / "datafile.csv")
+    measured = emulated(Manhattan(preset="as-measured"), 190, **{"chip.curve": curve}).result
+    zero = np.zeros((4, 4)).tolist()
+    scaled = emulated(Manhattan(preset="seed"), 190, **{"chip.curve": curve, "chip.offset_s": zero}).result
+    assert measured["device"] == "datafile, literal replay, as measured"
+    assert scaled["device"] == "datafile, literal replay, scaled: K = 10, baseline removed, offsets given"
+    assert measured["error_per_epoch"][0] == pytest.approx(9.6, rel=1e-12)
+    np.testing.assert_allclose(measured["error_per_epoch"], scaled["error_per_epoch"], rtol=1e-9, atol=0)
+    assert not measured["converged"]
+    assert np.all(measured["conductance_s"] > 4.5e-7)
