@@ -250,7 +250,7 @@ def manifest(prepared: Prepared) -> dict[str, Any]:
 
 def check(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     """Open a bench, say what is there, rest it and close it. Nothing is fired."""
-    config = load_bench(bench, pairs(settings, "--bench-set"))
+    config = _without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
     guard = open_bench(config, 0)
     try:
         identity, view = guard.identity(), guard.view()
@@ -271,9 +271,17 @@ def check(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
         guard.close()
 
 
+def _without_making_a_chip(config: BenchConfig) -> BenchConfig:
+    """Who only looks does not put a chip into an empty drawer: the first run makes it, with its own seed."""
+    file = config.chip.file
+    if file is None or file.exists() or config.bench.backend not in SIMULATED_BACKENDS:
+        return config
+    return config.model_copy(update={"chip": config.chip.model_copy(update={"file": None})})
+
+
 def rest(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     """Bring a bench to rest."""
-    config = load_bench(bench, pairs(settings, "--bench-set"))
+    config = _without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
     guard = open_bench(config, 0)
     try:
         guard.rest()

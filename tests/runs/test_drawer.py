@@ -195,3 +195,10 @@ def test_a_run_without_a_file_that_died_does_not_hold_the_chip(tmp_path: Path) -
     assert lived(chip) == (5, 5)
     with RunFile.open(tmp_path / "b.nbr") as reader:
         assert reader.status == "finished"
+
+
+def test_who_only_looks_makes_no_chip(tmp_path: Path) -> None:
+    drawer = tmp_path / "a.chip"
+    assert launch.check("emulator", [f"chip.file={drawer}"])["simulated"]
+    launch.rest("emulator", [f"chip.file={drawer}"])
+    assert list(tmp_path.iterdir()) == []
