@@ -170,7 +170,8 @@ def _number(text: str, path: Path, line: int) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise CurveError(f"{path}:{line}: {text.strip()[:40]!r} is not a number") from None
+        hint = "; columns are separated by commas" if ";" in text or "\t" in text.strip() else ""
+        raise CurveError(f"{path}:{line}: {text.strip()[:40]!r} is not a number{hint}") from None
     if not math.isfinite(value):
         raise CurveError(f"{path}:{line}: {text.strip()!r} is not a finite number; remove the point or the curve")
     return value

@@ -283,3 +283,10 @@ def test_any_text_is_a_card_or_a_curve_error(tmp_path: Path, text: str) -> None:
         assert str(path) in str(found)
     else:
         assert all(np.all(curve.points() > 0) for curve in found.curve)
+
+
+def test_a_file_with_other_separators_is_told_about_commas(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("pulse;G\n1;1e-7\n2;2e-7\n3;3e-7\n")
+    with pytest.raises(CurveError, match="columns are separated by commas"):
+        import_curve(file)
