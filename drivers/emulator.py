@@ -495,6 +495,7 @@ def device_span(model: DeviceModel, scale: float, remove_baseline: bool, noisy: 
         pulse=_nominal(model, 1),
         read_voltage_v=model.card.read.voltage_v,
         half_select=half_select_words(model),
+        depress_pulse=_nominal(model, -1) if len(scaled[-1]) else None,
     )
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from neurobench.bench.crossbar import Applied
-from neurobench.bench.steps import Apply, Note, Sense, Step
-from neurobench.bench.stimulus import FloatArray, PulseBatch
+from neurobench.bench.steps import Note, Sense, Step
+from neurobench.bench.stimulus import FloatArray
 from neurobench.learning import preflight
 from neurobench.learning.synapses import (
     Pairs,
     book,
     count_reads,
+    fire,
     grid_of,
     multiplier,
 )
@@ -162,7 +162,8 @@ def _scatter(setup: Setup, state: State, pairs: tuple[Pairs, ...], wish: Any) ->
 
 def apply(setup: Setup, state: State, counts: Any) -> Generator[Step, Any, None]:
     """Fire these counts[rows, cols] and book them."""
-    applied: Applied = yield Apply(PulseBatch(counts, setup.pulse, setup.bias))
+    answers = yield from fire(counts, setup.pulses, setup.bias)
     book(counts, state.pulses, state.since)
-    state.cost["pulses"] += applied.pulses
-    state.cost["write_s"] += applied.end_s - applied.start_s
+    for applied in answers:
+        state.cost["pulses"] += applied.pulses
+        state.cost["write_s"] += applied.end_s - applied.start_s

@@ -14,6 +14,7 @@ from neurobench.learning.datasets import Dataset
 from neurobench.learning.perceptron import Net, OneLayer, TwoLayers, with_bias
 from neurobench.learning.synapses import (
     Pairs,
+    Pulses,
     ReadSettings,
     adjacent,
     allow_refresh,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What does not change during a run: parameters, view, task, voltages, pulse."""
+    """What does not change during a run: parameters, view, task, voltages, pulses."""
 
     p: Manhattan
     view: BenchView
@@ -37,7 +38,7 @@ class Setup:
     volts: FloatArray
     test_volts: FloatArray
     targets: FloatArray
-    pulse: Pulse
+    pulses: Pulses
     bias: Bias
     writes: Literal["set_only", "set_reset"]
     where: Literal["array", "host"]
@@ -68,19 +69,27 @@ def make_setup(p: Manhattan, view: BenchView) -> Setup:
     goal = p.goal if p.goal != "auto" else ("accuracy" if p.task in ("digits", "iris") else "margin")
     return Setup(
         p, view, data, x, p.read_v * x, p.read_v * with_bias(data.test_inputs, p.has_bias), data.targets,
-        _pulse(p, view), _bias(p, view), writes, plan.multiply, p.both_polarities and
+        _pulses(p, view), _bias(p, view), writes, plan.multiply, p.both_polarities and
         view.capabilities.both_polarities, goal,
     )  # fmt: skip
 
 
-def _pulse(p: Manhattan, view: BenchView) -> Pulse:
-    known = view.device.pulse
-    amplitude, width = p.amplitude_v, p.width_s
-    if known is None and (amplitude is None or width is None):
+def _pulses(p: Manhattan, view: BenchView) -> Pulses:
+    """What was asked for, else what is declared of the chip; what is asked of SET holds for RESET too."""
+    device = view.device
+    down = device.depress_pulse or device.pulse
+    return Pulses(
+        _pulse(p.amplitude_v, p.width_s, device.pulse),
+        _pulse(p.depress_amplitude_v or p.amplitude_v, p.depress_width_s or p.width_s, down),
+    )
+
+
+def _pulse(amplitude_v: float | None, width_s: float | None, known: Pulse | None) -> Pulse:
+    if known is None and (amplitude_v is None or width_s is None):
         raise UsageError("nothing is known of this chip's pulses: set amplitude_v and width_s")
-    if amplitude is None and width is None and known is not None:
+    if amplitude_v is None and width_s is None and known is not None:
         return known
-    return Pulse(amplitude or (known.amplitude_v if known else 0.0), width or (known.width_s if known else 0.0))
+    return Pulse(amplitude_v or (known.amplitude_v if known else 0.0), width_s or (known.width_s if known else 0.0))
 
 
 def _bias(p: Manhattan, view: BenchView) -> Bias:

@@ -192,7 +192,7 @@ class Training:
                 continue
             read, before = setup.all_cells(state.averages), layer.weights(state.grid_s)
             written = yield from refresh(
-                layer, worn, span.g_min_s, setup.pulse, setup.bias, read, span.g_step_s, setup.p.refresh_budget
+                layer, worn, span.g_min_s, setup.pulses, setup.bias, read, span.g_step_s, setup.p.refresh_budget
             )
             state.refreshes += 1
             state.grid_s, state.reference_s = written.conductances_s, written.conductances_s

@@ -53,6 +53,10 @@ class Manhattan(Protocol):
     integration_s: float = Field(1e-3, gt=0, description="time of one read, in seconds")
     amplitude_v: float | None = Field(None, gt=0, description="write pulse, in volts; none: as the device was measured")
     width_s: float | None = Field(None, gt=0, description="write pulse, in s; none: as the device was measured")
+    depress_amplitude_v: float | None = Field(
+        None, gt=0, description="depressing pulse, in volts; none: as amplitude_v"
+    )
+    depress_width_s: float | None = Field(None, gt=0, description="depressing pulse, in seconds; none: as width_s")
     select: Literal["auto", "half", "third", "grounded", "isolated"] = Field(
         "auto", description="bias of unselected lines while writing; auto: the safest that the bench has"
     )

@@ -133,7 +133,7 @@ class DeviceSpan:
     standard deviation of one read (absolute part; `read_sigma_relative` comes on top); `depresses`: whether a
     depressing pulse is known to work; `basis`: "measured", "declared" or "assumed". `potentiation_s` and
     `depression_s` are mean curves per pulse where known. `origin` says in words what stands behind the numbers, for the
-    record and not for decisions. nan: not known.
+    record and not for decisions. `pulse` potentiates, `depress_pulse` depresses (None: as `pulse`). nan: not known.
     """
 
     g_min_s: float = float("nan")
@@ -148,6 +148,7 @@ class DeviceSpan:
     pulse: Pulse | None = None
     read_voltage_v: float = float("nan")
     half_select: str = "not modelled"
+    depress_pulse: Pulse | None = None
     origin: str = "not declared"
 
 

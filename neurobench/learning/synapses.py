@@ -321,8 +321,28 @@ class Written(NamedTuple):
     missed: BoolArray
 
 
+class Pulses(NamedTuple):
+    """The pulses of a chip: many devices are RESET by another amplitude or width than they are SET by."""
+
+    potentiate: Pulse
+    depress: Pulse
+
+
+def fire(counts: SignArray, pulses: Pulses, bias: Bias) -> Generator[Step, Any, tuple[Applied, ...]]:
+    """Fire counts[rows, cols]: one batch where both directions share a pulse, else one for each that occurs."""
+    if pulses.potentiate == pulses.depress:
+        applied: Applied = yield Apply(PulseBatch(counts, pulses.potentiate, bias))
+        return (applied,)
+    answers = []
+    for pulse, part in ((pulses.potentiate, np.maximum(counts, 0)), (pulses.depress, np.minimum(counts, 0))):
+        if part.any():
+            applied = yield Apply(PulseBatch(part, pulse, bias))
+            answers.append(applied)
+    return tuple(answers)
+
+
 def write_verify(
-    target_s: FloatArray, mask: BoolArray, pulse: Pulse, bias: Bias, read: CellRead, tolerance_s: float, budget: int
+    target_s: FloatArray, mask: BoolArray, using: Pulses, bias: Bias, read: CellRead, tolerance_s: float, budget: int
 ) -> Generator[Step, Any, Written]:
     """Pulse and read until each masked cell is within `tolerance_s` of target_s[rows, cols]; `budget` pulses a cell.
 
@@ -336,14 +356,14 @@ def write_verify(
         if not open_.any():
             break
         counts = np.where(open_, first, 0).astype(np.int8)
-        applied: Applied = yield Apply(PulseBatch(counts, pulse, bias))
+        answers = yield from fire(counts, using, bias)
         grid = yield from read_grid(read)
-        pulses, reads, spent = pulses + applied.pulses, reads + 1, spent + np.abs(counts)
+        pulses, reads, spent = pulses + sum(a.pulses for a in answers), reads + 1, spent + np.abs(counts)
     return Written(grid, spent, pulses, reads, mask & (np.abs(target_s - grid) > tolerance_s))
 
 
 def refresh(
-    pairs: Pairs, worn: BoolArray, floor_s: float, pulse: Pulse, bias: Bias, read: CellRead, step_s: float, budget: int
+    pairs: Pairs, worn: BoolArray, floor_s: float, using: Pulses, bias: Bias, read: CellRead, step_s: float, budget: int
 ) -> Generator[Step, Any, Written]:
     """SET-only refresh: bring both cells of `worn[inputs, neurons]` pairs down, keeping the difference of each pair.
 
@@ -359,8 +379,8 @@ def refresh(
     target[rows, pairs.minus] = floor_s + np.maximum(-weights, 0)
     mask[rows, pairs.plus] = mask[rows, pairs.minus] = worn
     mask &= pairs.usable
-    down = yield from write_verify(target, mask, pulse, bias, read, step_s, budget)
-    up = yield from write_verify(target, mask, pulse, bias, read, step_s, max(budget - 1, 1))
+    down = yield from write_verify(target, mask, using, bias, read, step_s, budget)
+    up = yield from write_verify(target, mask, using, bias, read, step_s, max(budget - 1, 1))
     return Written(
         up.conductances_s, down.counts + up.counts, down.pulses + up.pulses, 1 + down.reads + up.reads, up.missed
     )

@@ -15,6 +15,7 @@ from neurobench.bench.stimulus import Bias, Pulse
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.learning.synapses import (
     Pairs,
+    Pulses,
     ReadSettings,
     Retirement,
     adjacent,
@@ -31,6 +32,7 @@ from neurobench.learning.synapses import (
 SHAPE = (4, 6)
 READ = ReadSettings(0.1)
 PULSE = Pulse(1.0, 1e-6)
+PULSES = Pulses(PULSE, PULSE)
 
 
 def bench(sigma_s: float = 0.0) -> IdealBench:
@@ -150,7 +152,7 @@ def test_write_verify_brings_cells_to_their_targets_and_counts() -> None:
     target[2, 2] += 1e-6
     mask[[0, 1, 2], [0, 1, 2]] = True
     read = cell_read(np.ones(SHAPE, bool), READ)
-    written = done(on, write_verify(target, mask, PULSE, Bias.HALF, read, 6e-9, 20))
+    written = done(on, write_verify(target, mask, PULSES, Bias.HALF, read, 6e-9, 20))
     assert written.counts[[0, 1, 2], [0, 1, 2]].tolist() == [7, 5, 20]
     assert written.pulses == 32
     assert written.missed.sum() == 1
@@ -165,7 +167,7 @@ def test_refresh_lowers_a_pair_and_keeps_its_difference() -> None:
     worn[1, 2] = True
     before = on.level(on.index)
     read = cell_read(np.ones(SHAPE, bool), READ)
-    done(on, refresh(pairs, worn, 1.0e-6, PULSE, Bias.HALF, read, 1e-8, 200))
+    done(on, refresh(pairs, worn, 1.0e-6, PULSES, Bias.HALF, read, 1e-8, 200))
     after = on.level(on.index)
     assert pairs.weights(after)[1, 2] == pytest.approx(pairs.weights(before)[1, 2], abs=2e-8)
     assert min(after[1, 4], after[1, 5]) == pytest.approx(1.0e-6, abs=1.1e-8)

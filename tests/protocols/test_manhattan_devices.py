@@ -1,0 +1,64 @@
+"""Manhattan on every device of the library, with the pulses that its card states for SET and for RESET."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ideal_bench import IdealBench
+from neurobench.protocols.manhattan import Manhattan
+
+from neurobench.bench.config import load_bench, open_bench
+from neurobench.bench.steps import Apply
+from neurobench.bench.stimulus import Pulse, PulseBatch
+from neurobench.physics import library
+from neurobench.runs import runner
+from neurobench.runs.runfile import MemoryRecord
+
+
+def trained(model: str, seed: int = 0, **settings: Any) -> runner.RunOutcome:
+    protocol = Manhattan(**settings)
+    guard = open_bench(load_bench("emulator", {"chip.model": model}, protocol.bench_defaults()), seed)
+    try:
+        return runner.run(protocol, guard, seed=seed, record=MemoryRecord())
+    finally:
+        guard.close()
+
+
+@pytest.mark.parametrize("model", library.names())
+def test_every_device_is_trained_without_a_word_of_its_pulses(model: str) -> None:
+    outcome = trained(model, max_updates=3)
+    assert outcome.error is None
+    assert outcome.pulses > 0
+
+
+def test_a_device_with_two_pulses_learns() -> None:
+    """Ag:a-Si (Jo 2010): +3.2 V and -2.8 V, 300 us."""
+    outcomes = [trained("ag-a-si", seed) for seed in range(10)]
+    assert sum(outcome.status == "finished" for outcome in outcomes) >= 8
+
+
+def test_set_and_reset_with_their_own_pulses_are_two_batches() -> None:
+    up, down = Pulse(3.2, 3e-4), Pulse(2.8, 3e-4)
+    span = {"pulse": up, "depress_pulse": down, "depresses": True, "basis": "declared"}
+    bench = IdealBench(lambda n: 1e-6 + 1e-8 * n, (4, 4), **span)
+    bench.run(Manhattan(max_updates=2, preflight=False).steps(bench.view(), np.random.default_rng(0)))
+    batches = [step.stimulus for step in bench.log if isinstance(step, Apply)]
+    assert len(batches) >= 2
+    for batch in batches:
+        assert isinstance(batch, PulseBatch)
+        assert batch.pulse == (up if batch.counts.max() > 0 else down)
+        assert not (batch.counts.max() > 0 and batch.counts.min() < 0)
+    assert {batch.pulse for batch in batches if isinstance(batch, PulseBatch)} == {up, down}
+
+
+def test_the_depressing_pulse_can_be_set_by_itself() -> None:
+    span = {"pulse": Pulse(1.0, 1e-6), "depresses": True, "basis": "declared"}
+    bench = IdealBench(lambda n: 1e-6 + 1e-8 * n, (4, 4), **span)
+    settings: dict[str, Any] = {"amplitude_v": 1.2, "depress_amplitude_v": 0.9, "max_updates": 1, "preflight": False}
+    bench.run(Manhattan(**settings).steps(bench.view(), np.random.default_rng(0)))
+    used = {
+        step.stimulus.pulse for step in bench.log if isinstance(step, Apply) and isinstance(step.stimulus, PulseBatch)
+    }
+    assert used == {Pulse(1.2, 1e-6), Pulse(0.9, 1e-6)}
