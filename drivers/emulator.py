@@ -156,10 +156,11 @@ class Emulator(Crossbar):
     def _fire_measured(self, shots: Shots) -> tuple[Fired, FloatArray]:
         """Shot by shot, looking at the current I = G V factor(V) before the devices move; the noise is the same."""
         volts = shots.pulse.amplitude_v
-        per_s = volts * (self.chip.model.write_current_factor(volts) or nan)
+        factor = self.chip.model.write_current_factor(volts) or nan
+        per_s = volts * np.where(self.chip.devices.shorted, 1.0, factor).reshape(self.chip.shape)
         currents_a, total = np.empty(len(shots.cross)), Fired(0.0, 0, 0)
         for k in range(len(shots)):
-            currents_a[shots.indptr[k] : shots.indptr[k + 1]] = per_s * self.chip.conductance_s()[shots.cells(k)]
+            currents_a[shots.indptr[k] : shots.indptr[k + 1]] = (per_s * self.chip.conductance_s())[shots.cells(k)]
             one = shots.only(k)
             energy_j, pulses, slots = self.chip.fire(one, self._drive(one))
             total = Fired(total.energy_j + energy_j, total.pulses + pulses, total.slots + slots)

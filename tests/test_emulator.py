@@ -15,6 +15,7 @@ from neurobench.bench.crossbar import Applied, Done, NotDone
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Loop
 from neurobench.bench.stimulus import (
+    Bias,
     CellRead,
     Direction,
     LineState,
@@ -489,3 +490,22 @@ def test_a_kept_chip_is_not_recorded_as_another(tmp_path: Path, key: str, other:
     bench(3, chip__file=made["chip__file"]).close()  # what the bench does not say is not compared
     with pytest.raises(ConfigError, match=rf"was made with {key} = \d, the bench asks for {other:g} \(\[chip\] {key}"):
         bench(7, **{**made, f"chip__{key}": other})
+
+
+@pytest.mark.parametrize("parallelism", ["row", "column", "cell"])
+@pytest.mark.parametrize("bias", [Bias.HALF, Bias.THIRD])
+def test_a_short_is_a_resistor_wherever_it_stands(parallelism: str, bias: Bias) -> None:
+    """All cells shorted (1 mS): V^2 G t of every cell of every shot, without the in-pulse factor of the device."""
+    overrides = {"chip.shorted_fraction": 1.0, "bench.parallelism": parallelism, "chip.offsets": "none"}
+    guard = open_bench(load_bench("emulator", overrides), 0)
+    counts = np.array([[1, 0, 2, 0], [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    guard.stage(0, PulseBatch(counts, Pulse(2.0, 1e-3, 1e-4, 2e-4), bias, measure=True))
+    expanded = guard.staged
+    assert isinstance(expanded, Shots)
+    expected = 0.0
+    for shot in expanded:
+        cells_v = shot.states.row_v[:, None] - shot.states.col_v
+        expected += shot.n * float((cells_v**2).sum()) * 1e-3 * (1e-3 + 3e-4 / 3)
+    applied = guard.fire(0)
+    assert applied.energy_j == pytest.approx(expected, rel=1e-9)
+    assert applied.currents_a == pytest.approx(np.full(len(expanded.cross), 2e-3), rel=1e-12)

@@ -250,8 +250,29 @@ class Chip:
     def fire(self, shots: Shots, drive: Drive) -> Fired:
         """Fire all shots in order; the clock is the caller's. Noise is keyed by each cell's own pulse count."""
         self._settle()
-        if drive.disturbing:
-            return self._fire_disturbing(shots, drive)
+        fired = self._fire_disturbing(shots, drive) if drive.disturbing else self._fire_plain(shots, drive)
+        if drive.metered and self.devices.shorted.any():
+            fired = fired._replace(energy_j=fired.energy_j + self._shorts_j(shots, drive))
+        return fired
+
+    def _shorts_j(self, shots: Shots, drive: Drive) -> float:
+        """What the kernels count too much for shorted cells, as a (negative) energy: a short is ohmic, I = G V."""
+        excess = drive.ohmic_per_s - drive.joule_per_s
+        side = (shots.sign < 0).astype(np.intp)
+        shot_of = np.repeat(np.arange(len(shots)), np.diff(shots.indptr))
+        total = 0.0
+        for cell in np.flatnonzero(self.devices.shorted).tolist():
+            row, col = divmod(cell, self.shape[1])
+            line, across = (row, col) if shots.axis == 0 else (col, row)
+            crossed = np.zeros(len(shots), np.bool_)
+            crossed[shot_of[shots.cross == across]] = True
+            on_line = shots.line == line
+            place = np.where(on_line, np.where(crossed, 0, 1), np.where(crossed, 2, 3))
+            conductance_s = self.devices.base_s[cell]
+            total += float(conductance_s * (excess[side, place] @ shots.repeat))
+        return total
+
+    def _fire_plain(self, shots: Shots, drive: Drive) -> Fired:
         if drive.metered and not self._sums_hold:
             self._sum_up()
         d, (rows_s, cols_s), width = self.devices, self._sums, self.shape[1]

@@ -29,7 +29,8 @@ class Drive(NamedTuple):
 
     tables[4 * sign + place] (sign 0 potentiates, 1 depresses; place 0 selected, 1 on the selected line, 2 on a line
     across, 3 on neither) counts where active[sign, place]; disturbing: some victim feels something. joule_per_s
-    [2, 4]: energy per siemens at that place; metered False: not known.
+    [2, 4]: energy per siemens at that place; metered False: not known. ohmic_per_s [2, 4]: the same of a resistor,
+    which a shorted cell is.
     """
 
     tables: tuple[Table, ...]
@@ -37,6 +38,7 @@ class Drive(NamedTuple):
     disturbing: bool
     joule_per_s: FloatArray
     metered: bool
+    ohmic_per_s: FloatArray
 
 
 def make_drive(
@@ -47,7 +49,7 @@ def make_drive(
     Raises OutsideHull or CapabilityMissing where the model does not know the pulse; nothing was done then.
     """
     tables, active = [_NOTHING] * 8, np.zeros((2, 4), np.bool_)
-    joule_per_s, metered = np.zeros((2, 4)), True
+    joule_per_s, ohmic_per_s, metered = np.zeros((2, 4)), np.zeros((2, 4)), True
     for sign in signs:
         side = 0 if sign > 0 else 1
         for place, volts in enumerate(_volts(bias, sign * potentiating_sign * pulse.amplitude_v, axis)):
@@ -58,7 +60,9 @@ def make_drive(
                 tables[4 * side + place], active[side, place] = felt, True
             energy = _joule_per_s(model, pulse, abs(volts))
             joule_per_s[side, place], metered = energy or 0.0, metered and energy is not None
-    return Drive(tuple(tables), active, bool(active[:, 1:].any()), joule_per_s, metered)
+            # The mean of V^2 over a straight edge is a third of its top.
+            ohmic_per_s[side, place] = volts**2 * (pulse.width_s + (pulse.rise_s + pulse.fall_s) / 3)
+    return Drive(tuple(tables), active, bool(active[:, 1:].any()), joule_per_s, metered, ohmic_per_s)
 
 
 def _volts(bias: Bias, signed_v: float, axis: int) -> tuple[float, float, float, float]:
