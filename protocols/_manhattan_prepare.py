@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neurobench.bench.crossbar import Reading
 from neurobench.bench.steps import Note, Sense, Step
 from neurobench.bench.stimulus import FloatArray
 from neurobench.learning import preflight
@@ -29,32 +30,48 @@ ZERO_EFFORT = 4  # the zeros are averaged so much more than a read: they err the
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was seen before the first pulse: mean conductances [rows, cols], noise of one unaveraged read, cost."""
+    """What was seen before the first pulse: mean conductances [rows, cols], noise of one unaveraged read.
+
+    `coarse`: what hides the noise is the rounding of a converter, as the bench declares it; `over_range`: some read
+    went over the ammeter's range.
+    """
 
     grid_s: FloatArray
     cell_sigma_s: float
     read_sigma_a: float
+    coarse: bool = False
+    over_range: bool = False
 
 
 def _look(setup: Setup, cost: dict[str, float]) -> Generator[Step, Any, _Look]:
     """Read every cell a few times, and all patterns a few times, to see the cells and the noise."""
     read = setup.all_cells(1)
-    grids = []
+    readings: list[Reading] = []
     for _ in range(PROBES):
-        reading = yield Sense(read)
-        count_reads(cost, reading)
-        grids.append(grid_of(read, reading))
-    stack = np.array(grids)
-    cell_sigma_s = float(np.sqrt(stack.var(axis=0, ddof=1).mean()))
+        readings.append((yield Sense(read)))
+        count_reads(cost, readings[-1])
+    stack, reading = np.array([grid_of(read, one) for one in readings]), readings[-1]
+    declared_s = reading.sigma_a / (setup.p.read_v * len(reading.currents_a) ** 0.5)
+    cell_sigma_s, coarse = _seen_or_declared(stack, declared_s)
+    over = "over_range" in reading.flags
     if setup.where == "host" or setup.p.layers == 2:
-        return _Look(stack.mean(axis=0), cell_sigma_s, cell_sigma_s * 2**0.5 * _largest_v(setup))
+        return _Look(stack.mean(axis=0), cell_sigma_s, cell_sigma_s * 2**0.5 * _largest_v(setup), coarse, over)
     pairs = layout(setup, setup.view.excluded)[0]
     repeats = np.tile(setup.volts, (NOISE_READS, 1))
     prepared = multiplier(pairs, repeats, "array", setup.settings(1))
     reading = yield prepared.sense
     count_reads(cost, reading)
-    currents = prepared.of(reading).currents_a.reshape(NOISE_READS, *setup.targets.shape)
-    return _Look(stack.mean(axis=0), cell_sigma_s, float(np.sqrt(currents.var(axis=0, ddof=1).mean())))
+    product = prepared.of(reading)
+    currents = product.currents_a.reshape(NOISE_READS, *setup.targets.shape)
+    sigma_a, coarse = _seen_or_declared(currents, product.sigma_a)
+    return _Look(stack.mean(axis=0), cell_sigma_s, sigma_a, coarse, over or "over_range" in reading.flags)
+
+
+def _seen_or_declared(repeats: FloatArray, declared: float) -> tuple[float, bool]:
+    """Noise of one of the repeated reads [reads, ...]; the declared one, and True, where rounding hides the noise."""
+    seen = float(np.sqrt(repeats.var(axis=0, ddof=1).mean()))
+    coarse = seen < declared / 2
+    return (declared if coarse else seen), coarse
 
 
 def prepare(setup: Setup, rng: np.random.Generator) -> Generator[Step, Any, State]:
@@ -92,14 +109,17 @@ def _decide(setup: Setup, state: State) -> Generator[Step, Any, None]:
     within = preflight.bounds(pairs[-1], reach, setup.writes)
     setting = preflight.Setting(
         p.beta_per_a, p.averages, p.target, p.margin_sigma, p.max_averages, p.read_v, setup.view.limits.max_read_v,
-        p.auto_zero, setup.goal != "accuracy", _typical_a(setup, within),
+        p.auto_zero, setup.goal != "accuracy", _typical_a(setup, within), seen.coarse,
     )  # fmt: skip
     verdict = _verdict(setup, pairs, within, seen, setting)
+    if seen.over_range:
+        over = "the ammeter is over its range (widen it: [readout] adc_range_a), so nothing else is sure"
+        verdict = replace(verdict, ok=False, sentence=f"{over}: {verdict.sentence}")
     state.beta_per_a, state.averages = verdict.beta_per_a, verdict.averages
     state.hidden_beta_per_a = 1.0 / max(_typical_a(setup, preflight.bounds(pairs[0], reach, setup.writes)), 1e-15)
     zeroed = (2 / (ZERO_EFFORT * verdict.averages)) ** 0.5 if p.auto_zero else 0.0
     zero_a = _largest_v(setup) * seen.cell_sigma_s * zeroed
-    state.noise = [seen.read_sigma_a / verdict.averages**0.5, zero_a]
+    state.noise = [seen.read_sigma_a / (1.0 if seen.coarse else verdict.averages**0.5), zero_a]
     state.verdict = {name: getattr(verdict, name) for name in preflight.Verdict.__slots__}
     state.verdict |= {
         "sigma_a": seen.read_sigma_a, "cell_sigma_s": seen.cell_sigma_s, "dead": int(dead.sum()),

@@ -128,7 +128,8 @@ class Setting(NamedTuple):
     """What is asked of the run: numbers that the preflight may not change (None: to be chosen).
 
     `every_pattern`: the goal is a statement about each of them, not an accuracy. `typical_a`: current to aim at
-    where no margin on every pattern is reachable or asked for.
+    where no margin on every pattern is reachable or asked for. `coarse`: the noise is the rounding of a converter,
+    which does not average out.
     """
 
     beta_per_a: float | None
@@ -141,6 +142,7 @@ class Setting(NamedTuple):
     auto_zero: bool
     every_pattern: bool
     typical_a: float
+    coarse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def decide(setting: Setting, reachable_a: float, without_zero_a: float | None, s
     best = reachable_a if setting.auto_zero or without_zero_a is None else without_zero_a
     usable = best if best > 0 and setting.every_pattern else setting.typical_a
     averages = setting.averages or _averages(setting, usable, sigma_a)
-    needed = setting.margin_sigma * sigma_a / averages**0.5
+    needed = setting.margin_sigma * sigma_a / (1.0 if setting.coarse else averages**0.5)
     aim = min(max(GOAL_SHARE * usable, needed), 0.9 * usable) if usable > 0 else max(needed, 1e-12)
     beta = setting.beta_per_a or atanh(setting.goal) / aim
     goal_a = atanh(setting.goal) / beta
@@ -179,7 +181,7 @@ def decide(setting: Setting, reachable_a: float, without_zero_a: float | None, s
 
 
 def _averages(setting: Setting, best_a: float, sigma_a: float) -> int:
-    if sigma_a == 0 or isnan(sigma_a):
+    if sigma_a == 0 or isnan(sigma_a) or setting.coarse:
         return 1
     if best_a <= 0:
         return setting.max_averages
@@ -220,6 +222,12 @@ def _sentence(
 def _noise_sentence(setting: Setting, best_a: float, needed_a: float, averages: int, bounds_said: str) -> str:
     factor = needed_a / best_a
     volts = setting.read_v * factor
+    if setting.coarse:
+        return (
+            f"not reachable: the {bounds_said} allow a margin of {amps(best_a)}, but {setting.margin_sigma:g} sigma of "
+            f"the ammeter's rounding are {amps(needed_a)}, which averaging does not lower; a finer range, more bits or "
+            f"read_v >= {volts:.2g} V would bring it within reach"
+        )
     louder = f" or read_v >= {volts:.2g} V" if volts <= setting.max_read_v else ""
     return (
         f"not reachable: the {bounds_said} allow a margin of {amps(best_a)}, but {setting.margin_sigma:g} sigma of a "

@@ -62,3 +62,20 @@ def test_the_depressing_pulse_can_be_set_by_itself() -> None:
         step.stimulus.pulse for step in bench.log if isinstance(step, Apply) and isinstance(step.stimulus, PulseBatch)
     }
     assert used == {Pulse(1.2, 1e-6), Pulse(0.9, 1e-6)}
+
+
+@pytest.mark.parametrize(
+    ("range_a", "words"),
+    [(4e-7, "the ammeter's rounding are"), (1e-7, "the ammeter is over its range")],
+)
+def test_a_coarse_ammeter_is_named_before_the_first_pulse(range_a: float, words: str) -> None:
+    """Four bits: every read repeats itself, which is no sign of little noise."""
+    protocol = Manhattan(when_unreachable="stop")
+    readout = {"readout.adc_bits": 4, "readout.adc_range_a": range_a}
+    guard = open_bench(load_bench("emulator", readout, protocol.bench_defaults()), 0)
+    outcome = runner.run(protocol, guard, seed=0, record=MemoryRecord())
+    guard.close()
+    assert outcome.result is not None
+    assert words in outcome.result["preflight"]
+    assert outcome.result["reachable"] is False
+    assert outcome.pulses == 0
