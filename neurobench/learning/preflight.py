@@ -248,6 +248,7 @@ def amps(current_a: float) -> str:
 # (a lognormal spread of 0.3 reaches 2.5 once in a thousand cells); a failed insulator, 1 kohm, is 3.2 times the top
 # of the most conducting device of the library (316 uS).
 SHORT = 2.5
+HOPELESS = 100.0  # the seed's invented offsets reach 2.3 times its scaled curve
 
 
 def suspicious(grid_s: FloatArray, sigma_s: float, span: DeviceSpan) -> tuple[BoolArray, BoolArray]:
@@ -255,11 +256,13 @@ def suspicious(grid_s: FloatArray, sigma_s: float, span: DeviceSpan) -> tuple[Bo
 
     Where nothing is declared, or noise hides a tenth of it, a dead cell cannot be told from a high-ohmic one by
     reading; the retirement rule finds it later. A chip may lie above its curve as a whole, by its offsets: then only
-    what stands out from the rest, by ten times its lower quartile, is called a short.
+    what stands out from the rest, by ten times its lower quartile, is called a short; and anything HOPELESS times the
+    curve, which no offset explains, also where all cells are.
     """
     lowest = span.g_min_s if isfinite(span.g_min_s) else 0.0
     top = span.g_max_s if isfinite(span.g_max_s) else 0.0
     largest = SHORT * top
     if float(np.nanmedian(grid_s)) > top:
         largest = max(largest, 10 * float(np.nanquantile(grid_s, 0.25)))
+        largest = min(largest, HOPELESS * top) if top > 0 else largest
     return grid_s + 3 * sigma_s < lowest / 10, grid_s - 3 * sigma_s > largest

@@ -6,6 +6,7 @@ that every pulse changes. Same seed and same operations give the same chip, bit 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from math import exp, log, nan, sqrt
@@ -413,6 +414,7 @@ class Chip:
             "kind": "neurobench chip",
             "chip_id": self.chip_id,
             "model": self.model.name,
+            "physics": physics_digest(self.model),
             "literal": self.model.levels_s is not None,
             "seed": self.seed,
             "shape": list(self.shape),
@@ -427,6 +429,12 @@ _KEPT = {"step": np.float32, "base_s": np.float64, "gain_s": np.float64, "u_star
          "stuck": np.bool_, "shorted": np.bool_}  # fmt: skip
 
 
+def physics_digest(model: DeviceModel) -> str:
+    """Digest of all that a card says of the device's behaviour; its texts may be edited."""
+    said = model.card.model_dump_json(exclude={"title", "source", "notes", "licence"})
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
 def load_chip(path: Path, model: DeviceModel) -> Chip:
     """Take a chip out of its drawer. Raises RunFileError for a damaged or newer file, ConfigError for another model."""
     try:
@@ -438,10 +446,18 @@ def load_chip(path: Path, model: DeviceModel) -> Chip:
             f"{path} holds a chip of {kept['model']!r} devices ({'literal' if kept['literal'] else 'latent'}), "
             f"the bench asks for {model.name!r} ([chip] model, replay)"
         )
-    arrays: dict[str, Any] = {name: np.frombuffer(kept["arrays"][name], dtype).copy() for name, dtype in _KEPT.items()}
-    devices = Devices(shape=tuple(kept["shape"]), noise_scale=kept["noise_scale"], **arrays)
-    chip = Chip(model, devices, kept["seed"], kept["chip_id"])
-    chip.restore(kept["state"])
+    if kept.get("physics", physics_digest(model)) != physics_digest(model):
+        raise ConfigError(
+            f"{path} holds a chip of {model.name!r} devices as another card described them; give it that card back "
+            "([chip] model or curve), or name another file to make a new chip"
+        )
+    try:
+        arrays: dict[str, Any] = {name: np.frombuffer(kept["arrays"][name], t).copy() for name, t in _KEPT.items()}
+        devices = Devices(shape=tuple(kept["shape"]), noise_scale=kept["noise_scale"], **arrays)
+        chip = Chip(model, devices, kept["seed"], kept["chip_id"])
+        chip.restore(kept["state"])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise RunFileError(f"chip file {path} is damaged: {error!r}") from error
     return chip
 
 

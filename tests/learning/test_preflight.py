@@ -168,3 +168,12 @@ def test_cells_above_their_curve_by_their_offsets_are_no_shorts() -> None:
     # Offsets of the seed's shape, ten times the range of the curve: lognormal with sigma ln(10) / 5.
     offsets = np.random.default_rng(5).lognormal(np.log(5e-6), np.log(10) / 5, (32, 32))
     assert not suspicious(offsets, 1e-9, replace(SPAN, g_min_s=0.0, g_max_s=7e-7))[1].any()
+
+
+def test_a_chip_of_nothing_but_shorts_is_seen() -> None:
+    """And the seed's scaled chip, whose offsets reach 2.3 times its curve, is not taken for one."""
+    _, shorted = suspicious(np.full((2, 2), 1e-3), 1e-9, SPAN)
+    assert shorted.all()
+    scaled = DeviceSpan(0.0, 7.8e-7, 1e-8)
+    _, shorted = suspicious(np.array([[1e-7, 1.8e-6], [9e-7, 1.2e-6]]), 1e-9, scaled)
+    assert not shorted.any()

@@ -16,7 +16,9 @@ from neurobench.bench.limits import Guard
 from neurobench.bench.passport import Passport
 from neurobench.bench.steps import Apply, BenchView, Note, Protocol, Result, Steps
 from neurobench.bench.stimulus import Pulse, PulseBatch
-from neurobench.errors import ResumeRefused
+from neurobench.errors import ConfigError, ResumeRefused, RunFileError
+from neurobench.physics import library
+from neurobench.physics.card import Noise, card_toml
 from neurobench.runs import launch
 from neurobench.runs.replay import resume
 from neurobench.runs.request import Request
@@ -202,3 +204,27 @@ def test_who_only_looks_makes_no_chip(tmp_path: Path) -> None:
     assert launch.check("emulator", [f"chip.file={drawer}"])["simulated"]
     launch.rest("emulator", [f"chip.file={drawer}"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kept_chip_does_not_change_its_physics_with_an_edited_card(tmp_path: Path) -> None:
+    card = tmp_path / "mine.toml"
+    said = card_toml(library.card("reram-sb"))
+    card.write_text(said)
+    bench = {"chip.file": str(tmp_path / "a.chip"), "chip.curve": str(card)}
+    open_bench(load_bench("emulator", bench), 1).close()
+    card.write_text(said.replace("notes = ", "# edited\nnotes = ", 1))
+    open_bench(load_bench("emulator", bench), 1).close()
+    edited = library.card("reram-sb").model_copy(update={"noise": Noise(read_sigma_s=1e-9, step_sigma_s=0.0)})
+    card.write_text(card_toml(edited))
+    with pytest.raises(ConfigError, match="as another card described them"):
+        open_bench(load_bench("emulator", bench), 1)
+
+
+def test_a_damaged_chip_file_is_called_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "a.chip"
+    open_bench(load_bench("emulator", {"chip.file": str(file)}), 1).close()
+    kept = msgpack.unpackb(file.read_bytes())
+    kept["arrays"]["step"] = kept["arrays"]["step"][:-3]
+    file.write_bytes(msgpack.packb(kept))
+    with pytest.raises(RunFileError, match="is damaged"):
+        open_bench(load_bench("emulator", {"chip.file": str(file)}), 1)
