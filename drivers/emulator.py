@@ -496,7 +496,7 @@ def device_span(model: DeviceModel, scale: float, remove_baseline: bool, noisy: 
         pulse=_nominal(model, 1),
         read_voltage_v=model.card.read.voltage_v,
         half_select=half_select_words(model),
-        depress_pulse=_nominal(model, -1) if len(scaled[-1]) else None,
+        depress_pulse=_own_depressing(model) if scaled[-1] else None,
     )
 
 
@@ -517,6 +517,12 @@ def _nominal(model: DeviceModel, sign: int) -> Pulse | None:
         return None
     best = next((p for p in known if p.amplitude_v is not None and p.width_s is not None), known[0])
     return Pulse(abs(best.amplitude_v or UNSTATED.amplitude_v), best.width_s or UNSTATED.width_s)
+
+
+def _own_depressing(model: DeviceModel) -> Pulse | None:
+    """The depressing pulse where it is another one than the potentiating; None where one pulse serves both."""
+    down = _nominal(model, -1)
+    return None if down == _nominal(model, 1) else down
 
 
 def _stated(model: DeviceModel) -> bool:

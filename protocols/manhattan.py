@@ -54,9 +54,11 @@ class Manhattan(Protocol):
     amplitude_v: float | None = Field(None, gt=0, description="write pulse, in volts; none: as the device was measured")
     width_s: float | None = Field(None, gt=0, description="write pulse, in s; none: as the device was measured")
     depress_amplitude_v: float | None = Field(
-        None, gt=0, description="depressing pulse, in volts; none: as amplitude_v"
+        None, gt=0, description="depressing pulse, in volts; none: amplitude_v, else as the device was measured"
     )
-    depress_width_s: float | None = Field(None, gt=0, description="depressing pulse, in seconds; none: as width_s")
+    depress_width_s: float | None = Field(
+        None, gt=0, description="depressing pulse, in s; none: width_s, else as the device was measured"
+    )
     select: Literal["auto", "half", "third", "grounded", "isolated"] = Field(
         "auto", description="bias of unselected lines while writing; auto: the safest that the bench has"
     )

@@ -319,6 +319,22 @@ def test_the_guard_opens_it() -> None:
     guard.close()
 
 
+@pytest.mark.parametrize(
+    ("model", "up", "down"),
+    [
+        ("ag-a-si", Pulse(3.2, 3e-4), Pulse(2.8, 3e-4)),
+        ("taox-tio2", Pulse(3.0, 0.04), Pulse(3.0, 0.01)),
+        ("pcmo", Pulse(2.0, 1e-3), None),
+        ("lsmo-gaq3", Pulse(2.0, 1e-3), None),
+    ],
+)
+def test_the_span_names_a_depressing_pulse_where_it_is_another_one(model: str, up: Pulse, down: Pulse | None) -> None:
+    _, span = open_emulator(load_bench("emulator", {"chip.model": model}), 1)
+    assert (span.pulse, span.depress_pulse) == (up, down)
+    assert span.depresses == bool(span.depression_s) == (model != "lsmo-gaq3")
+    assert all(np.diff(span.depression_s) <= 0)
+
+
 def test_the_span_of_a_scaled_chip() -> None:
     config = load_bench("emulator", {"chip.scale": 10.0, "chip.baseline": "removed", "chip.replay": "literal"})
     _, span = open_emulator(config, 1)

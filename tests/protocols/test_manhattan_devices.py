@@ -10,8 +10,10 @@ from ideal_bench import IdealBench
 from neurobench.protocols.manhattan import Manhattan
 
 from neurobench.bench.config import load_bench, open_bench
+from neurobench.bench.crossbar import Witness
+from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply
-from neurobench.bench.stimulus import Pulse, PulseBatch
+from neurobench.bench.stimulus import Pulse, PulseBatch, Stimulus
 from neurobench.physics import library
 from neurobench.runs import runner
 from neurobench.runs.runfile import MemoryRecord
@@ -34,9 +36,31 @@ def test_every_device_is_trained_without_a_word_of_its_pulses(model: str) -> Non
 
 
 def test_a_device_with_two_pulses_learns() -> None:
-    """Ag:a-Si (Jo 2010): +3.2 V and -2.8 V, 300 us."""
-    outcomes = [trained("ag-a-si", seed) for seed in range(10)]
+    """Ag:a-Si (Jo 2010): +3.2 V and -2.8 V, 300 us. Of 30 chips 29 converged within 50 updates."""
+    outcomes = [trained("ag-a-si", seed, max_updates=50) for seed in range(10)]
     assert sum(outcome.status == "finished" for outcome in outcomes) >= 8
+    assert len({outcome.result["updates"] for outcome in outcomes}) > 1
+
+
+@pytest.mark.parametrize("model", ["ag-a-si", "alox-hfo2", "epiram", "gst-pcm", "hzo-fefet", "taox-tio2"])
+def test_on_the_bench_every_direction_is_fired_with_its_own_pulse(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the Guard let through: potentiations by the one pulse, depressions by the other, in turn."""
+    passed: list[PulseBatch] = []
+    stage = Guard.stage
+
+    def watched(guard: Guard, seq: int, stimulus: Stimulus) -> Witness:
+        witness = stage(guard, seq, stimulus)
+        assert isinstance(stimulus, PulseBatch)
+        passed.append(stimulus)
+        return witness
+
+    monkeypatch.setattr(Guard, "stage", watched)
+    outcome = trained(model, max_updates=1)
+    span = open_bench(load_bench("emulator", {"chip.model": model}), 0).span
+    assert outcome.error is None
+    assert [batch.pulse for batch in passed] == [span.pulse, span.depress_pulse]
+    assert passed[0].counts.min() == 0 < passed[0].counts.max()
+    assert passed[1].counts.max() == 0 > passed[1].counts.min()
 
 
 def test_set_and_reset_with_their_own_pulses_are_two_batches() -> None:
