@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ideal_bench import IdealBench
 
-from neurobench.bench.steps import Result
-from neurobench.bench.stimulus import Bias, Pulse
+from neurobench.bench.steps import Apply, Result
+from neurobench.bench.stimulus import Bias, Pulse, PulseBatch
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.learning.synapses import (
     Pairs,
@@ -157,6 +157,21 @@ def test_write_verify_brings_cells_to_their_targets_and_counts() -> None:
     assert written.pulses == 32
     assert written.missed.sum() == 1
     assert written.missed[2, 2]
+
+
+def test_write_verify_depresses_with_the_depressing_pulse() -> None:
+    on, mask = bench(), np.zeros(SHAPE, bool)
+    target = on.level(on.index)
+    target[0, 0] += 3e-8
+    target[1, 1] -= 2e-8
+    mask[[0, 1], [0, 1]] = True
+    read, down = cell_read(np.ones(SHAPE, bool), READ), Pulse(0.8, 2e-6)
+    written = done(on, write_verify(target, mask, Pulses(PULSE, down), Bias.HALF, read, 1e-9, 9))
+    fired = [step.stimulus for step in on.log if isinstance(step, Apply)]
+    assert [(batch.pulse, int(batch.counts.sum())) for batch in fired if isinstance(batch, PulseBatch)] == [
+        (PULSE, 1), (down, -1), (PULSE, 1), (down, -1), (PULSE, 1)
+    ]  # fmt: skip
+    assert (written.pulses, written.reads, int(written.missed.sum())) == (5, 4, 0)
 
 
 def test_refresh_lowers_a_pair_and_keeps_its_difference() -> None:

@@ -103,3 +103,12 @@ def test_a_coarse_ammeter_is_named_before_the_first_pulse(range_a: float, words:
     assert words in outcome.result["preflight"]
     assert outcome.result["reachable"] is False
     assert outcome.pulses == 0
+
+
+def test_an_amplitude_that_is_asked_for_holds_for_both_directions() -> None:
+    span = {"pulse": Pulse(3.2, 3e-4), "depress_pulse": Pulse(2.8, 2e-4), "depresses": True, "basis": "declared"}
+    bench = IdealBench(lambda n: 1e-6 + 1e-8 * n, (4, 4), **span)
+    settings: dict[str, Any] = {"amplitude_v": 3.0, "max_updates": 1, "preflight": False}
+    bench.run(Manhattan(**settings).steps(bench.view(), np.random.default_rng(0)))
+    used = [step.stimulus for step in bench.log if isinstance(step, Apply)]
+    assert [batch.pulse for batch in used if isinstance(batch, PulseBatch)] == [Pulse(3.0, 3e-4), Pulse(3.0, 2e-4)]
