@@ -397,9 +397,10 @@ class Chip:
                 f"the snapshot belongs to another chip than {self.chip_id}: seed, size or [chip] settings differ"
             )
         n = len(self.u)
-        self.u = np.frombuffer(state["u"], np.float64).copy()
-        self.pulses = np.frombuffer(state["pulses"], np.uint32).copy()
-        self.disturbs = np.frombuffer(state["disturbs"] or bytes(4 * n), np.uint32).copy()
+        # The compiled kernels do not look where an array ends.
+        self.u = _sized(state["u"], np.float64, n)
+        self.pulses = _sized(state["pulses"], np.uint32, n)
+        self.disturbs = _sized(state["disturbs"] or bytes(4 * n), np.uint32, n)
         self._sums_hold = bool(state["sums"])
         for kept, saved in zip(self._sums, state["sums"], strict=False):
             kept[:] = np.frombuffer(saved, np.float64)
@@ -459,6 +460,13 @@ def load_chip(path: Path, model: DeviceModel) -> Chip:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunFileError(f"chip file {path} is damaged: {error!r}") from error
     return chip
+
+
+def _sized(data: bytes, dtype: Any, n: int) -> NDArray[Any]:
+    """A writable array of exactly n numbers; RunFileError for any other length."""
+    if len(data) != n * np.dtype(dtype).itemsize:
+        raise RunFileError(f"damaged chip: {len(data)} bytes where {n} numbers of {np.dtype(dtype)} belong")
+    return np.frombuffer(data, dtype).copy()
 
 
 def _unpacked(data: bytes, what: str) -> dict[str, Any]:

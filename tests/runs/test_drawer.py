@@ -228,3 +228,15 @@ def test_a_damaged_chip_file_is_called_damaged(tmp_path: Path) -> None:
     file.write_bytes(msgpack.packb(kept))
     with pytest.raises(RunFileError, match="is damaged"):
         open_bench(load_bench("emulator", {"chip.file": str(file)}), 1)
+
+
+@pytest.mark.parametrize("name", ["u", "pulses"])
+def test_a_state_that_lacks_a_cell_is_not_restored(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "a.chip"
+    open_bench(load_bench("emulator", {"chip.file": str(file)}), 1).close()
+    kept = msgpack.unpackb(file.read_bytes())
+    state = msgpack.unpackb(kept["state"])
+    state[name] = state[name][: -(8 if name == "u" else 4)]
+    file.write_bytes(msgpack.packb({**kept, "state": msgpack.packb(state)}))
+    with pytest.raises(RunFileError, match="damaged"):
+        open_bench(load_bench("emulator", {"chip.file": str(file)}), 1)
