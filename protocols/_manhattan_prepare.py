@@ -32,15 +32,15 @@ ZERO_EFFORT = 4  # the zeros are averaged so much more than a read: they err the
 class _Look:
     """What was seen before the first pulse: mean conductances [rows, cols], noise of one unaveraged read.
 
-    `coarse`: what hides the noise is the rounding of a converter, as the bench declares it; `over_range`: some read
-    went over the ammeter's range.
+    `coarse`: what hides the noise is the rounding of a converter, as the bench declares it; `over_range_a`: the
+    ammeter's range in amperes if some read went over it, else 0.
     """
 
     grid_s: FloatArray
     cell_sigma_s: float
     read_sigma_a: float
     coarse: bool = False
-    over_range: bool = False
+    over_range_a: float = 0.0
 
 
 def _look(setup: Setup, cost: dict[str, float]) -> Generator[Step, Any, _Look]:
@@ -53,9 +53,9 @@ def _look(setup: Setup, cost: dict[str, float]) -> Generator[Step, Any, _Look]:
     stack, reading = np.array([grid_of(read, one) for one in readings]), readings[-1]
     declared_s = reading.sigma_a / (setup.p.read_v * len(reading.currents_a) ** 0.5)
     cell_sigma_s, coarse = _seen_or_declared(stack, declared_s)
-    over = "over_range" in reading.flags
+    over_a = max((one.range_a for one in readings if "over_range" in one.flags), default=0.0)
     if setup.where == "host" or setup.p.layers == 2:
-        return _Look(stack.mean(axis=0), cell_sigma_s, cell_sigma_s * 2**0.5 * _largest_v(setup), coarse, over)
+        return _Look(stack.mean(axis=0), cell_sigma_s, cell_sigma_s * 2**0.5 * _largest_v(setup), coarse, over_a)
     pairs = layout(setup, setup.view.excluded)[0]
     repeats = np.tile(setup.volts, (NOISE_READS, 1))
     prepared = multiplier(pairs, repeats, "array", setup.settings(1))
@@ -64,7 +64,8 @@ def _look(setup: Setup, cost: dict[str, float]) -> Generator[Step, Any, _Look]:
     product = prepared.of(reading)
     currents = product.currents_a.reshape(NOISE_READS, *setup.targets.shape)
     sigma_a, coarse = _seen_or_declared(currents, product.sigma_a)
-    return _Look(stack.mean(axis=0), cell_sigma_s, sigma_a, coarse, over or "over_range" in reading.flags)
+    over_a = reading.range_a if "over_range" in reading.flags else over_a
+    return _Look(stack.mean(axis=0), cell_sigma_s, sigma_a, coarse, over_a)
 
 
 def _seen_or_declared(repeats: FloatArray, declared: float) -> tuple[float, bool]:
@@ -112,9 +113,10 @@ def _decide(setup: Setup, state: State) -> Generator[Step, Any, None]:
         p.auto_zero, setup.goal != "accuracy", _typical_a(setup, within), seen.coarse,
     )  # fmt: skip
     verdict = _verdict(setup, pairs, within, seen, setting)
-    if seen.over_range:
-        over = "the ammeter is over its range (widen it: [readout] adc_range_a), so nothing else is sure"
-        verdict = replace(verdict, ok=False, sentence=f"{over}: {verdict.sentence}")
+    if seen.over_range_a:
+        said = f"not known: reads went over the ammeter's range of {preflight.amps(seen.over_range_a)}"
+        fix = "a wider range ([readout] adc_range_a) or a lower read_v would show what can be reached"
+        verdict = replace(verdict, ok=False, sentence=f"{said}; {fix}")
     state.beta_per_a, state.averages = verdict.beta_per_a, verdict.averages
     state.hidden_beta_per_a = 1.0 / max(_typical_a(setup, preflight.bounds(pairs[0], reach, setup.writes)), 1e-15)
     zeroed = (2 / (ZERO_EFFORT * verdict.averages)) ** 0.5 if p.auto_zero else 0.0

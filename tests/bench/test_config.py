@@ -281,6 +281,13 @@ def rig(toml: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Any:
     return open_on
 
 
+def accepted(guard: Guard) -> None:
+    """The bench was opened, its limits were programmed, and it was closed again."""
+    assert guard.raw.enforced == guard.limits  # type: ignore[attr-defined]
+    guard.close()
+    assert guard.raw.closed  # type: ignore[attr-defined]
+
+
 def test_a_real_bench_opens_behind_its_guard_with_its_limits_enforced(rig: Any) -> None:
     guard = rig()
     assert guard.bench_name == "mine"
@@ -315,7 +322,7 @@ def test_a_real_chip_says_its_polarity(rig: Any, name: str) -> None:
 
 def test_a_simulated_chip_need_not_say_its_polarity(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rig, "simulated", True)
-    rig(re.sub(r"(potentiating_sign|top_electrode|id) = .*\n", "", REAL)).close()
+    accepted(rig(re.sub(r"(potentiating_sign|top_electrode|id) = .*\n", "", REAL)))
 
 
 LIMITED = {"limits.compliance_a": 1e-3}
@@ -352,11 +359,11 @@ def test_a_current_limit_that_nothing_enforces_is_refused(rig: Any, has: dict[st
     ],
 )
 def test_a_current_limit_that_something_enforces(rig: Any, has: dict[str, Any]) -> None:
-    rig(REAL, LIMITED, **has).close()
+    accepted(rig(REAL, LIMITED, **has))
 
 
 def test_no_current_limit_needs_no_path(rig: Any) -> None:
-    rig(REAL, compliance_path="none").close()
+    accepted(rig(REAL, compliance_path="none"))
 
 
 # ------------------------------------------------------------------ the chip's file

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from time import thread_time
 from typing import Any, NamedTuple
@@ -22,11 +22,11 @@ for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import numpy as np
 import pytest
+from bench_path import Asking
 from neurobench.protocols.manhattan import Manhattan
-from pydantic import PrivateAttr
 
 from neurobench.bench.config import load_bench, open_bench
-from neurobench.bench.steps import Apply, BenchView, Protocol, Result, Sense, Step, Steps
+from neurobench.bench.steps import Apply, Sense
 from neurobench.bench.stimulus import Pulse, PulseBatch, VectorRead
 from neurobench.runs import runner
 from neurobench.runs.runfile import RunWriter
@@ -67,25 +67,9 @@ class Growth(NamedTuple):
         return "\n".join([f"{self.what}: {said}", *rows])
 
 
-class Same(Protocol):
-    """The same step so many times; how long each took, from making it to having its answer."""
-
-    count: int
-    _make: Callable[[], Step] = PrivateAttr()
-    _taken: list[float] = PrivateAttr(default_factory=list)
-
-    def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:
-        del view, rng, start
-        for _ in range(self.count):
-            begin = thread_time()
-            yield self._make()
-            self._taken.append(thread_time() - begin)
-        return Result(True)
-
-
 def each(side: int, kind: str) -> float:
     """Median seconds of one recorded step on an array of so many rows and columns."""
-    protocol = Same(count=max(5, min(300, 2**22 // side**2)))
+    protocol = Asking(count=max(5, min(300, 2**22 // side**2)))
     counts = np.ones((side, side), np.int8)
     read = VectorRead(np.random.default_rng(0).uniform(-0.1, 0.1, (1, side)))
     protocol._make = (lambda: Apply(PulseBatch(counts, PULSE))) if kind == "pulse" else (lambda: Sense(read))

@@ -90,7 +90,7 @@ def test_the_depressing_pulse_can_be_set_by_itself() -> None:
 
 @pytest.mark.parametrize(
     ("range_a", "words"),
-    [(4e-7, "the ammeter's rounding are"), (1e-7, "the ammeter is over its range")],
+    [(4e-7, "the ammeter's rounding are"), (1e-7, "reads went over the ammeter's range of 100 nA")],
 )
 def test_a_coarse_ammeter_is_named_before_the_first_pulse(range_a: float, words: str) -> None:
     """Four bits: every read repeats itself, which is no sign of little noise."""
