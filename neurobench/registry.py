@@ -1,4 +1,4 @@
-"""Finds plug-ins by name: drivers, protocols, device models and simulated instruments.
+"""Finds plug-ins by name: drivers, instruments, protocols, device models and simulated instruments and benches.
 
 One file is one plug-in. It is found by scanning its folder, is not imported until it is loaded, and
 ends with a line that says what it offers:
@@ -33,6 +33,8 @@ KINDS = {
     "protocols": "neurobench.protocols",
     "models": "neurobench.physics.models",
     "sim_instruments": "neurobench.sim_instruments",
+    "instruments": "neurobench.drivers.instruments",
+    "simulations": "neurobench.sim_instruments.benches",
 }
 
 

@@ -289,7 +289,7 @@ class FakeCrossbar(Crossbar):
         answer = self.call("fire", self._expected if self._witness else None)
         return Applied(*answer)
 
-    def outcome(self, seq: int, witness: Witness) -> Outcome:
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
         if not self._witness:
             if seq in self._staged and seq not in self._triggered:
                 return NotDone()

@@ -18,12 +18,14 @@ from neurobench import registry
 from neurobench.errors import ConfigError, Refused, UnknownName, unknown
 
 from .crossbar import CompliancePath, Crossbar, Identity, Isolation, Parallelism
+from .instruments import Instruments
 from .limits import Guard, Limits
 from .passport import Passport
 from .steps import DeviceSpan
 from .stimulus import Bias, Direction
 
-SIMULATED_BACKENDS = ("emulator",)
+IN_PROCESS = ("emulator",)  # run where they are asked for: their chip can be put back, so nothing can be lost
+SIMULATED_BACKENDS = (*IN_PROCESS, "visa-sim")  # what their bench file leaves out comes from the built-in bench
 PATHS = ("curve", "offset_s", "file")  # keys of [chip] that name files
 
 
@@ -110,7 +112,7 @@ class BenchConfig(_Section):
     chip: ChipSection = ChipSection()
     readout: ReadoutSection = ReadoutSection()
     limits: Limits
-    instruments: dict[str, Any] = Field(default_factory=dict, description="instruments of a real bench, by their role")
+    instruments: Instruments = Field(default=Instruments(), description="instruments of a bench, by their role")
 
 
 def bench_names() -> list[str]:

@@ -196,7 +196,7 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The stimulus was fired; `applied` is its answer."""
+    """The stimulus was fired, as far as `applied.shots_done` says; `applied` is its answer."""
 
     applied: Applied
 
@@ -256,8 +256,12 @@ class Crossbar(ABC):
         """Read; the conductances may be disturbed only as the device model says."""
 
     @abstractmethod
-    def outcome(self, seq: int, witness: Witness) -> Outcome:
-        """What became of `seq`, by a true witness; asked after a lost reply or a restart."""
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
+        """What became of `seq`, by a true witness; asked after a lost reply or a restart.
+
+        `shots` is what was staged under `seq`: a backend in a new process has not seen it. A stimulus that was cut off
+        between two shots is Done, with `shots_done` of them: the rest will never be fired.
+        """
 
     @abstractmethod
     def enforce(self, limits: Limits) -> None:

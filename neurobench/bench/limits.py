@@ -432,9 +432,12 @@ class Guard:
         """Who is at the other end."""
         return self.raw.identity()
 
-    def outcome(self, seq: int, witness: Witness) -> Outcome:
-        """What became of `seq`; a pulse that was certainly not fired is given back if it was charged here."""
-        found = self.raw.outcome(seq, witness)
+    def outcome(self, seq: int, witness: Witness, stimulus: Stimulus | None = None) -> Outcome:
+        """What became of `seq`; a pulse that was certainly not fired is given back if it was charged here.
+
+        `stimulus` is what was recorded under `seq`: needed where another process staged it.
+        """
+        found = self.raw.outcome(seq, witness, None if stimulus is None else shots(stimulus, self.capabilities))
         if isinstance(found, NotDone) and self._charged is not None and self._charged[0] == seq:
             self._spend(self._charged[1], -1)
             self._charged = None

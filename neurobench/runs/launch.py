@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, load_bench, open_bench
+from neurobench.bench.config import IN_PROCESS, SIMULATED_BACKENDS, BenchConfig, load_bench, open_bench
 from neurobench.bench.crossbar import Done, Unknown
 from neurobench.bench.limits import Guard
+from neurobench.bench.steps import Apply
 from neurobench.errors import InUse, NeurobenchError, ResumeRefused, RunFileError
 from neurobench.runs import engine, library, replay
 from neurobench.runs.request import Prepared, Request, pairs, protocol_class, validated
@@ -34,7 +35,7 @@ def launch(
     pulse was fired then and no file is left.
     """
     path = new_path(out or runs_folder(), prepared.request)
-    if prepared.bench.bench.backend not in SIMULATED_BACKENDS:
+    if prepared.bench.bench.backend not in IN_PROCESS:
         return path, _by_engine(_spec(prepared, path), watch)
     guard = open_bench(prepared.bench, prepared.request.seed)
     try:
@@ -55,7 +56,7 @@ def resume(
     Raises ResumeRefused where file, chip and program do not fit together; no pulse was fired then.
     """
     prepared = recorded(path)
-    if prepared.bench.bench.backend not in SIMULATED_BACKENDS:
+    if prepared.bench.bench.backend not in IN_PROCESS:
         spec = replace(_spec(prepared, path), go_on=True, accept_doubt=accept_doubt, accept_baseline=accept_baseline)
         return _by_engine(spec, watch)
     guard = open_bench(prepared.bench, prepared.request.seed)
@@ -96,7 +97,8 @@ def settle(path: Path) -> dict[str, Any]:
 
 
 def _settled(guard: Guard, writer: RunWriter, entry: Entry) -> dict[str, Any]:
-    found = guard.outcome(entry.seq, entry.witness)
+    step = entry.step
+    found = guard.outcome(entry.seq, entry.witness, step.stimulus if isinstance(step, Apply) else None)
     if isinstance(found, Done):
         writer.answer(entry.seq, found.applied)
         return {"step": entry.seq, "outcome": "done", "pulses": found.applied.pulses}

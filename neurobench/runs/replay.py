@@ -289,7 +289,7 @@ class _Replay:
             raise RunFileError(f"step {row.seq} in {self.reader.path} is open, but fires nothing")
         if row.settled is Settled.DOUBT and self.accept_doubt:
             return self._waive(step, row)
-        applied = runner.settle(row.witness, None)
+        applied = runner.settle(step, row.witness, None)
         if applied is not None:
             runner.record.answer(row.seq, applied)
             self._book(row.seq, step, applied)

@@ -294,7 +294,7 @@ class Runner:
             try:
                 return self.guard.fire(self.seq)
             except BenchFault as lost:
-                found = self.settle(witness, lost)
+                found = self.settle(step, witness, lost)
             if found is not None:
                 return found
             # It was certainly not fired: the same number may be staged and recorded anew, and fired.
@@ -302,12 +302,12 @@ class Runner:
             self.record.intent(self.seq, step, witness)
         raise LinkLost(f"step {self.seq} was triggered {ATTEMPTS} times and certainly never fired; check the link")
 
-    def settle(self, witness: Witness, lost: BaseException | None) -> Applied | None:
+    def settle(self, step: Apply, witness: Witness, lost: BaseException | None) -> Applied | None:
         """What became of step `seq`: its answer, or None if it was not fired. Doubt is recorded and raised.
 
         `lost` is why it is asked; an instrument's own refusal is raised again once it is known that nothing was fired.
         """
-        outcome = self._again_if_lost(lambda: self.guard.outcome(self.seq, witness))
+        outcome = self._again_if_lost(lambda: self.guard.outcome(self.seq, witness, step.stimulus))
         if isinstance(outcome, Done):
             return outcome.applied
         if isinstance(outcome, Unknown):

@@ -80,7 +80,7 @@ class Recording(Crossbar):
         self.reads.append(read)
         return Reading(np.zeros((1, 1)), 0.0, 1.0, 0.0, 0.0)
 
-    def outcome(self, seq: int, witness: Witness) -> Outcome:
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
         return self.found.get(seq, NotDone())
 
     def loop(self, seq: int, loop: Loop) -> LoopAnswer:

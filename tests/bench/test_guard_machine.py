@@ -474,7 +474,7 @@ def replaced(owner: type, name: str, by: Any) -> Callable[[pytest.MonkeyPatch], 
     return lambda patch: patch.setattr(owner, name, by)
 
 
-def refund_whatever_is_asked(self: Guard, seq: int, witness: Witness) -> Any:
+def refund_whatever_is_asked(self: Guard, seq: int, witness: Witness, stimulus: Any = None) -> Any:
     """As it was once: what is not done is given back, charged or not."""
     found = self.raw.outcome(seq, witness)
     if isinstance(found, NotDone) and seq == self._staged_seq and self._staged is not None and not self._reserved:

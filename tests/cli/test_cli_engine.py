@@ -28,12 +28,12 @@ Command = Callable[..., Any]
 @pytest.fixture
 def real(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the emulator for a real bench: the engine, its run file and its watcher serve it."""
-    monkeypatch.setattr(launch, "SIMULATED_BACKENDS", ())
+    monkeypatch.setattr(launch, "IN_PROCESS", ())
 
 
 def test_the_engine_gives_what_this_process_gives(neurobench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     here = neurobench("run", "manhattan", "--seed", "3", "--json")
-    monkeypatch.setattr(launch, "SIMULATED_BACKENDS", ())
+    monkeypatch.setattr(launch, "IN_PROCESS", ())
     engine = neurobench("run", "manhattan", "--seed", "3", "--json")
     assert engine.code == here.code == cli.OK
     assert engine.data["result"] == here.data["result"]

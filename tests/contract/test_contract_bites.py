@@ -37,14 +37,14 @@ class PulsesWhileStaging(FakeCrossbar):
 
 
 class Forgets(FakeCrossbar):
-    def outcome(self, seq: int, witness: Witness) -> Outcome:
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
         return NotDone()
 
 
 class Boasts(FakeCrossbar):
     """Every pulse was done, says it."""
 
-    def outcome(self, seq: int, witness: Witness) -> Outcome:
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
         return Done(Applied(0, 0, 0.0, 0.0))
 
 
@@ -59,7 +59,7 @@ class LosesEverySecondReply(FakeCrossbar):
             raise LinkLost("lost")
         return applied
 
-    def outcome(self, seq: int, witness: Witness) -> Outcome:
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
         return NotDone()
 
 

@@ -15,6 +15,7 @@ from neurobench.bench.crossbar import Applied, Outcome, Unknown, Witness
 from neurobench.bench.limits import Guard
 from neurobench.bench.passport import Passport
 from neurobench.bench.steps import Step
+from neurobench.bench.stimulus import ShotList
 from neurobench.errors import InstrumentError, LinkLost, NoRoom, PulseUnknown, ResumeRefused
 from neurobench.runs import engine, launch, runfile, states
 from neurobench.runs.replay import resume
@@ -108,7 +109,7 @@ def test_doubt_is_booked_once(tmp_path: Path) -> None:
             raise LinkLost("the reply")
         return applied
 
-    def outcome(seq: int, witness: Witness) -> Outcome:
+    def outcome(seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
         del seq, witness
         return Unknown(0, "nobody knows")
 

@@ -1,0 +1,1 @@
+"""What all simulated instruments are made of: command grammars, status registers, queues. No transport, no physics."""
