@@ -40,12 +40,13 @@ from neurobench.bench.stimulus import (
     Shots,
     VectorRead,
 )
-from neurobench.errors import CapabilityMissing, ConfigError, Refused, UsageError
+from neurobench.errors import CapabilityMissing, Refused, UsageError
 from neurobench.physics import kernels
-from neurobench.physics.chip import Chip, Fired, Spread, draw_devices, load_chip
+from neurobench.physics.chip import Chip, Fired
 from neurobench.physics.circuit import input_volts
 from neurobench.physics.drive import Drive, Plan, make_drive, mean_curve, plan_shots
 from neurobench.physics.library import load_model
+from neurobench.physics.maker import make_chip, make_readout
 from neurobench.physics.noise import Stream, key
 from neurobench.physics.readout import ReadNoise, Readout
 
@@ -393,7 +394,7 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
     """Make the chip that the bench file describes, or take it out of its drawer, and put it on an emulated bench."""
     bench, section = config.bench, config.chip
     model = load_model(section.curve or section.model, replay=section.replay, assume_mirror=section.assumed_mirror)
-    chip = _chip(config, model, seed if section.seed is None else section.seed)
+    chip = make_chip(config, model, seed)
     sign = section.potentiating_sign or model.card.potentiating_sign
     capabilities = Capabilities(
         shape=chip.shape, parallelism=bench.parallelism, biases=bench.biases, isolation=section.isolation,
@@ -403,9 +404,10 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
         compiled_loops=bench.source_ohm + bench.series_ohm == 0 and half_select_words(model) == "not modelled"
         and model.end != "refuse",
     )  # fmt: skip
-    emulator = Emulator(chip, capabilities, _readout(config), bench.pulse_overhead_s, section.file)
+    readout = make_readout(config)
+    emulator = Emulator(chip, capabilities, readout, bench.pulse_overhead_s, section.file)
     removed = section.baseline == "removed"
-    span = device_span(model, chip.devices.noise_scale, removed, _readout(config).noise)
+    span = device_span(model, chip.devices.noise_scale, removed, readout.noise)
     return emulator, replace(span, origin=origin_words(section, model))
 
 
@@ -421,53 +423,6 @@ def origin_words(section: ChipSection, model: DeviceModel) -> str:
     replay = "latent" if model.levels_s is None else "literal"
     return f"{model.name}, {replay} replay, " + (f"scaled: {', '.join(done)}" if section.scale != 1 else
                                                  ", ".join(done) or "as measured")  # fmt: skip
-
-
-def _chip(config: BenchConfig, model: DeviceModel, seed: int) -> Chip:
-    section, shape = config.chip, (config.chip.rows, config.chip.cols)
-    if section.file is not None and section.file.exists():
-        chip = load_chip(section.file, model)
-        if chip.shape != shape:
-            raise ConfigError(
-                f"{section.file} holds a chip of {chip.shape}, the bench asks for {shape} ([chip] rows, cols)"
-            )
-        _check_kept(section, chip)
-        return chip
-    spread = Spread(
-        scale=section.scale, remove_baseline=section.baseline == "removed", offset_s=_offset_s(section.offset_s),
-        offsets=section.offsets, offset_sigma_s=section.offset_sigma_s, step=section.step_spread,
-        range=section.range_spread, stuck=section.stuck_fraction, shorted=section.shorted_fraction,
-    )  # fmt: skip
-    return Chip(model, draw_devices(model, shape, seed, spread), seed, section.id)
-
-
-def _check_kept(section: ChipSection, chip: Chip) -> None:
-    """A chip that was made is what it is: the record must not say that it was made otherwise."""
-    made = {"scale": (chip.devices.noise_scale, section.scale), "seed": (chip.seed, section.seed)}
-    for name, (kept, asked) in made.items():
-        if asked is not None and asked != kept:
-            raise ConfigError(
-                f"the chip in {section.file} was made with {name} = {kept:g}, the bench asks for {asked:g} "
-                f"([chip] {name}); correct the bench, or name another file to make a new chip"
-            )
-
-
-def _offset_s(given: Path | list[list[float]] | None) -> FloatArray | None:
-    if given is None:
-        return None
-    try:
-        if isinstance(given, list):
-            return np.array(given, dtype=np.float64)
-        return np.loadtxt(given, delimiter=",", ndmin=2, dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"[chip] offset_s: {given} is not a table of rows x cols numbers: {error}") from error
-
-
-def _readout(config: BenchConfig) -> Readout:
-    r = config.readout
-    if r.ideal:
-        return Readout(noise=False)
-    return Readout(r.noise, r.offset_a, r.adc_bits, r.adc_range_a, r.dac_bits, r.dac_range_v)
 
 
 @lru_cache(maxsize=64)
