@@ -31,6 +31,7 @@ class Capabilities:
     which the bench multiplies in one shot. `read_topology`: where the ammeter sits. `distinct_shapes`: how many
     waveform shapes can play at once (0: none). `source_ohm` and `series_ohm` are in the pulse path. `delivery`:
     what is known of a pulse after a lost reply (house rule: a pulse is never repeated by a timeout).
+    `measures_one_cell`: one ammeter stands in the pulse path, so a batch that measures is fired cell by cell.
     """
 
     shape: tuple[int, int]
@@ -46,6 +47,7 @@ class Capabilities:
     max_width_s: float = float("inf")
     distinct_shapes: int = 0
     measures_while_pulsing: bool = False
+    measures_one_cell: bool = False
     compliance_path: CompliancePath = "none"
     source_ohm: float = 0.0
     series_ohm: float = 0.0
@@ -100,7 +102,8 @@ class Needs:
     """What a protocol needs of a bench; compared with the capabilities before the first volt.
 
     `multiply`: forward products, done in the array where it can, else by reading cells and multiplying on the host
-    (the record says which). `transposed`: products backwards through the array, with no substitute.
+    (the record says which). `transposed`: products backwards through the array, with no substitute. `pulse_current`:
+    the current during a pulse, measured.
     """
 
     rows: int = 1
@@ -109,6 +112,7 @@ class Needs:
     transposed: bool = False
     biases: frozenset[Bias] = frozenset()
     distinct_shapes: int = 0
+    pulse_current: bool = False
 
     def plan(self, capabilities: Capabilities) -> Plan:
         """How the bench will serve the protocol; raises CapabilityMissing naming all that it lacks."""
@@ -128,6 +132,8 @@ class Needs:
         lacks += [f"bias {b.value!r} (it has {_names(has.biases)})" for b in sorted(self.biases - has.biases)]
         if self.transposed and Direction.COLS_TO_ROWS not in has.vector_reads:
             lacks.append("transposed vector reads (cols_to_rows)")
+        if self.pulse_current and not has.measures_while_pulsing:
+            lacks.append("a measurement of the current while pulsing (its pulse path has no ammeter)")
         if self.distinct_shapes > has.distinct_shapes:
             lacks.append(f"{self.distinct_shapes} waveform shapes at once (it plays {has.distinct_shapes})")
         return lacks

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Role = Literal["smu", "pulse", "matrix"]
+ROLES: tuple[Role, ...] = ("smu", "pulse", "matrix")
 
 
 class _Section(BaseModel):
@@ -48,13 +49,12 @@ class Wiring(_Section):
     ground: int = Field(default=0, ge=0, description="matrix row of the common ground")
     word_lines: tuple[int, ...] = Field(default=(), description="matrix column of each word line")
     bit_lines: tuple[int, ...] = Field(default=(), description="matrix column of each bit line")
-    spare: int = Field(default=0, ge=0, description="matrix column with nothing on it: there the idle level is proven")
     cable_f: float = Field(default=1e-10, ge=0, description="capacitance of one cable, in farad (for the simulation)")
 
     @model_validator(mode="after")
     def _each_place_once(self) -> Wiring:
         rows = [row for row in (self.smu, self.meter, self.guard, self.pulse_row, self.pulse_col, self.ground) if row]
-        columns = [*self.word_lines, *self.bit_lines, *([self.spare] if self.spare else [])]
+        columns = [*self.word_lines, *self.bit_lines]
         for places, what in ((rows, "terminals on one matrix row"), (columns, "lines on one matrix column")):
             twice = sorted({place for place in places if places.count(place) > 1})
             if twice:
@@ -94,12 +94,18 @@ class Instruments(_Section):
     settle_s: float | None = Field(
         default=None, ge=0, description="time between a level and its measurement, in seconds; default: the SMU's own"
     )
+    reference_cell: tuple[int, int] = Field(
+        default=(0, 0), description="row and column of the cell that `neurobench check` reads"
+    )
+    reference_s: float | None = Field(
+        default=None, gt=0, description="its conductance in siemens, where a resistor is in its place; checked to 5 %"
+    )
     simulation: Simulation = Simulation()
 
     def by_role(self) -> dict[Role, InstrumentSection]:
         """The instruments that there are."""
         found: dict[Role, InstrumentSection] = {}
-        for role in ("smu", "pulse", "matrix"):
+        for role in ROLES:
             section: InstrumentSection | None = getattr(self, role)
             if section is not None:
                 found[role] = section

@@ -439,13 +439,14 @@ def shots(stimulus: Stimulus, capabilities: Capabilities) -> ShotList:
 
     Potentiating shots come first, then depressing ones; within a sign, line by line; within a line the pulses
     that all selected cells share come first. Parallelism `row` selects one row and many columns at a time,
-    `column` one column and many rows, `cell` one cell.
+    `column` one column and many rows, `cell` one cell. Where one ammeter measures, so does a batch that measures.
     """
     if stimulus.shape != capabilities.shape:
         raise UsageError(f"the stimulus is for {stimulus.shape} cells, the bench has {capabilities.shape}")
     if isinstance(stimulus, Waveforms):
         return Play(stimulus)
     by_column, single = capabilities.parallelism == "column", capabilities.parallelism == "cell"
+    single = single or (stimulus.measure and capabilities.measures_one_cell)
     counts = np.ascontiguousarray(stimulus.counts.T) if by_column else stimulus.counts
     seen = np.empty((2, len(counts), 3), np.int32)
     n, m = _measure(counts, single, seen)

@@ -103,6 +103,14 @@ def listing(console: Console, rows: Sequence[Mapping[str, Any]], columns: Sequen
     console.print(grid)
 
 
+def bench_checked(console: Console, found: Mapping[str, Any]) -> None:
+    """What `check` found: the instruments as a table, then everything else."""
+    if rows := found.get("instruments"):
+        listing(console, rows, ("role", "model", "resource", "answers", "self_test", "verdict"), "")
+        console.print()
+    table(console, {name: value for name, value in found.items() if name != "instruments"})
+
+
 # ---------------------------------------------------------------------------------------------- endings
 
 

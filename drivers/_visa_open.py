@@ -1,0 +1,356 @@
+"""From a bench file to instruments that have said who they are, and back: links, locks, identities, silence.
+
+Connecting changes nothing that a witness rests on: no reset, no clearing of status, no counter set to zero, until what
+an earlier run left open is settled (house rule 6).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from neurobench import registry
+from neurobench.bench.instruments import InstrumentSection, Role
+from neurobench.bench.steps import DeviceSpan
+from neurobench.errors import BenchFault, ConfigError, InstrumentError, LinkLost, NeurobenchError
+from neurobench.system import Lock, data_folder
+
+from ._visa_plan import Team
+from .instruments._link import Link
+from .instruments._roles import Clock, Identification, Instrument, Matrix, PulseSource, Smu
+
+if TYPE_CHECKING:
+    from neurobench.bench.config import BenchConfig
+    from neurobench.bench.crossbar import Crossbar
+    from neurobench.bench.limits import Limits
+
+    from .visa import VisaCrossbar
+
+SLICE_MS = 50  # no call into a link blocks longer
+OPEN_MS = 3000
+MADE_FOR: dict[Role, Any] = {"smu": Smu, "pulse": PulseSource, "matrix": Matrix}
+
+
+class Bus(Protocol):
+    """Where the instruments are: a VISA library, and the time that passes there."""
+
+    clock: Clock
+
+    def name(self, role: Role, section: InstrumentSection) -> str:
+        """The resource string of an instrument."""
+
+    def open(self, name: str) -> Any:
+        """A session with the instrument of that resource string; a pyvisa resource."""
+
+    def close(self) -> None:
+        """Let go of what is behind it."""
+
+
+class RealClock:
+    """The time of a real bench."""
+
+    def now_s(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(max(seconds, 0.0))
+
+
+class RealBus:
+    """The instruments that a VISA library finds; `library` as pyvisa names it (@ivi, @py), empty: its own choice."""
+
+    def __init__(self, library: str) -> None:
+        self.clock: Clock = RealClock()
+        self._library = library
+        self._manager: Any = None
+
+    @property
+    def manager(self) -> Any:
+        """The resource manager; it is shared by the whole process, so nobody closes it."""
+        if self._manager is None:
+            import pyvisa
+
+            try:
+                self._manager = pyvisa.ResourceManager(self._library)
+            except (ValueError, OSError) as error:
+                raise ConfigError(f"[instruments] library = {self._library!r}: {error}") from error
+        return self._manager
+
+    def name(self, role: Role, section: InstrumentSection) -> str:
+        """The resource string of the bench file."""
+        if not section.resource:
+            raise ConfigError(
+                f"[instruments.{role}] resource is missing: the VISA address of the {section.model} "
+                "(`neurobench check --list` shows what is connected)"
+            )
+        return section.resource
+
+    def open(self, name: str) -> Any:
+        """Open a session; small commands are sent at once, not gathered by the network."""
+        opened = open_resource(self.manager, name)
+        with contextlib.suppress(Exception):  # pyvisa-py offers no attribute for it that works; others need none
+            interface = opened.visalib.sessions[opened.session].interface
+            interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return opened
+
+    def close(self) -> None:
+        """Nothing of its own to let go of."""
+
+
+def open_resource(manager: Any, name: str) -> Any:
+    """A pyvisa resource with line ends and the longest wait of one call; LinkLost says what VISA says."""
+    import pyvisa
+
+    try:
+        opened = manager.open_resource(name, open_timeout=OPEN_MS)
+    except (pyvisa.Error, OSError, ValueError) as error:
+        raise LinkLost(f"{name}: cannot be opened: {error}") from error
+    opened.read_termination = opened.write_termination = "\n"
+    opened.timeout = SLICE_MS
+    return opened
+
+
+@dataclass
+class Connected:
+    """The instruments of one bench, open and identified. `losses` counts lost answers that were looked after."""
+
+    team: Team
+    clock: Clock
+    links: dict[Role, Link]
+    identified: dict[Role, Identification]
+    resources: dict[Role, str]
+    closing: contextlib.ExitStack
+    losses: int = field(default=0)
+
+    @property
+    def sources(self) -> list[Smu | PulseSource]:
+        """What can put volts on a line."""
+        return [self.team.smu, *([self.team.generator] if self.team.generator else [])]
+
+    def enforce(self, limits: Limits) -> None:
+        """Program what the hardware can limit and read it back: the SMU's current, every source's voltage."""
+        smu, generator = self.team.smu, self.team.generator
+        compliance_a = limits.compliance_a
+        pulses_itself = generator is None or self.team.meter_source is not None
+        smu_v = limits.max_cell_v if pulses_itself else limits.max_read_v
+        smu.enforce(compliance_a if compliance_a is not None else max(smu.ranges_a), min(smu_v, smu.max_v))
+        if generator is not None:
+            generator.enforce(compliance_a, min(limits.line_v, generator.max_v))
+
+    def reassure(self, limits: Limits | None) -> None:
+        """After a lost answer an instrument may have restarted: its limits are programmed again before anything."""
+        losses = sum(link.losses for link in self.links.values())
+        if losses == self.losses or limits is None:
+            return
+        for instrument in self.instruments():
+            instrument.identify()
+        self.enforce(limits)
+        self.losses = losses
+
+    def instruments(self) -> list[Instrument]:
+        """All of them, sources first."""
+        matrix: list[Instrument] = [self.team.matrix] if "matrix" in self.links else []
+        return [*self.sources, *matrix]
+
+    def silence(self) -> None:
+        """All outputs to 0 V and off, each tried whatever became of the others; a waiting query is cut short."""
+        for link in self.links.values():
+            link.latch()
+        failed: list[Exception] = []
+        for source in self.sources:
+            try:
+                source.link.unlatch()
+                source.safe()
+            except (BenchFault, OSError) as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def unlatch(self) -> None:
+        """Let queries wait again."""
+        for link in self.links.values():
+            link.unlatch()
+
+    def alone(self, do: Callable[[], None]) -> None:
+        """Do something to the matrix while the links are latched."""
+        if "matrix" in self.links:
+            self.links["matrix"].unlatch()
+        do()
+
+    def close(self) -> None:
+        """Close the sessions, free the resources for others."""
+        self.closing.close()
+
+
+Make = Callable[[Connected, "BenchConfig", DeviceSpan, str], "VisaCrossbar"]
+MakeBus = Callable[["BenchConfig", int], Bus]
+
+
+class VisaDriver:
+    """The driver of one kind of VISA bench: opens it, examines it, finds what is connected."""
+
+    def __init__(self, name: str, make: Make, bus: MakeBus | None = None) -> None:
+        self.name = name
+        self._make = make
+        self._bus: MakeBus = bus or (lambda config, seed: RealBus(config.instruments.library))  # noqa: ARG005
+        self._real = bus is None
+
+    def __call__(self, config: BenchConfig, seed: int) -> tuple[Crossbar, DeviceSpan]:
+        """Connect, identify, silence. Raises ConfigError, LinkLost, InstrumentError or InUse; no volts were sent."""
+        bus = self._bus(config, seed)
+        connected = connect(config, bus, lock=self._real)
+        try:
+            connected.silence()
+            connected.unlatch()
+            span = span_of(config)
+            return self._make(connected, config, span, self.name), span
+        except BaseException:
+            connected.close()
+            raise
+
+    def examine(self, config: BenchConfig, seed: int) -> list[dict[str, Any]]:
+        """Who answers at every address, one row per instrument, whatever is wrong with the others. No volts."""
+        bus = self._bus(config, seed)
+        try:
+            return [_examined(bus, role, section) for role, section in config.instruments.by_role().items()]
+        finally:
+            bus.close()
+
+    def find(self, config: BenchConfig) -> list[dict[str, Any]]:
+        """Everything that answers to *IDN? on this computer, with the model that neurobench knows it by."""
+        bus = self._bus(config, 0)
+        try:
+            manager = cast("Any", bus).manager
+            return [_found(bus, name) for name in manager.list_resources("?*")]
+        finally:
+            bus.close()
+
+
+def connect(config: BenchConfig, bus: Bus, lock: bool) -> Connected:
+    """Open every instrument of the bench file and let each say who it is. Nothing is set."""
+    sections = config.instruments.by_role()
+    if "smu" not in sections:
+        raise ConfigError("[instruments.smu] is missing: a bench reads its cells by an SMU")
+    with contextlib.ExitStack() as stack:
+        stack.callback(bus.close)
+        names = {role: bus.name(role, section) for role, section in sections.items() if _is_wired(section)}
+        for name in sorted(names.values()) if lock else ():
+            stack.enter_context(Lock(lock_path(name), f"bench {config.bench.name}"))
+        links = {role: _linked(bus, names[role], role, sections[role], stack) for role in names}
+        found = {role: _instrument(role, section, links.get(role)) for role, section in sections.items()}
+        identified = {role: found[role].identify() for role in names}
+        team = _team(found)
+        return Connected(team, bus.clock, links, identified, names, stack.pop_all())
+
+
+def _is_wired(section: InstrumentSection) -> bool:
+    return section.model != "manual"
+
+
+def lock_path(resource: str) -> Any:
+    """The file whose lock stands for an instrument: one process at a time speaks to it."""
+    digest = hashlib.sha256(resource.upper().encode()).hexdigest()[:24]
+    return data_folder() / "locks" / f"instrument-{digest}.lock"
+
+
+def _linked(bus: Bus, name: str, role: Role, section: InstrumentSection, stack: contextlib.ExitStack) -> Link:
+    resource = bus.open(name)
+    stack.callback(_closed, resource)
+    return Link(resource, bus.clock, f"{role} {section.model} at {name}", section.timeout_s)
+
+
+def _closed(resource: Any) -> None:
+    with contextlib.suppress(Exception):  # the link may be gone, and then it is closed
+        resource.close()
+
+
+def _instrument(role: Role, section: InstrumentSection, link: Link | None) -> Instrument:
+    kind = registry.load("instruments", section.model)
+    if not (isinstance(kind, type) and issubclass(kind, MADE_FOR[role])):
+        raise ConfigError(f"[instruments.{role}] model = {section.model!r} cannot serve as {role}")
+    made: Instrument = kind(cast("Link", link), section)
+    return made
+
+
+def _team(found: Mapping[Role, Instrument]) -> Team:
+    matrix = found.get("matrix") or _instrument("matrix", InstrumentSection(model="manual"), None)
+    return Team(cast("Smu", found["smu"]), cast("PulseSource | None", found.get("pulse")), cast("Matrix", matrix))
+
+
+def span_of(config: BenchConfig) -> DeviceSpan:
+    """What is declared of the devices: the card that the bench file names; of a real chip without one, nothing."""
+    chip = config.chip
+    if not {"model", "curve"} & chip.model_fields_set:
+        return DeviceSpan()
+    from neurobench.physics.library import load_model
+
+    from .emulator import device_span, origin_words
+
+    model = load_model(chip.curve or chip.model, replay=chip.replay, assume_mirror=chip.assumed_mirror)
+    noisy = config.readout.noise and not config.readout.ideal
+    span = device_span(model, chip.scale, chip.baseline == "removed", noisy)
+    return replace(span, origin=origin_words(chip, model))
+
+
+# ---------------------------------------------------------------------------------------------- looking around
+
+
+def _examined(bus: Bus, role: Role, section: InstrumentSection) -> dict[str, Any]:
+    row: dict[str, Any] = {"role": role, "model": section.model, "resource": section.resource}
+    if not _is_wired(section):
+        return row | {"answers": "", "self_test": "", "verdict": "the operator"}
+    with contextlib.ExitStack() as stack:
+        try:
+            row["resource"] = bus.name(role, section)
+            link = _linked(bus, row["resource"], role, section, stack)
+            instrument = _instrument(role, section, link)
+            who = instrument.identify()
+            row["answers"] = f"{who.maker} {who.model} {who.serial}"
+            instrument.safe()
+            row["self_test"] = instrument.self_test() or "passed"
+            verdict = "ok" if row["self_test"] == "passed" else "fault"
+            return row | {"verdict": f"{verdict}{' (simulated)' if who.simulated else ''}"}
+        except NeurobenchError as error:
+            return {"answers": "", "self_test": ""} | row | {"verdict": f"{_kind(error)}: {error}"}
+
+
+def _kind(error: NeurobenchError) -> str:
+    if isinstance(error, LinkLost):
+        return "no answer"
+    return "wrong" if isinstance(error, InstrumentError) else "refused"
+
+
+def _found(bus: Bus, name: str) -> dict[str, Any]:
+    with contextlib.ExitStack() as stack:
+        try:
+            link = _linked(bus, name, "smu", InstrumentSection(model="", timeout_s=1.0), stack)
+            words = link.query("*IDN?").strip()
+        except NeurobenchError as error:
+            return {"resource": name, "answers": "", "model": "", "role": "", "why": str(error)}
+    model, role = known_as(words)
+    return {"resource": name, "answers": words, "model": model, "role": role, "why": ""}
+
+
+def known_as(words: str) -> tuple[str, str]:
+    """The plug-in and its first role for an answer to *IDN?; empty where none knows it."""
+    import re
+
+    for name, kind in _kinds():
+        fields = [part.strip() for part in words.split(",")]
+        if len(fields) > 1 and any(re.fullmatch(pattern, fields[1]) for pattern in kind.MODELS):
+            role: str = next((r for r, base in MADE_FOR.items() if issubclass(kind, base)), "")
+            return name, role
+    return "", ""
+
+
+def _kinds() -> Iterator[tuple[str, type[Instrument]]]:
+    for name, plugin in registry.check("instruments").items():
+        if not plugin.error:
+            yield name, cast("type[Instrument]", registry.load("instruments", name))

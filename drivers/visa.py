@@ -1,0 +1,408 @@
+"""A bench of real instruments by VISA: SMU, pulse generator and switch matrix as one crossbar.
+
+The order that protects the chip, for every shot and every read: sources at 0 V, open all relays, prove none closed,
+close exactly, prove exactly, trigger once, poll for the end, go on. A trigger is never repeated on a timeout: after a
+lost answer a witness in the instrument is asked (bench rule 19, decision 0050).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from math import inf, nan, sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from neurobench.bench.crossbar import (
+    Applied,
+    Capabilities,
+    Crossbar,
+    Done,
+    Identity,
+    NotDone,
+    Outcome,
+    Reading,
+    Unknown,
+    Witness,
+)
+from neurobench.bench.steps import DeviceSpan
+from neurobench.bench.stimulus import CellRead, FloatArray, Read, ShotList, Shots
+from neurobench.errors import BenchFault, CapabilityMissing, InstrumentError, LinkLost, UsageError
+
+from ._visa_open import Connected, VisaDriver
+from ._visa_plan import Path, Team, make_capabilities, make_paths, source_for
+from .instruments._roles import PulseSource, Sweep, Tally, Train
+
+if TYPE_CHECKING:
+    from neurobench.bench.config import BenchConfig
+    from neurobench.bench.limits import Limits
+
+T = TypeVar("T")
+
+STAGINGS = 4  # how often what sends no volts is tried again after a lost answer; a trigger never is
+TRIGGERS = 4  # how often a shot is triggered of which the witness says each time that it was certainly not fired
+POLL_S = 0.002
+HEADROOM = 1.5  # a read range holds this much more than the largest current that the device is declared to have
+MARGIN_S = 1.0  # how much longer than its pulses a burst may take until its end counts as lost
+
+
+class _Staged(NamedTuple):
+    seq: int
+    shots: Shots
+    source: PulseSource
+    witness: Witness
+
+
+class VisaCrossbar(Crossbar):
+    """The instruments of a bench as one crossbar. It cannot tell simulated instruments from real ones."""
+
+    def __init__(self, connected: Connected, config: BenchConfig, span: DeviceSpan, backend: str) -> None:
+        self._connected, self._config, self._span, self._backend = connected, config, span, backend
+        self.team: Team = connected.team
+        self._clock = connected.clock
+        self._paths = make_paths(config, self.team)
+        self._capabilities = make_capabilities(config, self.team, self._paths)
+        self._limits: Limits | None = None
+        self._staged: _Staged | None = None
+        self._answers: dict[int, Applied] = {}
+        self._shots_done: dict[int, int] = {}
+        self._staged_here = -1  # the last sequence number that this process staged
+        self._triggered = -1  # the last one of which it sent a trigger
+        self._sure = True  # whether all that was triggered is known to have been fired, or not
+        self._cut: tuple[int, int] | None = None  # the shot that rest() cut off
+        self._flying: tuple[int, int] | None = None  # the shot that was triggered and has not ended
+        self._train: Train | None = None
+        self._routed: Path | None = None
+        self._zeros_a: dict[tuple[int, int], float] = {}
+        self._halted = threading.Event()
+        self._gate = threading.Lock()  # held while a trigger goes out, so that none follows a rest()
+        self._resting = threading.Lock()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this combination of instruments can do with this chip."""
+        return self._capabilities
+
+    def identity(self) -> Identity:
+        """Every instrument in its own words; simulated if any of them says that it is."""
+        found = self._connected.identified
+        details: dict[str, Any] = {
+            "instruments": {role: one._asdict() for role, one in found.items()},
+            "resources": self._connected.resources,
+            "read_topology": self._capabilities.read_topology,
+            "wiring": self._config.instruments.wiring.model_dump(mode="json"),
+            "half_select": self._span.half_select,
+        }
+        simulated = any(one.simulated for one in found.values())
+        return Identity(self._backend, simulated, self._config.chip.id, details)
+
+    # -- pulses --------------------------------------------------------------------------------------------------
+
+    def stage(self, seq: int, shots: ShotList) -> Witness:
+        """Program the first kind of pulse and begin to count; all relays are open, no volts reach the chip."""
+        if not isinstance(shots, Shots):
+            raise CapabilityMissing("this bench plays rectangular pulses; it has no source for waveforms")
+        if shots.shape != self._capabilities.shape:
+            raise UsageError(f"the shots are for {shots.shape} cells, the bench has {self._capabilities.shape}")
+        if seq <= self._triggered:
+            raise UsageError(f"sequence number {seq} was used: the last one triggered is {self._triggered}")
+        if not len(shots):
+            raise UsageError("a stimulus without a pulse has nothing to stage")
+        source = source_for(self.team, shots)
+        self._go_on()
+        self._staged = None
+        self._try(self._isolate)
+        self._try(lambda: self._program(source, shots, int(shots.sign[0])))
+        witness = self._try(lambda: source.baseline(seq))
+        self._staged_here = seq
+        self._staged = _Staged(seq, shots, source, witness)
+        return witness
+
+    def _go_on(self) -> None:
+        """What rest() stopped may go on: whoever stages or reads has been told so."""
+        self._halted.clear()
+        self._connected.unlatch()
+
+    def _isolate(self) -> None:
+        if self._routed is None or self._routed:
+            self._routed = None
+            self.team.matrix.open_all()
+            self._routed = frozenset()
+
+    def _program(self, source: PulseSource, shots: Shots, sign: int) -> None:
+        """Set up the pulses of one sign, behind open relays; the source is at 0 V and stays there."""
+        level, pulse = shots.levels(sign), shots.pulse
+        levels_v = (level.selected_row_v, level.selected_col_v)[: source.outputs]
+        train = Train(levels_v, pulse.width_s, pulse.rise_s, pulse.fall_s)
+        self._train = None
+        source.program(train, measure=shots.measure)
+        source.connect()
+        self._train = train
+
+    def fire(self, seq: int) -> Applied:
+        """Fire what was staged, shot by shot, each triggered once. LinkLost: ask `outcome`."""
+        if seq in self._answers:
+            return self._answers[seq]
+        staged = self._staged
+        if staged is None or staged.seq != seq:
+            raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
+        self._staged, start_s = None, self._clock.now_s()
+        currents: list[float] = []
+        for k in range(len(staged.shots)):
+            self._fire_shot(staged, k)
+            self._shots_done[seq] = k + 1
+            self._measured(staged, currents)
+        applied = self._applied(staged, len(staged.shots), start_s, currents)
+        self._answers = {seq: applied}
+        self._leave()
+        return applied
+
+    def _leave(self) -> None:
+        """Disconnect the source. What was fired is known by now: a lost answer here must not put it in doubt."""
+        with contextlib.suppress(BenchFault):
+            self._isolate()
+
+    def _fire_shot(self, staged: _Staged, k: int) -> None:
+        shots, source = staged.shots, staged.source
+        sign, by_smu = int(shots.sign[k]), source is not self.team.generator
+        if k and sign != int(shots.sign[k - 1]):
+            self._try(self._isolate)
+            self._try(lambda: self._program(source, shots, sign))
+        self._try(lambda: self._route(self._paths.pulse(shots, k, by_smu)))
+        for _ in range(TRIGGERS):
+            if self._fired(staged, k):
+                return
+        raise LinkLost(f"shot {k} of step {staged.seq} was triggered {TRIGGERS} times and certainly never fired")
+
+    def _fired(self, staged: _Staged, k: int) -> bool:
+        """Trigger shot k and see it end. False: the witness says that it was certainly not fired."""
+        fired = True
+        try:
+            self._trigger(staged, k)
+            self._await_end(staged, k)
+        except LinkLost as lost:
+            fired = self._witnessed(staged, k, lost)
+        finally:
+            self._flying = None
+        self._sure = True
+        return fired
+
+    def _trigger(self, staged: _Staged, k: int) -> None:
+        staged.source.arm(staged.seq, k, int(staged.shots.repeat[k]))
+        with self._gate:
+            self._refuse_halted(f"shot {k} of step {staged.seq} was not triggered")
+            self._triggered, self._flying, self._sure = staged.seq, (staged.seq, k), False
+            staged.source.trigger()
+
+    def _refuse_halted(self, what: str) -> None:
+        if self._halted.is_set():
+            raise InstrumentError(f"{what}: the bench was brought to rest")
+
+    def _await_end(self, staged: _Staged, k: int) -> None:
+        """Sleep while the pulses last, then poll; an abort does not wait for them."""
+        lasts_s = self._lasts_s(staged.shots, k)
+        end_s = self._clock.now_s() + lasts_s + MARGIN_S
+        self._sleep(lasts_s)
+        while not staged.source.done():
+            self._refuse_halted(f"shot {k} of step {staged.seq} was cut off")
+            if self._clock.now_s() > end_s:
+                raise LinkLost(f"shot {k} of step {staged.seq} has not ended after {lasts_s + MARGIN_S:g} s")
+            self._clock.sleep(POLL_S)
+        if self._cut == (staged.seq, k):
+            raise InstrumentError(f"shot {k} of step {staged.seq} was cut off: the bench was brought to rest")
+
+    def _lasts_s(self, shots: Shots, k: int) -> float:
+        return float(shots.repeat[k]) * shots.pulse.duration_s
+
+    def _sleep(self, seconds: float) -> None:
+        end_s = self._clock.now_s() + seconds
+        while (left_s := end_s - self._clock.now_s()) > 0 and not self._halted.is_set():
+            self._clock.sleep(min(left_s, 0.02))
+
+    def _witnessed(self, staged: _Staged, k: int, lost: LinkLost) -> bool:
+        """Whether shot k was fired although its answer was lost; LinkLost if not even the witness can tell."""
+        self._refuse_halted(f"shot {k} of step {staged.seq} was cut off")
+        self._sleep(self._lasts_s(staged.shots, k))
+        found = self._try(lambda: self._tally(staged))
+        if found.doubt or found.pulses or found.shots not in (k, k + 1):
+            raise lost
+        return found.shots == k + 1
+
+    def _tally(self, staged: _Staged) -> Tally:
+        return staged.source.tally(staged.seq, staged.witness, staged.shots.repeat.tolist())
+
+    def _route(self, path: Path) -> None:
+        if path != self._routed:
+            self._routed = None
+            self.team.matrix.route(path)
+            self._routed = path
+
+    def _try(self, ask: Callable[[], T]) -> T:
+        """Ask again what sends no volts to the chip, after a lost answer."""
+        for left in reversed(range(STAGINGS)):
+            try:
+                self._refuse_halted("nothing more was sent")
+                self._connected.reassure(self._limits)
+                return ask()
+            except LinkLost:
+                self._routed = None
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _measured(self, staged: _Staged, currents: list[float]) -> None:
+        """Keep the current of the first pulse of the last shot: its one cell's, where the batch measures."""
+        if staged.shots.measure:
+            measured = self._try(staged.source.currents_a)
+            currents.append(nan if measured is None or not len(measured) else float(abs(measured[0][-1])))
+
+    def _applied(self, staged: _Staged, done: int, start_s: float, currents: list[float]) -> Applied:
+        shots = staged.shots
+        pulses = _pulses(shots, done)
+        if not shots.measure:
+            return Applied(done, pulses, start_s, self._clock.now_s())
+        amperes = np.array(currents)
+        each_j = amperes * shots.pulse.amplitude_v * shots.pulse.width_s
+        energy_j = float(each_j @ shots.repeat[: len(amperes)])
+        limit_a = self._limits.compliance_a if self._limits and self._limits.compliance_a else inf
+        hit = bool((amperes >= 0.999 * limit_a).any())
+        return Applied(done, pulses, start_s, self._clock.now_s(), energy_j, "measured", hit, amperes)
+
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
+        """What became of `seq`: by what this process saw, else by the witness in the pulse source."""
+        if seq in self._answers:
+            return Done(self._answers[seq])
+        if self._cut is not None and self._cut[0] == seq:
+            return Unknown(self._cut[1], "the outputs were switched off while its pulses were going out")
+        done = self._shots_done.get(seq, 0)
+        if seq == self._staged_here and self._triggered < seq:
+            return NotDone()
+        if not isinstance(shots, Shots):
+            return Unknown(done, "what was staged is not known here")
+        staged = _Staged(seq, shots, source_for(self.team, shots), witness)
+        if seq == self._triggered and self._sure:
+            return self._ended(staged, done)
+        self._go_on()
+        found = self._try(lambda: self._tally(staged))
+        if found.doubt:
+            return Unknown(max(found.shots, done), found.doubt)
+        if found.pulses:
+            return Unknown(found.shots, f"{found.pulses} of the pulses of its next shot were counted")
+        return self._ended(staged, found.shots)
+
+    def _ended(self, staged: _Staged, done: int) -> Outcome:
+        """So many shots were fired, and the rest of them will not be."""
+        if not done:
+            return NotDone()
+        applied = self._applied(staged, done, self._clock.now_s(), [nan] * done if staged.shots.measure else [])
+        self._answers = {staged.seq: applied}
+        return Done(applied)
+
+    # -- reads ---------------------------------------------------------------------------------------------------
+
+    def sense(self, read: Read) -> Reading:
+        """Read cell by cell: route, force the levels, measure; a path's first read also measures it at 0 V."""
+        if not isinstance(read, CellRead):
+            raise CapabilityMissing("this bench has one ammeter: it reads cells, the host multiplies")
+        self._go_on()
+        self._sleep(read.delay_s)
+        start_s = self._clock.now_s()
+        range_a = self._range_a(read)
+        settle_s = self._config.instruments.settle_s or 0.0
+        self._try(lambda: self.team.smu.prepare(range_a, read.integration_s, settle_s))
+        cells = np.argwhere(read.mask)
+        currents, flags = np.empty((1 + read.both_polarities, len(cells))), set[str]()
+        for n, (row, col) in enumerate(cells.tolist()):
+            currents[:, n] = self._read_cell(row, col, read, flags)
+        self._try(self._isolate)
+        return self._reading(read, currents, range_a, start_s, flags)
+
+    def _range_a(self, read: CellRead) -> float:
+        """The range for the largest current that the device is declared to have (bench rule 6)."""
+        fixed = self._config.instruments.read_range_a
+        if fixed is not None:
+            return fixed
+        expected_a = abs(read.voltage_v) * self._span.g_max_s * HEADROOM
+        ranges = [r for r in self.team.smu.ranges_a if r >= expected_a] if expected_a > 0 else []
+        return min(ranges, default=1e-3 if 1e-3 in self.team.smu.ranges_a else max(self.team.smu.ranges_a))
+
+    def _read_cell(self, row: int, col: int, read: CellRead, flags: set[str]) -> FloatArray:
+        levels = [read.voltage_v, -read.voltage_v] if read.both_polarities else [read.voltage_v]
+        first = (row, col) not in self._zeros_a
+        asked = [0.0, *levels] if first else levels
+
+        def once() -> Sweep:
+            self._route(self._paths.read(row, col))
+            return self.team.smu.sweep(asked, read.averages)
+
+        found = self._try(once)
+        if first:
+            self._zeros_a[row, col] = float(found.currents_a[0])
+        flags |= {"compliance"} if found.compliance else set()
+        flags |= {"over_range"} if found.over_range else set()
+        amperes: FloatArray = found.currents_a[-len(levels) :]
+        if not read.both_polarities:
+            flags.add("zero_subtracted")
+            amperes = amperes - self._zeros_a[row, col]
+        return amperes
+
+    def _reading(
+        self, read: CellRead, currents: FloatArray, range_a: float, start_s: float, flags: set[str]
+    ) -> Reading:
+        volts, each_s = abs(read.voltage_v), read.integration_s * read.averages
+        energy_j = float(np.abs(currents).sum()) * volts * each_s
+        sigma_a = self._sigma_a(read, currents)
+        return Reading(currents, sigma_a, range_a, start_s, self._clock.now_s(), energy_j, tuple(sorted(flags)))
+
+    def _sigma_a(self, read: CellRead, currents: FloatArray) -> float:
+        """Standard deviation of one current by what is declared of the devices' noise; nan: nothing is."""
+        span, volts = self._span, abs(read.voltage_v)
+        relative_a = span.read_sigma_relative * float(np.sqrt(np.mean(currents**2)))
+        return sqrt(((span.read_sigma_s * volts) ** 2 + relative_a**2) / read.averages)
+
+    # -- time and safety -----------------------------------------------------------------------------------------
+
+    @property
+    def clock_s(self) -> float:
+        """Time of the bench in seconds."""
+        return self._clock.now_s()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self._clock.sleep(seconds)
+
+    def enforce(self, limits: Limits) -> None:
+        """Program the current and voltage limits that the instruments have, and read them back. Clears nothing."""
+        self._limits = limits
+        self._connected.enforce(limits)
+
+    def rest(self) -> None:
+        """Outputs to 0 V and off, then every line to ground. From any thread: it cuts off what is going on."""
+        with self._gate:
+            self._halted.set()
+            self._staged = None
+            if self._flying is not None:
+                self._cut = self._flying
+        with self._resting:
+            self._connected.silence()
+            self._routed = self._train = None
+            ground = self._paths.grounded()
+            self._connected.alone(lambda: self.team.matrix.route(ground))
+            self._routed = ground
+
+    def close(self) -> None:
+        """Rest and let go of the links."""
+        try:
+            self.rest()
+        finally:
+            self._connected.close()
+
+
+def _pulses(shots: Shots, done: int) -> int:
+    cells = np.diff(shots.indptr)[:done].astype(np.int64)
+    return int(cells @ shots.repeat[:done])
+
+
+plugin = VisaDriver("visa", VisaCrossbar)
