@@ -160,13 +160,15 @@ class Connected:
         return [*self.sources, *matrix]
 
     def silence(self) -> None:
-        """All outputs to 0 V and off, each tried whatever became of the others; a waiting query is cut short."""
+        """All outputs to 0 V and off, each tried whatever became of the others.
+
+        A question that another thread waits on is cut short; until `unlatch` only the calling thread is heard.
+        """
         for link in self.links.values():
             link.latch()
         failed: list[Exception] = []
         for source in self.sources:
             try:
-                source.link.unlatch()
                 source.safe()
             except (BenchFault, OSError) as error:
                 failed.append(error)
@@ -177,12 +179,6 @@ class Connected:
         """Let queries wait again."""
         for link in self.links.values():
             link.unlatch()
-
-    def alone(self, do: Callable[[], None]) -> None:
-        """Do something to the matrix while the links are latched."""
-        if "matrix" in self.links:
-            self.links["matrix"].unlatch()
-        do()
 
     def close(self) -> None:
         """Close the sessions, free the resources for others."""

@@ -389,7 +389,7 @@ class VisaCrossbar(Crossbar):
             self._connected.silence()
             self._routed = self._train = None
             ground = self._paths.grounded()
-            self._connected.alone(lambda: self.team.matrix.route(ground))
+            self.team.matrix.route(ground)
             self._routed = ground
 
     def close(self) -> None:
