@@ -83,10 +83,10 @@ class Simulation(_Section):
 class Instruments(_Section):
     """All instruments of a bench by their role. None in a role: the bench has none."""
 
-    smu: InstrumentSection | None = None
-    pulse: InstrumentSection | None = None
-    matrix: InstrumentSection | None = None
-    wiring: Wiring = Wiring()
+    smu: InstrumentSection | None = Field(default=None, description="what reads cells, and may pulse them")
+    pulse: InstrumentSection | None = Field(default=None, description="pulse generator; without one the SMU pulses")
+    matrix: InstrumentSection | None = Field(default=None, description="switch matrix; without one a probed single cell")
+    wiring: Wiring = Field(default=Wiring(), description="what is connected to which row and column of the matrix")
     library: str = Field(default="", description="pyvisa library, such as @py; empty: pyvisa's choice")
     read_range_a: float | None = Field(
         default=None, gt=0, description="current range of reads, in amperes; default: the smallest that fits the device"
@@ -100,7 +100,7 @@ class Instruments(_Section):
     reference_s: float | None = Field(
         default=None, gt=0, description="its conductance in siemens, where a resistor is in its place; checked to 5 %"
     )
-    simulation: Simulation = Simulation()
+    simulation: Simulation = Field(default=Simulation(), description="only for simulated instruments")
 
     def by_role(self) -> dict[Role, InstrumentSection]:
         """The instruments that there are."""
