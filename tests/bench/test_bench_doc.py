@@ -77,7 +77,7 @@ def tables_of(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[B
     for name, field in model.model_fields.items():
         kinds = (field.annotation, *get_args(field.annotation))
         below = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
-        if below is not None and below is not model:
+        if below is not None and not issubclass(model, below):  # [limits.forming] has the keys of [limits]
             yield f"{prefix}{name}", below
             yield from tables_of(f"{prefix}{name}.", below)
 
