@@ -1,0 +1,243 @@
+"""One line to one instrument: a question, its answer, a deadline, and a way back after an answer was lost."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
+
+import pyvisa
+from pyvisa.constants import StatusCode
+from pyvisa.errors import VisaIOError
+
+from neurobench.errors import LinkLost
+
+if TYPE_CHECKING:
+    from ._roles import Clock
+
+SLICE_S = 0.05
+"""No call into a link blocks longer: an abort has to get in (house plan, section 5)."""
+
+# What a resource may raise when the other end, the cable or the library fails.
+_FAILURES = (pyvisa.errors.Error, OSError, NotImplementedError)
+_STREAMS = ("::SOCKET", "ASRL")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_OVERFLOW = 9.9e37  # SCPI-99, 7.2.1.5: infinity is 9.9e37, not-a-number 9.91e37; TSP prints the same
+_NONSENSE = 1e30
+
+Listener = Callable[[str, str], None]
+
+
+class Resource(Protocol):
+    """What a link uses of a pyvisa MessageBasedResource."""
+
+    resource_name: str
+    timeout: float
+
+    def write_raw(self, message: bytes) -> int:
+        """Send bytes."""
+
+    def read_raw(self) -> bytes:
+        """Read one whole message, or raise VisaIOError after `timeout` milliseconds."""
+
+    def clear(self) -> None:
+        """Device clear: empty the buffers of both ends."""
+
+    def open(self) -> None:
+        """Open the session."""
+
+    def close(self) -> None:
+        """Close the session."""
+
+
+class Link:
+    """An instrument's line, used by one thread; another one may break in to switch outputs off.
+
+    Every failure is LinkLost. An exchange that failed leaves the line owing an answer: the next one drops it first
+    (`recover`), so that an answer always belongs to its question.
+    """
+
+    def __init__(self, resource: Resource, clock: Clock, name: str, timeout_s: float = 2.0) -> None:
+        self.name = name
+        self.clock = clock
+        self.timeout_s = timeout_s
+        self.log: Listener | None = None
+        self.losses = 0  # answers lost so far: whoever keeps an instrument's settings in mind checks them again
+        self._resource = resource
+        self._lock = threading.RLock()
+        self._owes = False
+        self._turn = 0
+        self._latched_by: int | None = None
+        with suppress(*_FAILURES):  # a dead session fails again, and is told, at the first exchange
+            resource.timeout = SLICE_S * 1000
+
+    def write(self, line: str) -> None:
+        """Send one program message that has no answer."""
+        self._exchange(line, 0, self.timeout_s)
+
+    def query(self, line: str, timeout_s: float | None = None) -> str:
+        """Send one message and read its one line of answer. Raises LinkLost if there is none in time."""
+        return self._exchange(line, 1, timeout_s)[0]
+
+    def query_lines(self, line: str, n: int, timeout_s: float | None = None) -> list[str]:
+        """Send one message and read its n lines of answer."""
+        return self._exchange(line, n, timeout_s)
+
+    def latch(self) -> None:
+        """From now on only the calling thread may speak; a waiting question of another one ends within a slice."""
+        self._latched_by = threading.get_ident()
+
+    def unlatch(self) -> None:
+        """Let all threads speak again."""
+        self._latched_by = None
+
+    def recover(self) -> None:
+        """Make the next answer belong to the next question; sends nothing that changes the instrument.
+
+        Device clear where there is one; a stream has none, so its session is opened anew and what is still under
+        way is read and dropped.
+        """
+        with self._lock:
+            self._tell("recover", "")
+            try:
+                self._clear()
+            except _FAILURES as error:
+                raise self._lost("clearing the line", error) from error
+            self._owes = False
+
+    def _exchange(self, line: str, n: int, timeout_s: float | None) -> list[str]:
+        with self._lock:
+            self._may_speak(line)
+            if self._owes:
+                self.recover()
+            with self._turn_of(line) as turn:
+                deadline_s = self.clock.now_s() + (self.timeout_s if timeout_s is None else timeout_s)
+                self._tell(">", line)
+                self._resource.write_raw(line.encode("ascii") + b"\n")
+                return [self._answer(line, turn, deadline_s) for _ in range(n)]
+
+    @contextmanager
+    def _turn_of(self, line: str) -> Iterator[int]:
+        # A signal handler may switch outputs off in the middle of a question of its own thread: the inner exchange
+        # finds the line owing and recovers, and the outer one sees that its turn is over.
+        self._turn += 1
+        turn = self._turn
+        self._owes = True
+        try:
+            yield turn
+        except _FAILURES as error:
+            raise self._lost(line, error) from error
+        except UnicodeError as error:
+            raise self._lost(line, "unintelligible bytes") from error
+        if turn == self._turn:
+            self._owes = False
+
+    def _answer(self, line: str, turn: int, deadline_s: float) -> str:
+        while True:
+            self._may_speak(line)
+            if turn != self._turn:
+                raise self._lost(line, "its answer was dropped by an abort")
+            try:
+                raw = bytes(self._resource.read_raw())
+            except VisaIOError as error:
+                if error.error_code != StatusCode.error_timeout:
+                    raise
+                if self.clock.now_s() >= deadline_s:
+                    raise self._lost(line, "no answer in time") from error
+                continue
+            return self._text(line, raw)
+
+    def _text(self, line: str, raw: bytes) -> str:
+        text = raw.decode("ascii")
+        self._tell("<", text.removesuffix("\n"))
+        if not text.endswith("\n") or not text.strip():
+            raise self._lost(line, f"a broken answer {text!r}")
+        return text.removesuffix("\n").removesuffix("\r")
+
+    def _may_speak(self, line: str) -> None:
+        if self._latched_by not in (None, threading.get_ident()):
+            raise self._lost(line, "outputs are being switched off")
+
+    def _clear(self) -> None:
+        stream = any(mark in self._resource.resource_name for mark in _STREAMS)
+        try:
+            self._resource.clear()
+        except _FAILURES:
+            stream = True
+        if not stream:
+            return
+        if not self._resource.resource_name.startswith("ASRL"):
+            self._resource.close()
+            self._resource.open()
+        self._resource.timeout = SLICE_S * 1000
+        self._drain()
+
+    def _drain(self) -> None:
+        # until the line was silent for one slice
+        for _ in range(100):
+            try:
+                self._resource.read_raw()
+            except VisaIOError as error:
+                if error.error_code == StatusCode.error_timeout:
+                    return
+                raise
+        raise OSError("it does not stop talking")
+
+    def _tell(self, direction: str, line: str) -> None:
+        if self.log is not None:
+            self.log(direction, line)
+
+    def _lost(self, line: str, why: object) -> LinkLost:
+        self.losses += 1
+        said = line if len(line) <= 80 else f"{line[:77]}..."
+        return LinkLost(f"{self.name}: {why} ({said!r}; {self._resource.resource_name})")
+
+
+def float_of(text: str, link: Link) -> float:
+    """The one number that an answer is. Raises LinkLost for anything else: it is asked again, never believed."""
+    return floats_of(text, link, 1)[0]
+
+
+def floats_of(text: str, link: Link, n: int, separator: str = ",") -> list[float]:
+    """Exactly n numbers; an overflow (9.9e37 and up) is inf of its sign. Raises LinkLost for anything else."""
+    parts = text.split(separator)
+    values = [_value(part.strip()) for part in parts]
+    if len(parts) != n or any(math.isnan(value) for value in values):
+        raise garbled(link, text, f"{n} number{'s' if n > 1 else ''}")
+    return values
+
+
+def int_of(text: str, link: Link) -> int:
+    """A whole number, also written as 1.00000e+01. Raises LinkLost for anything else."""
+    value = float_of(text, link)
+    if not value.is_integer():
+        raise garbled(link, text, "a whole number")
+    return int(value)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number as instruments write them, and nothing else."""
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
+def over_range(value: float) -> bool:
+    """Whether a reading of `floats_of` says that its range was too small."""
+    return math.isinf(value)
+
+
+def garbled(link: Link, text: str, expected: str) -> LinkLost:
+    """The error for an answer that cannot be what was asked for."""
+    said = text if len(text) <= 80 else f"{text[:77]}..."
+    return LinkLost(f"{link.name}: unintelligible answer {said!r}, expected {expected}")
+
+
+def _value(text: str) -> float:
+    if not is_number(text):
+        return math.nan
+    value = float(text)
+    if abs(value) < _NONSENSE:
+        return value
+    return math.copysign(math.inf, value) if abs(value) >= _OVERFLOW * (1 - 1e-6) else math.nan
