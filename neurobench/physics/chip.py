@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgpack
 import numpy as np
 
-from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, Pulse, Shots
+from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, IndexArray, Pulse, Shots
 from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, ResumeRefused, RunFileError
 from neurobench.physics import kernels
 from neurobench.physics.drive import Drive, Plan, make_drive
-from neurobench.physics.kernels import LoopDevice
+from neurobench.physics.kernels import LoopDevice, Table
 from neurobench.physics.noise import Stream, key, normals, uniforms
 from neurobench.system import replace_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from neurobench.physics.response import DeviceModel
@@ -302,15 +304,36 @@ class Chip:
     def fire_plan(self, shots: Shots, plan: Plan) -> Fired:
         """Fire shots that were solved behind a resistance; the energy is that of the staged conductances."""
         self._settle()
-        energy_j, ends = 0.0, (self.model.u_min, self.model.u_max)
+        energy_j = 0.0
         for solved, repeat in zip(plan.shots, shots.repeat.tolist(), strict=True):
             energy_j += solved.power_w * plan.seconds * repeat
             for _ in range(repeat):
-                for table, cells, chosen in solved.felt:
-                    count, noise = (self.pulses, self._pulse_key) if chosen else (self.disturbs, self._disturb_key)
-                    kernels.pulse_list(self.u, count, self.devices.step, *ends, cells, *table, *noise)
-        self._fresh = self._sums_hold = False
+                self._feel(solved.felt)
         return Fired(energy_j, shots.pulses, int(shots.repeat.sum()))
+
+    def feel(self, felt: Iterable[tuple[Table, IndexArray, bool]]) -> None:
+        """One pulse at once on lists of cells (flat indices), each with its table; True: a pulse of the cell's own,
+        which counts as one, False: a disturb."""
+        self._settle()
+        self._feel(felt)
+
+    def _feel(self, felt: Iterable[tuple[Table, IndexArray, bool]]) -> None:
+        ends = (self.model.u_min, self.model.u_max)
+        for table, cells, chosen in felt:
+            count, noise = (self.pulses, self._pulse_key) if chosen else (self.disturbs, self._disturb_key)
+            kernels.pulse_list(self.u, count, self.devices.step, *ends, cells, *table, *noise)
+        self._fresh = self._sums_hold = False
+
+    def destroy(self, cells: IndexArray) -> None:
+        """Make cells (flat indices) shorts for good. It is another chip then: older snapshots do not fit it."""
+        self._settle()
+        d, n = self.devices, len(self.u)
+        shorted, step = d.shorted.copy(), d.step.copy()
+        shorted[cells], step[cells] = True, 0
+        base_s, gain_s = np.broadcast_to(d.base_s, n).copy(), np.broadcast_to(d.gain_s, n).copy()
+        base_s[cells], gain_s[cells] = SHORTED_S, 0.0
+        self.devices = replace(d, base_s=base_s, gain_s=gain_s, step=step, shorted=shorted)
+        self._fresh = self._sums_hold = False
 
     def loop_device(self, potentiate: Pulse, depress: Pulse) -> LoopDevice:
         """The live devices for a compiled loop; `commit_loop` must follow. Raises what the model raises for the pulses.

@@ -1,0 +1,160 @@
+"""What voltages at the cells do to a chip when no protocol asks: pulses, disturbs, nothing, or damage.
+
+The emulator fires shots that were checked before. On a bench of simulated instruments any voltage may stand at a cell
+for any time: by a pulse, by a wrong order of commands, by a relay that switches hot. The rules:
+
+- A voltage up to a reading level (`reading_v`) does nothing, for any time.
+- In an exposure beyond it, cells that see more than 2/3 of the largest voltage are selected: they feel a pulse, with
+  the noise that the same pulse has in `Chip.fire`. The others are victims: they feel what the model knows of disturbs.
+- A pulse outside the device's hull that is larger than any known one, or at a write level (2/3 of the smallest known
+  amplitude) longer than any known one, destroys the cell: it becomes a short. So does anything beyond three times the
+  largest known amplitude, for models that answer every pulse. Both are rules of the simulation, not measurements.
+- Any other pulse outside the hull does nothing, and is counted: nobody knows what it would do.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from neurobench.errors import CapabilityMissing, OutsideHull
+from neurobench.physics.kernels import Table, table
+
+if TYPE_CHECKING:
+    from neurobench.bench.stimulus import FloatArray, IndexArray
+    from neurobench.physics.card import Pulse
+    from neurobench.physics.chip import Chip
+    from neurobench.physics.response import DeviceModel, Response
+
+SELECTED = 2 / 3
+BEYOND_ANY_MODEL = 3.0
+UNSTATED_V = 1.0  # amplitude of a card that states none
+KEPT_TABLES = 4096
+
+
+class Wound(NamedTuple):
+    """A cell (row, column) that was destroyed, by what it saw, and by which rule."""
+
+    cell: tuple[int, int]
+    volts: float
+    seconds: float
+    why: str
+
+
+class Felt(NamedTuple):
+    """What one exposure did: flat indices of the cells that had a pulse of their own, those destroyed, and how many
+    saw something of which nobody knows what it does."""
+
+    pulsed: IndexArray
+    wounds: tuple[Wound, ...]
+    unknown: int
+
+
+class Known(NamedTuple):
+    """The pulses of one direction that a card states: amplitudes as magnitudes in volts, the longest in seconds."""
+
+    least_v: float
+    most_v: float
+    most_s: float
+
+
+NOTHING = Felt(np.zeros(0, np.int32), (), 0)
+
+
+def known_pulses(model: DeviceModel, direction: int) -> Known:
+    """What the card states for a direction; of the other one where it states none. inf: nothing limits it."""
+    card = model.card
+    stated: list[Pulse] = [*card.curve, *card.pulse]
+    own = [p for p in stated if p.sign == direction] or stated
+    volts = [abs(p.amplitude_v) for p in own if p.amplitude_v is not None]
+    widths_s = [inf if p.width_s is None else p.width_s for p in own]
+    return Known(min(volts, default=UNSTATED_V), max(volts, default=inf), max(widths_s, default=inf))
+
+
+def reading_level_v(model: DeviceModel) -> float:
+    """Largest |V| that leaves a cell as it is: 1.5 times the card's read voltage or a quarter of the smallest write
+    amplitude, whichever is larger, but always below half of that amplitude, which victims see."""
+    least_v = min(known_pulses(model, direction).least_v for direction in (1, -1))
+    return min(max(1.5 * model.card.read.voltage_v, least_v / 4), 0.45 * least_v)
+
+
+class Stress:
+    """The rules of this module for one chip; `potentiating_sign`: sign of V_row - V_col that potentiates."""
+
+    def __init__(self, chip: Chip, potentiating_sign: int) -> None:
+        self.chip, self._sign = chip, potentiating_sign
+        self.reading_v = reading_level_v(chip.model)
+        self._known = {direction: known_pulses(chip.model, direction) for direction in (1, -1)}
+        # How long a write level may stand before it has lasted longer than any known pulse.
+        self.patience_s = max(k.most_s for k in self._known.values()) * (1 + chip.model.card.tolerance.width)
+        self._tables: dict[tuple[float, float, bool], Table | str | None] = {}
+
+    def expose(self, cell_v: FloatArray, seconds: float, *, rounded: bool = False) -> Felt:
+        """Let cells see cell_v[rows, cols] (V_row - V_col) for a time. rounded: voltages come from a solved circuit and
+        are rounded to 1e-4 of themselves, as in `plan_shots`, so that equal cells share a table."""
+        volts = cell_v.ravel()
+        largest = float(np.abs(volts).max())
+        if largest <= self.reading_v or seconds <= 0:
+            return NOTHING
+        if rounded:
+            volts = np.array([float(f"{v:.4e}") for v in volts.tolist()])
+        felt, pulsed, wounds, unknown = [], [], [], 0
+        for v in np.unique(volts[volts != 0]).tolist():
+            cells = np.flatnonzero(volts == v).astype(np.int32)
+            chosen = abs(v) > SELECTED * largest
+            found = self._found(v * self._sign, seconds, chosen)
+            if isinstance(found, Table):
+                felt.append((found, cells, chosen))
+                pulsed += [cells] if chosen else []
+            elif found:
+                wounds.append((cells, v, found))
+            else:
+                unknown += len(cells) if chosen else 0
+        self.chip.feel(felt)
+        return Felt(np.concatenate(pulsed) if pulsed else NOTHING.pulsed, self._destroyed(wounds, seconds), unknown)
+
+    def _destroyed(self, wounds: list[tuple[IndexArray, float, str]], seconds: float) -> tuple[Wound, ...]:
+        found = []
+        for cells, volts, why in wounds:
+            fresh = cells[~self.chip.devices.shorted[cells]]
+            if fresh.size:
+                self.chip.destroy(fresh)
+            found += [Wound(divmod(int(c), self.chip.shape[1]), volts, seconds, why) for c in fresh]
+        return tuple(found)
+
+    def _found(self, towards: float, seconds: float, chosen: bool) -> Table | str | None:
+        key = (towards, seconds, chosen)
+        if key not in self._tables:
+            if len(self._tables) >= KEPT_TABLES:
+                self._tables.clear()
+            self._tables[key] = self._look_up(*key)
+        return self._tables[key]
+
+    def _look_up(self, towards: float, seconds: float, chosen: bool) -> Table | str | None:
+        """A table to be felt, why the cell is destroyed, or None for nothing."""
+        direction, volts = (1 if towards > 0 else -1), abs(towards)
+        known = self._known[direction]
+        if volts > BEYOND_ANY_MODEL * known.most_v:
+            return f"{volts:g} V is over {BEYOND_ANY_MODEL:g} times the largest known amplitude, {known.most_v:g} V"
+        model = self.chip.model
+        try:
+            found = (model.response if chosen else model.disturb)(direction, volts, seconds)
+        except (CapabilityMissing, OutsideHull):
+            found = None
+        if found is None:
+            return self._beyond(known, volts, seconds)
+        return table(found) if chosen or _moves(found) else None
+
+    def _beyond(self, known: Known, volts: float, seconds: float) -> str | None:
+        tolerance = self.chip.model.card.tolerance
+        if volts > known.most_v * (1 + tolerance.amplitude):
+            return f"{volts:g} V is more than the largest known amplitude, {known.most_v:g} V"
+        if volts > SELECTED * known.least_v and seconds > known.most_s * (1 + tolerance.width):
+            return f"{volts:g} V for {seconds:g} s is longer than the longest known pulse, {known.most_s:g} s"
+        return None
+
+
+def _moves(response: Response) -> bool:
+    return bool(response.delta.any() or response.sigma.any())
