@@ -119,7 +119,7 @@ class Setting(NamedTuple):
 
 
 class Dialect(Instrument):
-    """What both dialects share: program, read back, compare, in one exchange; errors are raised, not logged."""
+    """What both dialects share: set up, read back, compare, in one exchange; errors are raised, not logged."""
 
     def identify(self) -> Identification:
         """Ask `*IDN?`; asks once more before it believes in a wrong instrument."""
@@ -128,7 +128,7 @@ class Dialect(Instrument):
         except InstrumentError:
             return self._identified(self.link.query("*IDN?"))
 
-    def program(self, settings: Sequence[Setting]) -> None:
+    def set_up(self, settings: Sequence[Setting]) -> None:
         """Set all, read all back and ask for errors, in one message.
 
         Errors may be old ones, or the queue may have overflowed: then it is emptied and all is done once more.
@@ -148,7 +148,7 @@ class Dialect(Instrument):
 
     def set_checked(self, knob: Knob, value: Value, channel: str | int = "") -> None:
         """Set one knob, read it back, compare."""
-        self.program([Setting(knob, value, channel)])
+        self.set_up([Setting(knob, value, channel)])
 
     def errors(self) -> list[str]:
         """Take all entries out of the error queue."""
