@@ -37,14 +37,22 @@ class Wires:
     """Nodes and what joins them. Nodes 0 .. lines - 1 are the chip's lines: rows, then columns."""
 
     def __init__(self, lines: int) -> None:
-        self.lines, self._n = lines, lines
+        self.lines = lines
+        self._soldered = list(range(lines))  # a node of the same net, the net's first in the end
         self._joined: set[tuple[int, int]] = set()
         self._nets: IndexArray | None = None
+        self.zeros = np.zeros(lines)  # one for every node
 
     def node(self) -> int:
         """A new node."""
-        self._n, self._nets = self._n + 1, None
-        return self._n - 1
+        self._soldered.append(len(self._soldered))
+        self._nets, self.zeros = None, np.zeros(len(self._soldered))
+        return len(self._soldered) - 1
+
+    def solder(self, a: int, b: int) -> None:
+        """Connect two nodes for good."""
+        _merge(self._soldered, a, b)
+        self._nets = None
 
     def join(self, a: int, b: int) -> None:
         """Connect two nodes."""
@@ -52,30 +60,30 @@ class Wires:
         self._nets = None
 
     def part(self, a: int, b: int) -> None:
-        """Disconnect two nodes again."""
+        """Disconnect two nodes that were joined."""
         self._joined.discard((a, b))
         self._nets = None
 
     @property
     def nets(self) -> IndexArray:
-        """Net of every node, counted from 0 in the order of their first node."""
+        """Net of every node, named by its first node."""
         if self._nets is None:
-            self._nets = self._found()
+            first = self._soldered.copy()
+            for a, b in self._joined:
+                _merge(first, a, b)
+            nets = np.array(first, np.int32)
+            while not np.array_equal(nets, above := nets[nets]):
+                nets = above
+            self._nets = nets
         return self._nets
 
-    def _found(self) -> IndexArray:
-        above = list(range(self._n))
 
-        def root(node: int) -> int:
-            while above[node] != node:
-                above[node] = node = above[above[node]]
-            return node
-
-        for a, b in self._joined:
-            ra, rb = root(a), root(b)
-            above[max(ra, rb)] = min(ra, rb)
-        numbers: dict[int, int] = {}
-        return np.array([numbers.setdefault(root(node), len(numbers)) for node in range(self._n)], np.int32)
+def _merge(first: list[int], a: int, b: int) -> None:
+    while first[a] != a:
+        a = first[a]
+    while first[b] != b:
+        b = first[b]
+    first[max(a, b)] = min(a, b)
 
 
 class Standing(NamedTuple):
@@ -121,7 +129,7 @@ class Network:
         pushed: dict[int, int] = {}
         left = 4 * len(sources) + 4
         while True:
-            attempt = _attempt(int(nets.max()) + 1, at, sources, pushed)
+            attempt = _attempt(len(nets), at, sources, pushed)
             standing = self._solved(nets, at, sources, pushed, attempt)
             left -= 1
             if left == 0 or not _moved(standing, at, sources, pushed):

@@ -36,8 +36,8 @@ def direct(world: World, smu: str = "smu.1") -> None:
             f"without a matrix the SMU is wired to one cell; the chip is {world.shape[0]} x {world.shape[1]} "
             "([chip] rows, cols; or name a matrix in [instruments.matrix])"
         )
-    world.join(world.terminal(smu).node, world.line(0, 0))
-    world.join(ground(world), world.line(1, 0))
+    world.wire(world.terminal(smu).node, world.line(0, 0))
+    world.wire(ground(world), world.line(1, 0))
 
 
 def ground(world: World) -> int:
@@ -62,11 +62,11 @@ def through_matrix(
     relays = world.relays(matrix_rows, matrix_columns)
     for (axis, index), column in columns.items():
         _check("column", column, matrix_columns)
-        world.join(relays.column_node(column), world.line(axis, index))
+        world.wire(relays.column_node(column), world.line(axis, index))
     for name, node in _terminals(world, wiring, channels).items():
         row = getattr(wiring, name)
         _check("row", row, matrix_rows)
-        world.join(node, relays.row_node(row))
+        world.wire(node, relays.row_node(row))
 
 
 def _lines(key: str, axis: int, columns: tuple[int, ...], wanted: int) -> dict[tuple[int, int], int]:
@@ -78,7 +78,7 @@ def _lines(key: str, axis: int, columns: tuple[int, ...], wanted: int) -> dict[t
 def _check(what: str, place: int, most: int) -> None:
     if place > most:
         raise ConfigError(
-            f"[instruments.wiring] wires matrix {what} {place}, the matrix has {most} ([instruments.matrix] model, slots)"
+            f"[instruments.wiring] wires matrix {what} {place}, the matrix has {most} ([instruments.matrix] slots)"
         )
 
 

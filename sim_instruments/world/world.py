@@ -16,7 +16,7 @@ Rules of this simulation, which are no measurements:
 from __future__ import annotations
 
 from collections import deque
-from math import exp, nan, sqrt
+from math import exp, isnan, nan, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ from neurobench.physics.stress import Stress
 from .board import Relays, Terminal
 from .clock import PS_PER_S, Timeline
 from .network import Network, Source, Standing, Wires
+
+__all__ = ["Damage", "Exposure", "Mishap", "Relays", "Terminal", "World"]
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +99,8 @@ class World(Timeline):
         self._wires = Wires(sum(chip.shape))
         self._relays: Relays | None = None
         self._terminals: dict[str, Terminal] = {}
+        self._driving: list[Terminal] = []  # those that have a source
+        self._live = False  # whether one of them has a voltage
         self._charges: dict[int, tuple[float, int]] = {}  # node of a released cable: its voltage, and when
         self._read_key, self._chip_began_s = key(chip.seed, Stream.READ), chip.counters.clock_s
         self._ledger: deque[Exposure] = deque(maxlen=KEPT_EXPOSURES)
@@ -104,6 +108,7 @@ class World(Timeline):
         self._mishaps: list[Mishap] = []
         self._energy_j, self._unknown = 0.0, 0
         self._unsaved, self._changed = False, False
+        self._quiet = np.zeros(chip.shape)
         self._segment = _Segment(0, self._stand(), False)
 
     # -- how it is wired -------------------------------------------------------------------------------------------
@@ -135,33 +140,41 @@ class World(Timeline):
             raise IndexError(f"line {index} of a chip of {self._chip.shape}")
         return index + (self._chip.shape[0] if axis else 0)
 
-    def join(self, a: int, b: int) -> None:
-        """Join two nodes by metal: a wire for good, or a relay that closes. It may switch hot."""
-        across_v = 0.0 if self._cold() else self.voltage_v(a) - self.voltage_v(b)
-        behind = self._lines_with(b)
-        self._wires.join(a, b)
+    def wire(self, a: int, b: int) -> None:
+        """Join two nodes for good."""
+        self._wires.solder(a, b)
         self._changed = True
-        self._switched(across_v, behind, "closed")
+
+    def join(self, a: int, b: int) -> None:
+        """A relay between two nodes closes, whatever the voltages. Called by `Relays`; `b` is the chip's side."""
+        if self._cold:
+            self._wires.join(a, b)
+        else:
+            across_v, behind = self.voltage_v(a) - self.voltage_v(b), self._lines_with(b)
+            self._wires.join(a, b)
+            self._switched(across_v, behind, "closed")
+        self._changed = True
 
     def part(self, a: int, b: int) -> None:
-        """Part two nodes again: a relay that opens. It may switch hot."""
-        cold = self._cold()
-        if not cold:
+        """A relay between two nodes opens, whatever the voltages. Called by `Relays`; `b` is the chip's side."""
+        if not self._cold:
             self._update()
         self._wires.part(a, b)
         self._changed = True
-        if not cold:
+        if not self._cold:
             self._switched(self.voltage_v(a) - self.voltage_v(b), self._lines_with(b), "opened")
 
     def set_source(self, terminal: Terminal, source: Source | None) -> None:
         """Put a source on a terminal, or take it off. Called by the terminal."""
         if source == terminal.source:
             return
-        if source is None and self._cable_f and not self._cold():
+        if source is None and self._cable_f and not self._cold:
             volts = self.voltage_v(terminal.node)
             if abs(volts) > EMPTY_V:
                 self._charges[terminal.node] = volts, self.now_ps
         terminal.source = source
+        self._driving = [t for t in self._terminals.values() if t.source is not None]
+        self._live = any(t.volts for t in self._driving)
         self._changed = True
 
     # -- what stands now -------------------------------------------------------------------------------------------
@@ -175,7 +188,7 @@ class World(Timeline):
     def current_a(self, terminal: Terminal) -> float:
         """True current out of a terminal now, in amperes."""
         self._update()
-        driving = self._driving()
+        driving = self._driving
         if terminal not in driving:
             return 0.0
         return self._segment.standing.source_a[driving.index(terminal)]
@@ -183,7 +196,7 @@ class World(Timeline):
     def limited(self, terminal: Terminal) -> bool:
         """Whether a terminal cannot hold its voltage now."""
         self._update()
-        driving, standing = self._driving(), self._segment.standing
+        driving, standing = self._driving, self._segment.standing
         return terminal in driving and driving.index(terminal) in standing.limited | standing.fighting
 
     def measured_a(self, terminal: Terminal, averages: int) -> float:
@@ -207,22 +220,18 @@ class World(Timeline):
         variance = sigma_s**2 * float(squares.sum())
         return variance + (relative**2 * float((squares * chip.conductance_s() ** 2).sum()) if relative else 0.0)
 
-    def _driving(self) -> list[Terminal]:
-        return [t for t in self._terminals.values() if t.source is not None]
-
+    @property
     def _cold(self) -> bool:
         """Nothing on the bench has a voltage, so nothing can happen."""
-        return not self._charges and all(t.source is None or not t.source.volts for t in self._terminals.values())
+        return not (self._live or self._charges)
 
     def _stand(self) -> Standing:
-        driving = self._driving()
-        nets = self._wires.nets
-        if self._cold():
-            quiet = np.zeros(self._chip.shape)
-            return Standing(
-                np.zeros(int(nets.max()) + 1), quiet, quiet, (0.0,) * len(driving), frozenset(), frozenset(), False
-            )
+        driving = self._driving
+        if self._cold:
+            none: frozenset[int] = frozenset()
+            return Standing(self._wires.zeros, self._quiet, self._quiet, (0.0,) * len(driving), none, none, False)
         self._age()
+        nets = self._wires.nets
         at = tuple(int(nets[t.node]) for t in driving)
         return self._network.stand(nets, at, tuple(t.source for t in driving if t.source is not None))
 
@@ -255,7 +264,8 @@ class World(Timeline):
         self._discharge()
         standing = self._stand()
         segment = self._segment
-        if not np.array_equal(standing.cell_v, segment.standing.cell_v):
+        before_v = segment.standing.cell_v
+        if standing.cell_v is not before_v and not np.array_equal(standing.cell_v, before_v):
             if self._end(segment):
                 standing = self._stand()
             loud = float(np.abs(standing.cell_v).max()) > self._stress.reading_v
@@ -289,7 +299,7 @@ class World(Timeline):
         start_s = start_ps / PS_PER_S
         self._ledger.append(Exposure(start_s, seconds, float(np.abs(cell_v).max()), felt.pulsed, energy_j))
         self._damage += [Damage(start_s, w.cell, w.volts, w.seconds, w.why) for w in felt.wounds]
-        self._energy_j += energy_j
+        self._energy_j += 0.0 if isnan(energy_j) else energy_j
         self._unknown += felt.unknown
         self._unsaved = True
 
@@ -337,7 +347,7 @@ class World(Timeline):
 
     def _discharge(self) -> None:
         """Charged cables that now meet a source lose their charge; those that meet the chip lose it through cells."""
-        driven = {int(self._wires.nets[t.node]) for t in self._driving()} if self._charges else set()
+        driven = {int(self._wires.nets[t.node]) for t in self._driving} if self._charges else set()
         for node in list(self._charges):
             volts = self._charge_v(node) or 0.0
             lines = self._lines_with(node)
@@ -347,7 +357,7 @@ class World(Timeline):
                 self._flow_off(node, volts)
 
     def _flow_off(self, node: int, volts: float) -> None:
-        driving = self._driving()
+        driving = self._driving
         at = (*(int(self._wires.nets[t.node]) for t in driving), int(self._wires.nets[node]))
         sources = (*(t.source for t in driving if t.source is not None), Source(volts))
         standing = self._network.stand(self._wires.nets, at, sources)
@@ -358,7 +368,7 @@ class World(Timeline):
 
     def _note_fight(self, standing: Standing) -> None:
         if standing.fighting:
-            names = ", ".join(self._driving()[k].name for k in sorted(standing.fighting))
+            names = ", ".join(self._driving[k].name for k in sorted(standing.fighting))
             self._mishaps.append(Mishap(self.now_s(), f"sources against each other on one net: {names}"))
 
     # -- what came of it -------------------------------------------------------------------------------------------
@@ -400,7 +410,7 @@ class World(Timeline):
 
     @property
     def energy_j(self) -> float:
-        """Energy of all exposures beyond a reading level, in joule; nan if the device's current is not known."""
+        """Energy in joule of all exposures beyond a reading level in which the device's current is known."""
         self._update()
         return self._energy_j
 
