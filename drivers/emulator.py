@@ -422,7 +422,11 @@ def origin_words(section: ChipSection, model: DeviceModel) -> str:
     done += ["depression mirrored, assumed"] if model.card.assumed_mirror else []
     replay = "latent" if model.levels_s is None else "literal"
     return f"{model.name}, {replay} replay, " + (f"scaled: {', '.join(done)}" if section.scale != 1 else
-                                                 ", ".join(done) or "as measured")  # fmt: skip
+                                                 ", ".join(done) or _unchanged(model))  # fmt: skip
+
+
+def _unchanged(model: DeviceModel) -> str:
+    return "as simulated by another emulated chip" if model.card.simulated else "as measured"
 
 
 @lru_cache(maxsize=64)

@@ -41,6 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A bench on which memristor crossbars are characterised, trained and emulated.",
 )
+bench_app = typer.Typer(name="bench", help="Bench files.", no_args_is_help=True)
+app.add_typer(bench_app, rich_help_panel="Bench and devices")
 
 # ---------------------------------------------------------------------------------------------- what all share
 
@@ -434,26 +436,57 @@ def compare(
 
 
 @app.command(rich_help_panel=BENCHES)
-def check(bench: BenchArg = "emulator", bench_settings: BenchSetOpt = None, as_json: JsonOpt = False) -> None:
-    """Open a bench, say who and what is there and what it may do, and leave it at rest. Fires nothing."""
-    from neurobench.runs import launch, screen
+def check(
+    bench: BenchArg = "emulator",
+    bench_settings: BenchSetOpt = None,
+    every: Annotated[bool, typer.Option("--list", help="Instead: list all instruments that answer.")] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Say who and what is on a bench and what it may do, read a cell, leave it at rest. Fires nothing."""
+    from neurobench.runs import benches, screen
 
-    found = launch.check(bench, bench_settings or ())
-    _say(Said(OK, found, lambda console: screen.table(console, found)), as_json)
+    if every:
+        rows = benches.find_real() if bench == "emulator" else benches.find(bench, bench_settings or ())
+        columns, none = ("resource", "answers", "model", "role", "why"), "nothing answers"
+        _say(Said(OK, {"found": rows}, lambda console: screen.listing(console, rows, columns, none)), as_json)
+    found = benches.check(bench, bench_settings or ())
+    code = FAULT if "fault" in found else OK
+    _say(Said(code, found, lambda console: screen.bench_checked(console, found)), as_json)
 
 
 @app.command(rich_help_panel=BENCHES)
 def rest(bench: BenchArg = "emulator", bench_settings: BenchSetOpt = None, as_json: JsonOpt = False) -> None:
     """Bring a bench to rest: outputs at 0 V, lines as its file says."""
-    from neurobench.runs import launch
+    from neurobench.runs import benches
 
-    found = launch.rest(bench, bench_settings or ())
+    found = benches.rest(bench, bench_settings or ())
     _say(Said(OK, found, lambda console: console.print(f"{found['bench']} is at rest")), as_json)
+
+
+@bench_app.command("new")
+def bench_new(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="BENCH.toml", help="The file to write.")] = Path(
+        "bench.toml"
+    ),
+    library: Annotated[str, typer.Option("--library", help="pyvisa library, such as @py.  [pyvisa's choice]")] = "",
+    as_json: JsonOpt = False,
+) -> None:
+    """Write a commented bench file from the instruments that answer."""
+    from neurobench.runs import benches
+
+    made = benches.new(out, library)
+    words = ", ".join(f"{role} at {resource}" for role, resource in made["used"].items()) or "no instrument"
+    _say(
+        Said(OK, made, lambda console: console.print(f"{made['bench_file']}: {words} found; fill in the rest")), as_json
+    )
 
 
 @app.command("import-curve", rich_help_panel=BENCHES)
 def import_curve(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A curve: instrument log, CSV or Y-Flash text.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE|RUN", help="A curve (instrument log, CSV, Y-Flash text), or a measure-curve run."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="CURVE.toml", help="The device card to write.")],
     picture: Annotated[bool, typer.Option("--plot", help="Also draw the curve, beside the card.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the device.  [the file's]")] = None,
@@ -463,12 +496,14 @@ def import_curve(
     window_s: Annotated[
         tuple[float, float] | None, typer.Option("--window-s", help="Siemens that arbitrary units stand for.")
     ] = None,
+    folder: FolderOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Read a measured curve into a device card (TOML), and say what was read and what was odd about it."""
+    """Read a measured curve, file or run, into a device card (TOML), and say what was read and what was odd."""
     from neurobench.runs import curves
 
-    found = curves.card_from(file, out, picture, name, source, amplitude_v, width_s, window_s)
+    path = curves.source_of(file, _folder(folder))
+    found = curves.card_from(path, out, picture, name, source, amplitude_v, width_s, window_s)
     _say(Said(OK, found, lambda console: console.print("\n".join([*found["report"], *found["written"]]))), as_json)
 
 

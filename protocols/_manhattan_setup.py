@@ -23,6 +23,8 @@ from neurobench.learning.synapses import (
     remapped,
 )
 
+from ._bias import choose_bias
+
 if TYPE_CHECKING:
     from .manhattan import Manhattan
 
@@ -69,7 +71,7 @@ def make_setup(p: Manhattan, view: BenchView) -> Setup:
     goal = p.goal if p.goal != "auto" else ("accuracy" if p.task in ("digits", "iris") else "margin")
     return Setup(
         p, view, data, x, p.read_v * x, p.read_v * with_bias(data.test_inputs, p.has_bias), data.targets,
-        _pulses(p, view), _bias(p, view), writes, plan.multiply, p.both_polarities and
+        _pulses(p, view), choose_bias(p.select, view), writes, plan.multiply, p.both_polarities and
         view.capabilities.both_polarities, goal,
     )  # fmt: skip
 
@@ -90,18 +92,6 @@ def _pulse(amplitude_v: float | None, width_s: float | None, known: Pulse | None
     if amplitude_v is None and width_s is None and known is not None:
         return known
     return Pulse(amplitude_v or (known.amplitude_v if known else 0.0), width_s or (known.width_s if known else 0.0))
-
-
-def _bias(p: Manhattan, view: BenchView) -> Bias:
-    """The bias asked for, or the one that disturbs least; `grounded` is never chosen by itself."""
-    if p.select != "auto":
-        return Bias(p.select)
-    if view.capabilities.isolation != "passive" and Bias.ISOLATED in view.capabilities.biases:
-        return Bias.ISOLATED
-    for bias in (Bias.HALF, Bias.THIRD, Bias.ISOLATED):
-        if bias in view.capabilities.biases:
-            return bias
-    raise CapabilityMissing("this bench has no bias scheme for single cells of an array: half, third or isolated")
 
 
 @dataclass(slots=True)

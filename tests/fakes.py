@@ -370,9 +370,9 @@ FAKES: Mapping[str, Callable[[], FakeCrossbar]] = {
 }
 
 
-def open_remote(config: Mapping[str, Any], seed: int = 0) -> Guard:
+def open_remote(config: Mapping[str, Any], seed: int = 0, profile: str = "") -> Guard:
     """Open the bench of a chip in another process: `address`, `shape`, `command`, `reply`, `loss_seed`, `witness`."""
-    del seed
+    del seed, profile
     shape = tuple(config["shape"])
     loss = Loss(config.get("command", 0.0), config.get("reply", 0.0), config.get("loss_seed", 0))
     crossbar = FakeCrossbar(SocketLink(config["address"]), shape, loss, config.get("witness", True))

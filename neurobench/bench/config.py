@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,8 +18,8 @@ from neurobench import registry
 from neurobench.errors import ConfigError, Refused, UnknownName, unknown
 
 from .crossbar import CompliancePath, Crossbar, Identity, Isolation, Parallelism
-from .instruments import Instruments
-from .limits import Guard, Limits
+from .instruments import ROLES, Instruments
+from .limits import ChipLimits, Guard
 from .passport import Passport
 from .steps import DeviceSpan
 from .stimulus import Bias, Direction
@@ -111,7 +111,7 @@ class BenchConfig(_Section):
     bench: BenchSection = BenchSection()
     chip: ChipSection = ChipSection()
     readout: ReadoutSection = ReadoutSection()
-    limits: Limits
+    limits: ChipLimits
     instruments: Instruments = Field(default=Instruments(), description="instruments of a bench, by their role")
 
 
@@ -182,19 +182,26 @@ def _builtin(name: str) -> dict[str, Any]:
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for dotted, value in flat.items():
-        section, _, key = dotted.partition(".")
-        if not key:
+        *sections, key = dotted.split(".")
+        if not sections:
             raise ConfigError(f"{dotted!r} is not of the form section.key, for example readout.ideal=true")
-        tables.setdefault(section, {})[key] = value
+        table = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[key] = value
     return tables
 
 
 def _merge(tables: dict[str, Any], more: Mapping[str, Any]) -> None:
     for section, values in more.items():
-        if isinstance(values, Mapping) and isinstance(tables.get(section, {}), dict):
-            tables[section] = {**tables.get(section, {}), **values}
-        else:
+        below = tables.get(section, {})
+        if not (isinstance(values, Mapping) and isinstance(below, dict)):
             tables[section] = values
+        elif values.get("model", below.get("model")) != below.get("model") and section in ROLES:
+            tables[section] = dict(values)  # another instrument: nothing that was said of the old one holds
+        else:
+            tables[section] = dict(below)
+            _merge(tables[section], values)
 
 
 def parse_value(text: str) -> Any:
@@ -232,6 +239,7 @@ def _explain_one(mistake: dict[str, Any], model: type[BaseModel], where: str) ->
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         nested = model.model_fields[part].annotation if part in model.model_fields else None
+        nested = next((kind for kind in get_args(nested) if isinstance(kind, type)), nested)
         if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
             return []
         model = nested
@@ -248,17 +256,19 @@ def _resolved(config: BenchConfig, folder: Path) -> BenchConfig:
 Driver = Callable[[BenchConfig, int], tuple[Crossbar, DeviceSpan]]
 
 
-def open_bench(config: BenchConfig, seed: int = 0) -> Guard:
+def open_bench(config: BenchConfig, seed: int = 0, profile: str = "") -> Guard:
     """Open the bench that `config` describes, behind its Guard. `seed` makes the emulated chip where none is named.
 
-    Raises InUse if bench or chip are taken, Refused where bench rules 7 and 8 are not met; nothing was driven then.
+    `profile`: the limits that hold, as `Protocol.limits_profile` says; "" the usual ones. Raises InUse if bench or
+    chip are taken, Refused where bench rules 7, 8 and 16 are not met; nothing was driven then.
     """
+    config = _under(config, profile)
     passport = _passport(config)
     try:
         driver = cast("Driver", registry.load("drivers", config.bench.backend))
         crossbar, span = driver(config, seed)
         try:
-            return _guarded(config, crossbar, span, passport)
+            return _guarded(config, crossbar, span, passport, profile)
         except BaseException:
             crossbar.close()
             raise
@@ -268,12 +278,22 @@ def open_bench(config: BenchConfig, seed: int = 0) -> Guard:
         raise
 
 
-def _guarded(config: BenchConfig, crossbar: Crossbar, span: DeviceSpan, passport: Passport) -> Guard:
+def _under(config: BenchConfig, profile: str) -> BenchConfig:
+    """The same bench under the limits of a profile: driver, hardware and Guard see these and no others."""
+    try:
+        held = config.limits.profile(profile)
+    except Refused as refused:
+        raise Refused(f"bench {config.bench.name}: {refused}") from refused
+    return config.model_copy(update={"limits": ChipLimits(**held.model_dump())})
+
+
+def _guarded(config: BenchConfig, crossbar: Crossbar, span: DeviceSpan, passport: Passport, profile: str) -> Guard:
     _check_real_chip(config, crossbar)
     _check_compliance(config, crossbar)
-    crossbar.enforce(config.limits)
+    limits = config.limits.profile("")
+    crossbar.enforce(limits)
     _check_same_chip(config, crossbar.identity(), passport)
-    return Guard(crossbar, config.limits, passport, span, config.bench.name)
+    return Guard(crossbar, limits, passport, span, config.bench.name, profile)
 
 
 def _check_same_chip(config: BenchConfig, identity: Identity, passport: Passport) -> None:

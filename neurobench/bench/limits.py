@@ -90,6 +90,37 @@ class Limits(BaseModel):
         return self.max_cell_v / 2 if self.max_victim_v is None else self.max_victim_v
 
 
+class ChipLimits(Limits):
+    """[limits] of a bench file: what the chip bears, and what it bears while a protocol of another profile runs.
+
+    A profile says only what is different; everything else in it is as in [limits], the budgets too.
+    """
+
+    forming: Limits | None = Field(
+        default=None, description="[limits.forming]: limits while `form` runs (bench rule 16); default: it is refused"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _profile_on_top(cls, given: Any) -> Any:
+        if not (isinstance(given, dict) and isinstance(given.get("forming"), dict)):
+            return given
+        usual = {name: value for name, value in given.items() if name in Limits.model_fields}
+        return {**usual, "forming": {**usual, **given["forming"]}}
+
+    def profile(self, name: str) -> Limits:
+        """The limits of a profile: "" the usual ones, "forming" [limits.forming]. Raises Refused without it."""
+        if name:
+            found: Limits | None = getattr(self, name)
+            if found is None:
+                raise Refused(
+                    f"this protocol runs under limits of its own, and the bench file has no [limits.{name}]: "
+                    f"add that table, with the max_cell_v that {name} may use"
+                )
+            return found
+        return Limits(**self.model_dump(exclude={"forming"}))
+
+
 class Cost(NamedTuple):
     """Bounded energy of one pulse, as parts that add up at every cell (see `Lifetime.total_j`).
 
@@ -118,7 +149,13 @@ class Guard:
     """
 
     def __init__(
-        self, raw: Crossbar, limits: Limits, passport: Passport, span: DeviceSpan | None = None, bench_name: str = ""
+        self,
+        raw: Crossbar,
+        limits: Limits,
+        passport: Passport,
+        span: DeviceSpan | None = None,
+        bench_name: str = "",
+        profile: str = "",
     ) -> None:
         if raw.capabilities.shape != passport.shape:
             raise ConfigError(
@@ -130,6 +167,7 @@ class Guard:
         self.passport = passport
         self.span = DeviceSpan() if span is None else span
         self.bench_name = bench_name
+        self.profile = profile
         self.capabilities: Capabilities = raw.capabilities
         self._staged: ShotList | None = None
         self._staged_seq = -1
@@ -232,6 +270,10 @@ class Guard:
         """Book the pulses of a loop."""
         self._book_loop(self.passport.life, loop, answer.potentiations.astype(np.int64) + answer.depressions)
 
+    def mark_cells(self, said: Any) -> None:
+        """Book what a protocol found out about cells: the value of a note `cell_state` (see `Passport.mark`)."""
+        self.passport.mark(said)
+
     def end_run(self, seq: int) -> None:
         """Say in the passport that the books hold this run up to step `seq`: without it, if it was only staged."""
         only_staged = seq == self._staged_seq and (self._charged is None or self._charged[0] != seq)
@@ -309,7 +351,8 @@ class Guard:
     # -- the rules ----------------------------------------------------------------------------------------------
 
     def _whose(self, field: str) -> str:
-        return f"bench {self.bench_name or 'unnamed'}, limits.{field}"
+        section = f"limits.{self.profile}" if self.profile else "limits"
+        return f"bench {self.bench_name or 'unnamed'}, {section}.{field}"
 
     def _admit(self, stimulus: Stimulus) -> ShotList:
         """Check voltages, widths and capabilities. An equal pulse under an equal bias is checked once."""
@@ -426,7 +469,8 @@ class Guard:
         """What a protocol may know."""
         passport = self.passport
         left, used = passport.life.pulses_left(self.limits), passport.life.pulses.copy()
-        return BenchView(self.capabilities, self.limits, self.span, passport.excluded(), left, used)
+        excluded = passport.excluded()
+        return BenchView(self.capabilities, self.limits, self.span, excluded, left, used, passport.chip_id)
 
     def identity(self) -> Identity:
         """Who is at the other end."""

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from neurobench.errors import ConfigError, Refused, RunFileError
+from neurobench.errors import ConfigError, Refused, RunFileError, UsageError
 from neurobench.system import Lock, replace_file
 
 from .stimulus import BoolArray, FloatArray
@@ -219,6 +219,28 @@ class Passport:
         """Cells [rows, cols] that must not be pulsed."""
         excluded: BoolArray = self.cell_state >= CellState.STUCK
         return excluded
+
+    def mark(self, said: Any) -> None:
+        """Take in what a protocol found out: {"state": "formed", "cells": [[row, col], ...], "log": [...]}.
+
+        `log` holds one table of values for each cell, kept in `about["forming_log"]` with the run's file. Doing it
+        again changes nothing, so a replayed run may. The states count at once and are saved where the run ends.
+        Raises UsageError for anything else.
+        """
+        try:
+            state = CellState[str(said["state"]).upper()]
+            cells = [(int(row), int(col)) for row, col in said["cells"]]
+            log = [dict(entry) for entry in said.get("log", ())]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{said!r} does not say the state of cells ({type(error).__name__}: {error})") from error
+        if any(not (0 <= row < self.shape[0] and 0 <= col < self.shape[1]) for row, col in cells):
+            raise UsageError(f"the chip has {self.shape} cells; {cells} are not all on it")
+        for cell in cells:
+            self.cell_state[cell] = state
+        kept = self.about.setdefault("forming_log", [])
+        for entry in ({"run": self.run_file, **entry} for entry in log):
+            if entry not in kept:
+                kept.append(entry)
 
     def begin_run(self, run_file: str, seq: int = -1) -> None:
         """Say durably that a run uses the chip; until `end_run` the file misses its pulses after step `seq`."""

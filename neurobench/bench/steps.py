@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .limits import Limits
 
 MAX_LOOP_TICKS = 1000
+CELL_STATE = "cell_state"  # a note of this name goes into the chip's passport: see Passport.mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ class BenchView:
     """All that a protocol knows of the bench. It does not know whether the bench is simulated.
 
     `excluded[rows, cols]`: cells that the passport calls stuck, shorted or retired; `pulses_left[rows, cols]`: what the
-    lifetime budget still allows; `pulses_used[rows, cols]`: what each cell has had in its life.
+    lifetime budget still allows; `pulses_used[rows, cols]`: what each cell has had in its life. `chip_id`: the
+    chip's name, so that a protocol can ask for a confirmation of it (bench rule 16).
     """
 
     capabilities: Capabilities
@@ -166,6 +168,7 @@ class BenchView:
     excluded: BoolArray
     pulses_left: FloatArray
     pulses_used: NDArray[np.int64]
+    chip_id: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -195,6 +198,9 @@ class Protocol(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     figures: ClassVar[tuple[str, ...]] = ()
+    limits_profile: ClassVar[str] = (
+        ""  # "forming": the Guard applies [limits.forming], and no other protocol's run does
+    )
 
     @property
     def needs(self) -> Needs:
@@ -204,6 +210,9 @@ class Protocol(BaseModel):
     def bench_defaults(self) -> dict[str, Any]:
         """Settings (`section.key`: value) for an emulated bench that says nothing itself, such as the array size."""
         return {}
+
+    def admit(self, view: BenchView) -> None:
+        """Raise Refused or UsageError if this run may not begin on this chip: asked before the first volt."""
 
     @abstractmethod
     def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:

@@ -100,6 +100,17 @@ class Curve(Pulse):
 
     conductance_s: Conductances | None = None
     formula: DoubleExponentialFormula | None = None
+    # Measured magnitudes of the current during each pulse; what the emulator uses of them is [write_current].
+    in_pulse_a: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_current_per_pulse(self) -> Self:
+        if self.in_pulse_a is not None and len(self.in_pulse_a) != len(self.conductance_s or ()) - 1:
+            raise ValueError(
+                f"in_pulse_a has {len(self.in_pulse_a)} currents; it needs one for each pulse between the samples of "
+                "conductance_s"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_source_of_points(self) -> Self:
@@ -204,6 +215,17 @@ class Tolerance(CardPart):
     width: float = Field(default=0.02, ge=0, le=0.5)
 
 
+class Origin(CardPart):
+    """Which run of neurobench the numbers come from. `simulated`: the chip was emulated, so nothing was measured."""
+
+    run: str = Field(min_length=1)
+    chip_id: str = ""
+    date: str = ""
+    simulated: bool
+    devices: int = Field(default=1, ge=1)
+    cycles: int = Field(default=1, ge=1)
+
+
 class DeviceCard(CardPart):
     """Everything known about one device. `source` is mandatory: a number without a source is a rumour."""
 
@@ -226,6 +248,7 @@ class DeviceCard(CardPart):
     half_select: HalfSelect | None = None
     relaxation: RelaxationCard | None = None
     tolerance: Tolerance = Tolerance()
+    origin: Origin | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     pulse: tuple[Pulse, ...] = ()
     curve: tuple[Curve, ...] = ()
@@ -236,6 +259,11 @@ class DeviceCard(CardPart):
             _check_order([c for c in self.curve if c.direction == direction], "curve", direction)
             _check_order([p for p in self.pulse if p.direction == direction], "pulse", direction)
         return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its numbers come from an emulated chip: they may never be shown as measured."""
+        return self.origin is not None and self.origin.simulated
 
     def families(self, sign: int) -> tuple[Curve, ...]:
         """The measured curves of one direction (+1, -1), in ascending order of amplitude, then width."""

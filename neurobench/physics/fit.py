@@ -93,6 +93,27 @@ def split_noise(conductance_s: FloatArray, mean_s: FloatArray) -> NoiseSplit:
     return NoiseSplit(math.sqrt(read_variance), math.sqrt(step_variance), covariance / variance, steps.size)
 
 
+def split_cycles(trains_s: FloatArray) -> NoiseSplit:
+    """Split the scatter of equal trains on one device [cycles, points] into read and step noise (bench-rules 12).
+
+    As `split_noise`, with the mean over the cycles in place of a smooth curve: nothing of the scatter is taken for the
+    curve, which is what an isotonic mean of one train does where steps scatter more than they move. What the cycles'
+    own mean takes away is given back (C / (C - 1)). Fewer than two cycles or two steps say nothing: both are 0.
+    """
+    cycles, points = trains_s.shape
+    if cycles < 2 or points < 3:
+        return NoiseSplit(0.0, 0.0, 0.0, 0)
+    steps = np.diff(trains_s, axis=1)
+    residual, given_back = steps - steps.mean(axis=0), cycles / (cycles - 1)
+    variance = float(np.mean(residual**2)) * given_back
+    if math.sqrt(variance) < 1e-12 * float(np.max(np.abs(trains_s))):
+        return NoiseSplit(0.0, 0.0, 0.0, steps.size)
+    covariance = float(np.mean(residual[:, 1:] * residual[:, :-1])) * given_back
+    read_variance = max(0.0, -covariance)
+    step_variance = max(0.0, variance - 2 * read_variance)
+    return NoiseSplit(math.sqrt(read_variance), math.sqrt(step_variance), covariance / variance, steps.size)
+
+
 def fit_double_exponential(conductance_s: FloatArray) -> DoubleExponential:
     """Least-squares fit of the compact saturating curve to a rising curve [S]; CurveError when it does not converge."""
     span_s = float(np.ptp(conductance_s))
@@ -124,6 +145,14 @@ def sinh_v0(ratio: float, write_v: float, read_v: float) -> float:
 
     scale = math.log(abs(write_v))
     return math.exp(float(brentq(excess, scale - 20, scale + 15, xtol=1e-14)))
+
+
+def cubic_per_v2(ratio: float, write_v: float, read_v: float) -> float:
+    """k [1/V^2] of I = G0 V (1 + k V^2) whose chord conductance at write_v is `ratio` times that at read_v."""
+    below = write_v**2 - ratio * read_v**2
+    if not (ratio > 1 and below > 0):
+        raise CurveError(f"a cubic law needs 1 < ratio < (write / read)^2; got {ratio}, {write_v} V, {read_v} V")
+    return (ratio - 1) / below
 
 
 def _log_sinhc(x: float) -> float:

@@ -491,7 +491,7 @@ def plot_card(card: DeviceCard, out_png: Path) -> None:
         steps.plot(mean_s[:-1] * per_s, np.diff(points_s) * per_s, ".", color=drawn.get_color())
         steps.plot(mean_s[:-1] * per_s, np.diff(mean_s) * per_s, "-", color=drawn.get_color(), linewidth=1)
         steps.axhspan(-noise.read_sigma_s * per_s, noise.read_sigma_s * per_s, color=drawn.get_color(), alpha=0.12)
-    curves.set(xlabel="pulse", ylabel=f"conductance ({unit})", title=card.name)
+    curves.set(xlabel="pulse", ylabel=f"conductance ({unit})", title=card.name + ", SIMULATED" * card.simulated)
     if top_s > 30 * min(float(curve.points().min()) for curve in card.curve):
         curves.set_yscale("log")
     steps.set(xlabel=f"mean conductance ({unit})", ylabel=f"step ({unit})", title="steps; band = read noise")

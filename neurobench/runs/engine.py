@@ -47,8 +47,9 @@ class Spec:
     """One run for the engine; all of it can be written as JSON.
 
     `path`: the run file. `protocol`: a registered name or "module:Class". `opener`: "module:function" that turns
-    (`bench`, seed) into a Guard. `manifest`: more for the record. `go_on`: resume the file at `path`. `watched`:
-    whether a watcher process rests the bench if the engine dies; an emulated chip dies with it and needs none.
+    (`bench`, seed, limits profile) into a Guard. `manifest`: more for the record. `go_on`: resume the file at `path`.
+    `watched`: whether a watcher process rests the bench if the engine dies; an emulated chip dies with it, and needs
+    none.
     """
 
     path: str
@@ -64,16 +65,16 @@ class Spec:
     watched: bool = True
 
 
-def open_config(bench: Mapping[str, Any], seed: int) -> Guard:
-    """Open the bench of a validated bench file."""
-    return open_bench(BenchConfig.model_validate(bench), seed)
+def open_config(bench: Mapping[str, Any], seed: int, profile: str = "") -> Guard:
+    """Open the bench of a validated bench file, under the limits of a profile."""
+    return open_bench(BenchConfig.model_validate(bench), seed, profile)
 
 
 def open_guard(spec: Spec) -> Guard:
     """The bench of a run."""
     module, _, name = spec.opener.partition(":")
-    opener: Callable[[Mapping[str, Any], int], Guard] = getattr(importlib.import_module(module), name)
-    return opener(spec.bench, spec.seed)
+    opener: Callable[[Mapping[str, Any], int, str], Guard] = getattr(importlib.import_module(module), name)
+    return opener(spec.bench, spec.seed, protocol_of(spec).limits_profile)
 
 
 def protocol_of(spec: Spec) -> Protocol:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SIMULATED = "SIMULATED"  # stands on everything that shows what an emulated chip gave
 PANELS = 64  # up to so many cells each get a panel; more are drawn as a band
 BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
 DPI = 130
@@ -83,7 +84,7 @@ def need_matplotlib() -> None:
 
 
 def _saved(figure: Figure, history: History, path: Path) -> Path:
-    mark = "SIMULATED · " if history.simulated else ""
+    mark = f"{SIMULATED} · " if history.simulated else ""
     figure.text(0.995, 0.004, mark + history.title, ha="right", va="bottom", fontsize=7, color=GREY)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from neurobench.bench.config import IN_PROCESS, SIMULATED_BACKENDS, BenchConfig, load_bench, open_bench
+from neurobench.bench.config import IN_PROCESS, BenchConfig, open_bench
 from neurobench.bench.crossbar import Done, Unknown
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply
 from neurobench.errors import InUse, NeurobenchError, ResumeRefused, RunFileError
 from neurobench.runs import engine, library, replay
-from neurobench.runs.request import Prepared, Request, pairs, protocol_class, validated
+from neurobench.runs.request import Prepared, Request, protocol_class, validated
 from neurobench.runs.runfile import SUFFIX, Entry, RunFile, RunWriter, Settled, jsonable
 from neurobench.runs.runner import run
 from neurobench.runs.states import Control, State
@@ -37,7 +37,7 @@ def launch(
     path = new_path(out or runs_folder(), prepared.request)
     if prepared.bench.bench.backend not in IN_PROCESS:
         return path, _by_engine(_spec(prepared, path), watch)
-    guard = open_bench(prepared.bench, prepared.request.seed)
+    guard = open_bench(prepared.bench, prepared.request.seed, prepared.protocol.limits_profile)
     try:
         prepared.protocol.needs.plan(guard.capabilities)
         with _abort_on_signal() as control, _new_file(prepared, path, control) as writer:
@@ -59,7 +59,7 @@ def resume(
     if prepared.bench.bench.backend not in IN_PROCESS:
         spec = replace(_spec(prepared, path), go_on=True, accept_doubt=accept_doubt, accept_baseline=accept_baseline)
         return _by_engine(spec, watch)
-    guard = open_bench(prepared.bench, prepared.request.seed)
+    guard = open_bench(prepared.bench, prepared.request.seed, prepared.protocol.limits_profile)
     try:
         with Told.reopen(path) as writer, _abort_on_signal() as control:
             writer.watch = watch
@@ -82,7 +82,7 @@ def settle(path: Path) -> dict[str, Any]:
     accepted). `chip`: "settled" if it waited for this run, and is free for others now. No volts are sent.
     """
     prepared = recorded(path)
-    guard = open_bench(prepared.bench, prepared.request.seed)
+    guard = open_bench(prepared.bench, prepared.request.seed, prepared.protocol.limits_profile)
     try:
         with RunFile.open(path) as reader, RunWriter.reopen(path) as writer:
             last = next((row for row in reversed(list(reader.entries())) if row.settled is Settled.OPEN), None)
@@ -245,48 +245,3 @@ def manifest(prepared: Prepared) -> dict[str, Any]:
     """What a run file says of the request besides what the runner itself records."""
     asked = prepared.request
     return {"request": asked, "config": prepared.bench, "command": asked.command()}
-
-
-# ---------------------------------------------------------------------------------------------- a bench without a run
-
-
-def check(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
-    """Open a bench, say what is there, rest it and close it. Nothing is fired."""
-    config = _without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
-    guard = open_bench(config, 0)
-    try:
-        identity, view = guard.identity(), guard.view()
-        guard.rest()
-        return {
-            "bench": config.bench.name,
-            "backend": identity.backend,
-            "simulated": identity.simulated,
-            "chip": identity.chip_id,
-            "details": jsonable(identity.details),
-            "capabilities": jsonable(guard.capabilities),
-            "limits": jsonable(guard.limits),
-            "device": {name: value for name, value in jsonable(guard.span).items() if not isinstance(value, list)},
-            "excluded_cells": int(view.excluded.sum()),
-            "at_rest": True,
-        }
-    finally:
-        guard.close()
-
-
-def _without_making_a_chip(config: BenchConfig) -> BenchConfig:
-    """Who only looks does not put a chip into an empty drawer: the first run makes it, with its own seed."""
-    file = config.chip.file
-    if file is None or file.exists() or config.bench.backend not in SIMULATED_BACKENDS:
-        return config
-    return config.model_copy(update={"chip": config.chip.model_copy(update={"file": None})})
-
-
-def rest(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
-    """Bring a bench to rest."""
-    config = _without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
-    guard = open_bench(config, 0)
-    try:
-        guard.rest()
-    finally:
-        guard.close()
-    return {"bench": config.bench.name, "at_rest": True}

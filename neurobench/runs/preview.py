@@ -58,7 +58,7 @@ def preview(asked: Request) -> dict[str, Any]:
     """
     prepared = prepare(asked)
     with _copied(prepared.bench) as bench:
-        guard = open_bench(bench, asked.seed)
+        guard = open_bench(bench, asked.seed, prepared.protocol.limits_profile)
         try:
             found = _needs(prepared.protocol, guard)
             if not guard.identity().simulated:

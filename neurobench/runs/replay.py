@@ -18,6 +18,7 @@ from neurobench.bench.codec import encode_answer, encode_step, pack, unpack
 from neurobench.bench.crossbar import Applied, Reading, conductance_s
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import (
+    CELL_STATE,
     Answer,
     Apply,
     BenchView,
@@ -34,7 +35,7 @@ from neurobench.bench.stimulus import BoolArray, CellRead, FloatArray, PulseBatc
 from neurobench.errors import Aborted, PulseUnknown, ResumeRefused, RunFileError
 from neurobench.runs.machine import check_machine
 from neurobench.runs.runfile import Entry, NoteRow, RunFile, RunWriter, Settled
-from neurobench.runs.runner import SEEN, Runner, RunOutcome, run_facts
+from neurobench.runs.runner import SEEN, Runner, RunOutcome, check_profile, run_facts
 from neurobench.runs.states import Control, State
 
 BASELINE = "_baseline"
@@ -64,6 +65,7 @@ def resume(
         _check_unfinished(manifest)
         check_machine(manifest.get("machine", {}), present)
         _check_same(manifest, run_facts(protocol, guard))
+        check_profile(protocol, guard)
         runner = Runner(guard, record, control or Control())
         replay = _Replay(runner, reader, accept_doubt, accept_baseline)
         replay.take_chip(record.name)
@@ -98,6 +100,8 @@ def settle(guard: Guard, reader: RunFile, not_fired: int | None = None) -> int:
         elif row.seq > booked:
             book(guard, row.step, row.answer)
         last = max(last, row.seq)
+    for note in reader.notes(CELL_STATE):  # after the pulses: a cell that was retired had its pulses before
+        guard.mark_cells(note.value)
     guard.end_run(last)
     return last
 
@@ -229,6 +233,9 @@ class _Replay:
 
     def _count_up_to(self, last: int) -> None:
         """Book and count what lies before the checkpoint: nothing of it is asked again."""
+        for note in self.reader.notes(CELL_STATE):
+            if note.seq <= last:
+                self.guard.mark_cells(note.value)
         for row in self.reader.entries():
             if row.seq > last:
                 return
@@ -263,6 +270,8 @@ class _Replay:
         _check_equal(step, row, self.reader)
         self.runner.seq = row.seq
         if isinstance(row, NoteRow):
+            if row.name == CELL_STATE:
+                self.guard.mark_cells(row.value)
             return None
         if self.runner.replayable:
             return self._execute(step, row)

@@ -18,6 +18,7 @@ from neurobench.bench.codec import pack
 from neurobench.bench.crossbar import Applied, Done, Reading, Unknown, Witness
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import (
+    CELL_STATE,
     Answer,
     Apply,
     Checkpoint,
@@ -98,6 +99,8 @@ def run(protocol: Protocol, guard: Guard, *, seed: int, record: Record, control:
     whatever happens later ends in an outcome.
     """
     plan = protocol.needs.plan(guard.capabilities)
+    check_profile(protocol, guard)
+    protocol.admit(guard.view())
     if not (record.durable or guard.identity().simulated):
         raise UsageError("a run on a real chip needs a run file: what was done to the chip must survive a crash")
     runner = Runner(guard, record, control or Control())
@@ -111,6 +114,16 @@ def run(protocol: Protocol, guard: Guard, *, seed: int, record: Record, control:
     # Last of all: from here on the chip waits for this run, so there must be a run that can be resumed.
     guard.passport.begin_run(record.name)
     return runner.conduct(lambda: runner.go_on(protocol.steps(view, np.random.default_rng(seed)), None))
+
+
+def check_profile(protocol: Protocol, guard: Guard) -> None:
+    """Raise UsageError unless the limits in force are the protocol's own (bench rule 16)."""
+    if protocol.limits_profile != guard.profile:
+        raise UsageError(
+            f"{type(protocol).__name__} runs under the limits {protocol.limits_profile or 'of every run'!r}, the bench "
+            f"was opened under {guard.profile or 'those of every run'!r}; open it with open_bench(config, seed, "
+            "protocol.limits_profile)"
+        )
 
 
 def run_facts(protocol: Protocol, guard: Guard) -> dict[str, Any]:
@@ -374,6 +387,8 @@ class Runner:
             if truth is not None:
                 self.record.truth(self.seq, truth)
         self.record.note(self.seq, step.name, step.value)
+        if step.name == CELL_STATE:  # recorded first: after a crash in between it is booked from the record
+            self.guard.mark_cells(step.value)
 
     def _checkpoint(self, step: Checkpoint) -> None:
         self.record.entry(self.seq, step, None)

@@ -333,7 +333,7 @@ def trial(prepared: Prepared, seed: int) -> Chip:
     """Run the protocol on the chip of one seed, through Guard and runner as any run."""
     began, record = time.perf_counter(), _Timed()
     try:
-        guard = open_bench(prepared.bench, seed)
+        guard = open_bench(prepared.bench, seed, prepared.protocol.limits_profile)
         try:
             before_s, opened = guard.clock_s, time.perf_counter()
             outcome = runner.run(prepared.protocol, guard, seed=seed, record=record)

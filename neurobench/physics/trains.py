@@ -1,0 +1,233 @@
+"""Measured pulse trains -> a device card: cycles and devices into one curve per condition, scatter into noise.
+
+This is the way from a `measure-curve` run to a chip that the emulator replays. Cycles of one device begin at one
+level, so they are averaged at equal pulse number; devices differ in their step, so they are averaged at equal
+conductance (`fit.mean_train`). Read noise and step noise are told apart as bench rule 12 says, from the scatter
+between the cycles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from neurobench.errors import CurveError
+from neurobench.physics.card import Curve, DeviceCard, Noise, Origin, ReadProtocol, Spread, WriteCurrent, explain
+from neurobench.physics.fit import cubic_per_v2, mean_curve, mean_train, sinh_v0, split_cycles, split_noise
+from neurobench.physics.importers import ImportReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from neurobench.physics.response import FloatArray
+
+OHMIC = 0.02  # an in-pulse conductance within so much of the one read before it is an ohmic cell's
+FITS = 0.2  # a law that misses the in-pulse current by more than this, relative, is not written
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """One train on one device: conductance_s [n + 1] in siemens, in_pulse_a [n] in amperes (nan: not measured).
+
+    direction: +1 potentiated, -1 depressed. amplitude_v is a magnitude. initialised: it began at its device's start
+    level. moved: by more than the noise of its reads.
+    """
+
+    device: int
+    direction: int
+    amplitude_v: float
+    width_s: float
+    conductance_s: FloatArray
+    in_pulse_a: FloatArray
+    initialised: bool = True
+    moved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a card says besides its numbers."""
+
+    name: str
+    title: str
+    source: str
+    notes: str
+    read: ReadProtocol
+    potentiating_sign: int
+    origin: Origin
+
+
+class _Condition(NamedTuple):
+    """All usable trains of one pulse: one array [cycles, points] for each device."""
+
+    direction: int
+    amplitude_v: float
+    width_s: float
+    devices: tuple[FloatArray, ...]
+    currents_a: tuple[FloatArray, ...]
+
+
+def card_from_trains(trains: Sequence[Train], about: About) -> ImportReport:
+    """The card and what to tell about it; CurveError where no train moved, or the card would not be valid."""
+    lines: list[str] = []
+    conditions = [found for key in _keys(trains) if (found := _condition(trains, key, lines)) is not None]
+    if not conditions:
+        raise CurveError(f"{about.origin.run}: no train in it moved a device; there is no curve to make a card of")
+    curves = [_curve(condition, about.potentiating_sign, lines) for condition in conditions]
+    noise = _noise(conditions, lines)
+    spread = _spread(conditions, lines)
+    current = _write_current(trains, about.read.voltage_v, lines)
+    try:
+        card = DeviceCard(
+            name=about.name, title=about.title, source=about.source, notes=about.notes, model="measured",
+            potentiating_sign=1 if about.potentiating_sign > 0 else -1, read=about.read, noise=noise, spread=spread,
+            write_current=current, origin=about.origin, curve=tuple(curves),
+        )  # fmt: skip
+    except ValidationError as error:
+        raise explain(error, about.origin.run, DeviceCard) from None
+    return ImportReport(card, tuple(lines), {})
+
+
+Key = tuple[int, float, float]
+
+
+def _keys(trains: Sequence[Train]) -> list[Key]:
+    """Conditions in the order of a card: potentiation first, then ascending amplitude and width."""
+    keys = {(train.direction, train.amplitude_v, train.width_s) for train in trains}
+    return sorted(keys, key=lambda key: (-key[0], key[1], key[2]))
+
+
+def _words(direction: int, amplitude_v: float, width_s: float) -> str:
+    return f"{'potentiate' if direction > 0 else 'depress'} {amplitude_v:g} V, {width_s:g} s"
+
+
+def _condition(trains: Sequence[Train], key: Key, lines: list[str]) -> _Condition | None:
+    """The trains of one pulse that can be used; what was left out is told."""
+    own = [t for t in trains if (t.direction, t.amplitude_v, t.width_s) == key]
+    moved = [t for t in own if t.moved and t.conductance_s.size > 1]
+    used = [t for t in moved if t.initialised] or moved
+    said = [f"{len(own) - len(moved)} did not move"] if len(moved) < len(own) else []
+    said += [f"{len(moved) - len(used)} did not begin at the start level"] if len(used) < len(moved) else []
+    said += ["none began at the start level"] if used and not used[0].initialised else []
+    lines.append(f"{_words(*key)}: {len(used)} of {len(own)} trains used" + "".join(f"; {text}" for text in said))
+    if not used:
+        return None
+    devices = sorted({t.device for t in used})
+    groups = [[t for t in used if t.device == device] for device in devices]
+    shortest = [min(t.conductance_s.size for t in group) for group in groups]
+    points = tuple(np.array([t.conductance_s[:n] for t in group]) for group, n in zip(groups, shortest, strict=True))
+    currents = tuple(
+        np.array([t.in_pulse_a[: n - 1] for t in group]) for group, n in zip(groups, shortest, strict=True)
+    )
+    return _Condition(*key, points, currents)
+
+
+def _curve(condition: _Condition, potentiating_sign: int, lines: list[str]) -> Curve:
+    """One representative train: the mean of the cycles, over several devices at equal conductance."""
+    means = [cycles.mean(axis=0) for cycles in condition.devices]
+    currents: tuple[float, ...] | None = None
+    if len(means) == 1:
+        points_s = means[0]
+        mean_a = condition.currents_a[0].mean(axis=0)
+        currents = tuple(mean_a.tolist()) if mean_a.size and np.isfinite(mean_a).all() else None
+    else:
+        points_s, _, _ = mean_train(means, condition.direction)
+    words = _words(condition.direction, condition.amplitude_v, condition.width_s)
+    cycles = sum(len(one) for one in condition.devices)
+    lines.append(
+        f"{words}: {points_s.size} points, {points_s[0]:.4g} -> {points_s[-1]:.4g} S, mean of {cycles} trains on "
+        f"{len(means)} device{'s' if len(means) > 1 else ''}"
+    )
+    return Curve(
+        direction="potentiate" if condition.direction > 0 else "depress",
+        amplitude_v=condition.direction * potentiating_sign * condition.amplitude_v,
+        width_s=condition.width_s,
+        conductance_s=tuple(points_s.tolist()),
+        in_pulse_a=currents,
+    )
+
+
+def _noise(conditions: Sequence[_Condition], lines: list[str]) -> Noise:
+    """Read and step noise, from the scatter between cycles; about its mean curve where there is one train only."""
+    repeated = [one for condition in conditions for one in condition.devices if len(one) > 1 and one.shape[1] > 2]
+    if repeated:
+        splits, how = [split_cycles(cycles) for cycles in repeated], "between cycles"
+    else:
+        single = [(one[0], condition.direction) for condition in conditions for one in condition.devices]
+        splits, how = [split_noise(points, mean_curve(points, sign)) for points, sign in single], "about the mean curve"
+    weights = np.array([float(split.steps) for split in splits])
+    read_s, step_s = (
+        math.sqrt(float(np.average(np.square(values), weights=weights))) if weights.any() else 0.0
+        for values in ([s.read_sigma_s for s in splits], [s.step_sigma_s for s in splits])
+    )
+    lines.append(f"scatter {how}, {int(weights.sum())} steps: read noise {read_s:.3g} S, step noise {step_s:.3g} S")
+    return Noise(read_sigma_s=read_s, step_sigma_s=step_s)
+
+
+def _spread(conditions: Sequence[_Condition], lines: list[str]) -> Spread:
+    """Spread of the step between devices: of the pulses that each needs for the conductances that all went through."""
+    logs = [np.log(counts) for c in conditions if (counts := _pulses_needed(c)) is not None]
+    if not logs:
+        default = Spread()
+        lines.append(
+            "step spread between devices: not measured (it needs two devices that went through the same conductances); "
+            f"the card's default of {default.step_lognormal:g} stands"
+        )
+        return default
+    freedom = sum(log.size - 1 for log in logs)
+    sigma = math.sqrt(sum(float(np.sum((log - log.mean()) ** 2)) for log in logs) / freedom)
+    lines.append(f"step spread between devices: lognormal sigma {sigma:.3f}, from the pulses needed for equal ways")
+    return Spread(step_lognormal=round(min(sigma, 3.0), 4))
+
+
+def _pulses_needed(condition: _Condition) -> FloatArray | None:
+    """Pulses [devices] from one conductance to another that every device passed; None where there are none such."""
+    rising = [condition.direction * mean_curve(one.mean(axis=0), condition.direction) for one in condition.devices]
+    low, high = max(curve[0] for curve in rising), min(curve[-1] for curve in rising)
+    if len(rising) < 2 or not low < high:
+        return None
+    counts = [np.interp(high, c, np.arange(c.size)) - np.interp(low, c, np.arange(c.size)) for c in rising]
+    return np.array(counts) if min(counts) > 0 else None
+
+
+def _write_current(trains: Sequence[Train], read_v: float, lines: list[str]) -> WriteCurrent | None:
+    """I(V) from the currents in the pulses, relative to the conductance read before each (bench rule 11)."""
+    ratios: dict[float, list[float]] = {}
+    for train in trains:
+        expected_a = train.amplitude_v * train.conductance_s[: train.in_pulse_a.size]
+        good = np.isfinite(train.in_pulse_a) & (train.in_pulse_a > 0) & (expected_a > 0)
+        ratios.setdefault(train.amplitude_v, []).extend(np.log(train.in_pulse_a[good] / expected_a[good]).tolist())
+    known = {volts: math.exp(float(np.mean(logs))) for volts, logs in sorted(ratios.items()) if logs and volts > read_v}
+    if not known:
+        lines.append("current in the pulse: not measured, so current and energy of this card are unknown")
+        return None
+    told = ", ".join(f"{ratio:.4g} at {volts:g} V" for volts, ratio in known.items())
+    errors = [(_misses(law, known, read_v), law.law, law) for law in _laws(known, read_v)]
+    fits = sorted((fit for fit in errors if fit[0] < FITS), key=lambda fit: fit[:2])
+    if not fits:
+        lines.append(f"in-pulse over read conductance: {told}; no law of a card holds them, so none is written")
+        return None
+    error, name, law = fits[0]
+    lines.append(f"in-pulse over read conductance: {told}; I(V) = {name} law, within {error:.1%} at these amplitudes")
+    return law
+
+
+def _laws(known: dict[float, float], read_v: float) -> list[WriteCurrent]:
+    """The laws that could hold the ratios {volts: ratio}; each with the mean of what the amplitudes say."""
+    laws = [WriteCurrent(law="ohmic")] if all(abs(math.log(ratio)) < OHMIC for ratio in known.values()) else []
+    above = {volts: ratio for volts, ratio in known.items() if ratio > 1 + OHMIC}
+    if above:
+        v0s = [math.log(sinh_v0(ratio, volts, read_v)) for volts, ratio in above.items()]
+        laws.append(WriteCurrent(law="sinh", v0_v=math.exp(float(np.mean(v0s)))))
+    cubic = [cubic_per_v2(r, v, read_v) for v, r in above.items() if r * read_v**2 < v**2]
+    if cubic and len(cubic) == len(above):
+        laws.append(WriteCurrent(law="cubic", cubic_per_v2=float(np.mean(cubic))))
+    return laws
+
+
+def _misses(law: WriteCurrent, known: dict[float, float], read_v: float) -> float:
+    """Largest relative error of a law over what was measured."""
+    return max(abs(math.log(law.factor(volts, read_v) / ratio)) for volts, ratio in known.items())
