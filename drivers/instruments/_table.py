@@ -47,6 +47,20 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class AtLeast:
+    """A range: asked for by a value that it has to hold, answered with its full scale."""
+
+    def say(self, value: Value) -> str:
+        """As a number."""
+        return Number().say(value)
+
+    def agrees(self, value: Value, answer: str) -> bool | None:
+        """Holds the value."""
+        found = _number(answer)
+        return None if found is None else found >= float(value) * (1 - 1e-6)
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """On or off: written 1 or 0, answered 1, 0, 1.00000e+00, ON, OFF, true or false."""
 
