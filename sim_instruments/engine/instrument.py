@@ -205,7 +205,7 @@ class SimInstrument(ABC):
         self.replies.append(Reply(self.world.now_ps, data + b"\n"))
         self.status.refresh()
 
-    def guarded(self, action: Callable[[], None]) -> int:
+    def guarded(self, action: Callable[[], object]) -> int:
         """Do something; what it refuses goes into the error queue. Returns the error number, 0: none."""
         try:
             action()
