@@ -12,7 +12,7 @@ from neurobench.physics.readout import Readout
 from .world import World
 
 if TYPE_CHECKING:
-    from neurobench.bench.instruments import InstrumentSection, Wiring
+    from neurobench.bench.instruments import Wiring
 
 # Which terminal of the simulated bench is meant by which key of [instruments.wiring]: role, and place in its channels.
 TERMINALS = {
@@ -47,19 +47,17 @@ def ground(world: World) -> int:
     return terminal.node
 
 
-def through_matrix(
-    world: World, wiring: Wiring, channels: dict[str, tuple[int, ...]], matrix_rows: int, matrix_columns: int
-) -> None:
-    """Wires by [instruments.wiring]; channels: those in use of each role (`smu`, `pulse`), in order.
+def through_matrix(world: World, wiring: Wiring, channels: dict[str, tuple[int, ...]]) -> None:
+    """Wires by [instruments.wiring] to the matrix of this world; channels: those in use of each role, in order.
 
     Raises ConfigError where a row or column is wired that the matrix does not have.
     """
-    rows, cols = world.shape
-    columns = {
-        **_lines("word_lines", 0, wiring.rows_of(rows), rows),
-        **_lines("bit_lines", 1, wiring.cols_of(rows, cols), cols),
-    }
-    relays = world.relays(matrix_rows, matrix_columns)
+    relays = world.matrix
+    if relays is None:
+        raise ConfigError("no instrument has brought relays to this bench; name a matrix in [instruments.matrix]")
+    (rows, cols), (matrix_rows, matrix_columns) = world.shape, relays.shape
+    columns = _lines("word_lines", 0, wiring.rows_of(rows), rows)
+    columns |= _lines("bit_lines", 1, wiring.cols_of(rows, cols), cols)
     for (axis, index), column in columns.items():
         _check("column", column, matrix_columns)
         world.wire(relays.column_node(column), world.line(axis, index))
@@ -99,10 +97,3 @@ def _terminals(world: World, wiring: Wiring, channels: dict[str, tuple[int, ...]
             )
         nodes[key] = world.terminal(f"{role}.{has[place]}").node
     return nodes
-
-
-def channels_of(section: InstrumentSection | None, all_of_model: tuple[int, ...]) -> tuple[int, ...]:
-    """Channels in use of an instrument, in order."""
-    if section is None:
-        return ()
-    return section.channels or all_of_model

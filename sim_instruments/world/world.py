@@ -140,6 +140,11 @@ class World(Timeline):
             raise IndexError(f"line {index} of a chip of {self._chip.shape}")
         return index + (self._chip.shape[0] if axis else 0)
 
+    @property
+    def matrix(self) -> Relays | None:
+        """The matrix of the bench, None if there is none."""
+        return self._relays
+
     def wire(self, a: int, b: int) -> None:
         """Join two nodes for good."""
         self._wires.solder(a, b)
