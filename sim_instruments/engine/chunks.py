@@ -216,8 +216,9 @@ def values(expressions: Sequence[Expression], scope: Scope) -> list[Value]:
     """The values of a list: only the last may be a call with several results."""
     if not expressions:
         return []
+    found = [one(each(scope)) for each in expressions[:-1]]  # from left to right: a call may change what follows it
     last = expressions[-1](scope)
-    return [*(one(each(scope)) for each in expressions[:-1]), *(last if isinstance(last, tuple) else (last,))]
+    return [*found, *(last if isinstance(last, tuple) else (last,))]
 
 
 # ---------------------------------------------------------------------------------------------- parser

@@ -98,7 +98,8 @@ class SimInstrument(ABC):
 
     @abstractmethod
     def execute(self, message: bytes) -> Iterator[None]:
-        """Carry out one program message (without its end of line); yields while it has to wait for `end()`."""
+        """Carry out one program message (without its end of line); yields after each command, where it may have to wait
+        or be broken off by a device clear."""
 
     @property
     def identity(self) -> str:
@@ -127,16 +128,6 @@ class SimInstrument(ABC):
     def ask_wait(self) -> None:
         """The command being carried out wants the rest of its message to wait until nothing is pending."""
         self._wait_asked = True
-
-    def waits(self) -> Iterator[None]:
-        """Called by `execute` after each command: nothing, or the wait that it asked for."""
-        asked, self._wait_asked = self._wait_asked, False
-        if not asked or not self.status.pending:
-            return
-        if self.status.until_ps is not None:
-            self.world.run_until(max(self.status.until_ps, self.world.now_ps))
-        while self.status.pending:
-            yield
 
     # ---- the transport's side
 
@@ -201,7 +192,9 @@ class SimInstrument(ABC):
     # ---- for the languages
 
     def reply(self, data: bytes) -> None:
-        """Put one response message out; the end of line is added."""
+        """Put one response message out; the end of line is added. Nothing after a device clear in the middle of it."""
+        if self._running and self._job is None:
+            return
         self.replies.append(Reply(self.world.now_ps, data + b"\n"))
         self.status.refresh()
 
@@ -246,19 +239,29 @@ class SimInstrument(ABC):
         self.status.refresh()
 
     def _step(self) -> bool:
-        """Begin the next message or go on with the waiting one; False: nothing to do now."""
+        """Begin the next message, or go on with the one begun by one command; False: nothing to do now."""
         if self._job is None:
             if not self._inbox:
                 return False
             self._job = self.execute(self._inbox.popleft())
         job = self._job
-        waiting = False
+        self.guarded(self._let_pass)
+        if self._wait_asked:
+            return False
+        if self._job is job:
+            ended = True
 
-        def go_on() -> None:
-            nonlocal waiting
-            waiting = next(job, self) is None
+            def go_on() -> None:
+                nonlocal ended
+                ended = next(job, self) is self
 
-        self.guarded(go_on)
-        if not waiting and self._job is job:
-            self._job = None
-        return not waiting
+            self.guarded(go_on)
+            if ended and self._job is job:
+                self._job = None
+        return True
+
+    def _let_pass(self) -> None:
+        """If the message waits: let time pass until nothing is pending, if it is known when that is."""
+        if self._wait_asked and self.status.pending and self.status.until_ps is not None:
+            self.world.run_until(max(self.status.until_ps, self.world.now_ps))
+        self._wait_asked = self._wait_asked and self.status.pending > 0

@@ -380,7 +380,7 @@ class Ieee488(SimInstrument):
                     answers.extend(self._answer(full, command.args))
 
             code = self.guarded(one)
-            yield from self.waits()
+            yield
             if command is None or -200 < code <= -100:
                 break
         if answers:

@@ -15,7 +15,7 @@
             self.tree.add(Node("smua", channel, (
                 Attribute("source.levelv", "level_v", Real(-40, 40, default=0), changed="moved"),
                 Attribute("source.output", "output", OneOf(0, 1)),
-                Computed("source.compliance", "limit_hit"),    a method's (or property's) name, or a function
+                Computed("source.compliance", "limit_hit"),    a method's (or property's) name, or a function; `store`
                 Method("measure.i", "measure_i"),              likewise
                 Constant("OUTPUT_DCVOLTS", 1),
                 Constant("nvbuffer1", buffer),                 any value, also another node
@@ -198,22 +198,25 @@ class Function:
 class Attribute:
     """A value that can be read and written: `attribute` of the node's owner; `changed`: its method to call after it.
 
-    `reset()` gives it the default of its kind (without calling `changed`), unless `kept`.
+    `reset()` gives it the default of its kind (without calling `changed`).
     """
 
     name: str
     attribute: str
     kind: Kind
     changed: str = ""
-    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A value that can only be read: what a method or property of the owner (by name) or a function gives."""
+    """A value that is asked for each time: a method or property of the owner (by name) or a function.
+
+    `store`: method of the owner (by name) or function that takes a new value; without it, it can only be read.
+    """
 
     name: str
     source: str | Callable[[], Value]
+    store: str | Callable[[Value], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,14 +330,21 @@ class _Owned:
         return found() if callable(found) else found
 
     def set(self, value: Value) -> None:
-        if not isinstance(self.row, Attribute):
-            raise fail(f"`{self.row.name}' can only be read")
+        if isinstance(self.row, Computed):
+            self._store(self.row, value)
+            return
         setattr(self.owner, self.row.attribute, self.row.kind.check(value))
         if self.row.changed:
             getattr(self.owner, self.row.changed)()
 
+    def _store(self, row: Computed, value: Value) -> None:
+        if row.store is None:
+            raise fail(f"`{row.name}' can only be read")
+        store = getattr(self.owner, row.store) if isinstance(row.store, str) else row.store
+        store(value)
+
     def restore(self) -> None:
-        if isinstance(self.row, Attribute) and not self.row.kept:
+        if isinstance(self.row, Attribute):
             setattr(self.owner, self.row.attribute, self.row.kind.default)
 
 
@@ -423,10 +433,10 @@ class TspInstrument(Ieee488):
             return
         names = _Names(self.tree, self.users)
         statements: list[Statement] = []
-        failed = self.guarded(lambda: statements.extend(parse(text)))
+        self.guarded(lambda: statements.extend(parse(text)))
         for statement in statements:
             failed = self.guarded(partial(statement, names))
-            yield from self.waits()
+            yield
             if failed:
                 return
 
@@ -499,27 +509,22 @@ class TspInstrument(Ieee488):
 
     def _status_reset(self) -> None:
         self.status.preset()
-        self.standard_enable = self.request_enable = 0.0
+        self.status.ese = self.status.sre = 0
 
-    @property
-    def standard_enable(self) -> float:
-        """status.standard.enable, the same as *ESE."""
+    def _ese_now(self) -> float:
         return float(self.status.ese)
 
-    @standard_enable.setter
-    def standard_enable(self, mask: float) -> None:
-        self.status.ese = int(mask)
-
-    @property
-    def request_enable(self) -> float:
-        """status.request_enable, the same as *SRE."""
+    def _sre_now(self) -> float:
         return float(self.status.sre)
 
-    @request_enable.setter
-    def request_enable(self, mask: float) -> None:
-        self.status.sre = int(mask) & ~MSS
+    def _set_ese(self, mask: Value) -> None:
+        self.status.ese = int(_MASK.check(mask))
+
+    def _set_sre(self, mask: Value) -> None:
+        self.status.sre = int(_MASK.check(mask)) & ~MSS
 
 
+_MASK: Final = Real(0, 255, integer=True)
 _COMMON: Final[tuple[Row, ...]] = (
     Method("print", "_print"),
     Method("printnumber", "_print_number"),
@@ -539,6 +544,6 @@ _COMMON: Final[tuple[Row, ...]] = (
     Method("status.reset", "_status_reset"),
     Computed("status.condition", "_status_byte"),
     Computed("status.standard.event", "_take_esr"),
-    Attribute("status.standard.enable", "standard_enable", Real(0, 255, integer=True), kept=True),
-    Attribute("status.request_enable", "request_enable", Real(0, 255, integer=True), kept=True),
+    Computed("status.standard.enable", "_ese_now", "_set_ese"),
+    Computed("status.request_enable", "_sre_now", "_set_sre"),
 )
