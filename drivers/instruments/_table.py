@@ -7,12 +7,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from neurobench.errors import InstrumentError, LinkLost, UsageError
+from neurobench.errors import BenchFault, InstrumentError, LinkLost, UsageError
 
-from ._link import float_of, garbled, is_number
+from ._link import Link, float_of, garbled, is_number
 from ._roles import Identification, Instrument
+
+if TYPE_CHECKING:
+    from neurobench.bench.instruments import InstrumentSection
 
 MOST_ERRORS = 50
 """More entries than any of the queues holds: a queue that goes on is broken."""
@@ -135,6 +138,11 @@ class Setting(NamedTuple):
 class Dialect(Instrument):
     """What both dialects share: set up, read back, compare, in one exchange; errors are raised, not logged."""
 
+    def __init__(self, link: Link, section: InstrumentSection) -> None:
+        super().__init__(link, section)
+        self._known: dict[tuple[str, str | int], Value] = {}
+        self._losses = link.losses  # a lost answer may mean a restart
+
     def identify(self) -> Identification:
         """Ask `*IDN?`; asks once more before it believes in a wrong instrument."""
         try:
@@ -153,6 +161,31 @@ class Dialect(Instrument):
             wrong = self._attempt(settings)
         if wrong:
             raise InstrumentError(f"{self.link.name}: {'; '.join(wrong)}")
+
+    def ensure(self, settings: Sequence[Setting]) -> None:
+        """Set up those of the settings that are not known to be so already; nothing is sent if all are."""
+        if self._losses != self.link.losses:
+            self.forget()
+        missing = [s for s in settings if self._known.get((s.knob.name, s.channel)) != s.value]
+        if not missing:
+            return
+        for s in missing:
+            self._known.pop((s.knob.name, s.channel), None)
+        self.set_up(missing)
+        self._known |= {(s.knob.name, s.channel): s.value for s in missing}
+
+    def forget(self) -> None:
+        """How the instrument is set is not known any more: `ensure` sets everything anew."""
+        self._known.clear()
+        self._losses = self.link.losses
+
+    def explained(self, lost: LinkLost) -> BenchFault:
+        """The error of an exchange that had no answer: the instrument's own words if it has some, else `lost`."""
+        self.forget()
+        said = self.errors()
+        if not said:
+            return lost
+        return InstrumentError(f"{self.link.name} says: {'; '.join(said)}")
 
     def check(self) -> None:
         """Raise InstrumentError if its error queue holds anything."""
