@@ -68,7 +68,7 @@ class VisaCrossbar(Crossbar):
         self._staged: _Staged | None = None
         self._answers: dict[int, Applied] = {}
         self._shots_done: dict[int, int] = {}
-        self._staged_here = -1  # the last sequence number that this process staged
+        self._last: _Staged | None = None  # what this process staged last
         self._triggered = -1  # the last one of which it sent a trigger
         self._sure = True  # whether all that was triggered is known to have been fired, or not
         self._cut: tuple[int, int] | None = None  # the shot that rest() cut off
@@ -116,8 +116,7 @@ class VisaCrossbar(Crossbar):
         self._try(self._isolate)
         self._try(lambda: self._program(source, shots, int(shots.sign[0])))
         witness = self._try(lambda: source.baseline(seq))
-        self._staged_here = seq
-        self._staged = _Staged(seq, shots, source, witness)
+        self._last = self._staged = _Staged(seq, shots, source, witness)
         return witness
 
     def _go_on(self) -> None:
@@ -277,8 +276,10 @@ class VisaCrossbar(Crossbar):
         if self._cut is not None and self._cut[0] == seq:
             return Unknown(self._cut[1], "the outputs were switched off while its pulses were going out")
         done = self._shots_done.get(seq, 0)
-        if seq == self._staged_here and self._triggered < seq:
+        here = self._last if self._last is not None and self._last.seq == seq else None
+        if here is not None and self._triggered < seq:
             return NotDone()
+        shots = here.shots if here is not None else shots
         if not isinstance(shots, Shots):
             return Unknown(done, "what was staged is not known here")
         staged = _Staged(seq, shots, source_for(self.team, shots), witness)
