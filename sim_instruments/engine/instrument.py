@@ -143,6 +143,12 @@ class SimInstrument(ABC):
                 self.status.error(-363)
             self._pump()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: no message in work, and none that has only begun to arrive."""
+        with self.world.lock:
+            return not (self._running or self._job is not None or self._inbox or self._input)
+
     def take(self, limit: int | None = None) -> bytes | None:
         """The next reply, or at most `limit` bytes of it (the rest stays); None: there is none."""
         with self.world.lock:
