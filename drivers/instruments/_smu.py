@@ -27,14 +27,16 @@ class Counted(NamedTuple):
     """What an SMU knows of its own pulses.
 
     `nonce` and `seq` of the last baseline (nonce "": it has restarted; seq None: it does not keep it); `fired` pulses
-    and accepted `triggers` since then (None: not counted); `busy`: it is firing.
+    and accepted `triggers` since then (modulo `triggers_of`); `busy`: it is firing; `cut`: a train was stopped.
     """
 
     nonce: str
     seq: int | None
     fired: int
-    triggers: int | None
-    busy: bool
+    triggers: int
+    triggers_of: int = 1_000_000
+    busy: bool = False
+    cut: bool = False
 
 
 class MeteringSmu(Smu):
@@ -177,8 +179,8 @@ def _doubt(counted: Counted, fired: int, shots: int, rest: int, total: int) -> s
         return f"it counts {fired} pulses where {total} were to come"
     if counted.busy:
         return "it is still pulsing"
-    if counted.triggers is not None and counted.triggers != shots + (rest > 0):
-        return f"it took {counted.triggers} triggers and finished {shots} trains: one may have been cut short"
+    if rest or counted.cut or (counted.triggers - shots) % counted.triggers_of:
+        return f"it took {counted.triggers} triggers and finished {shots} trains: a pulse may have been cut short"
     return ""
 
 

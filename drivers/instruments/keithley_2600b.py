@@ -127,9 +127,11 @@ class Keithley2600B(Tsp, PulsingSmu):
     def safe(self) -> None:
         """Stop what runs, 0 V, off, read back. The counters of pulses stay. Raises if an output may still be on."""
         self.forget()
-        self._try("abort")
-        for name in self.names:
-            for action in ("abort()", "source.levelv=0", "source.output=0"):
+        self._try("abort")  # of a running chunk
+        # A train that is cut may have shortened its last pulse after its reading: the count alone would not show it.
+        self._try("if nb_cut then nb_cut=nb_cut+status.operation.sweeping.condition end")
+        for action in ("abort()", "source.levelv=0", "source.output=0"):
+            for name in self.names:
                 self._try(f"{name}.{action}")
         asked = ", ".join(f"{name}.source.output" for name in self.names)
         states = [float_of(state, self.link) for state in self.ask(f"print({asked})", self.channels)]
@@ -242,12 +244,12 @@ class Keithley2600B(Tsp, PulsingSmu):
         nonce = self._nonce(899_999) + 100_000  # six digits: as many as are printed
         said = ["nb_ready=nb_ready*1"]
         said += [f"{name}.nvbuffer1.clear() {name}.nvbuffer1.appendmode=1" for name in self.names]
-        said.append(f"nb_base=0 nb_shot=0 nb_seq={seq % 1_000_000} nb_nonce={nonce}")
+        said.append(f"nb_base=0 nb_cut=0 nb_shot=0 nb_seq={seq % 1_000_000} nb_nonce={nonce}")
         try:
             counted = self._counted(" ".join(said) + " ")
         except LinkLost as lost:
             raise self.explained(lost) from lost
-        if counted != Counted(str(nonce), seq % 1_000_000, 0, 0, False):
+        if counted != Counted(str(nonce), seq % 1_000_000, 0, 0):
             raise InstrumentError(f"{self.link.name}: its counters do not start at 0 ({counted})")
         self._count_from(seq, 0)
         self._cleared = 0
@@ -283,12 +285,12 @@ class Keithley2600B(Tsp, PulsingSmu):
         return np.abs([floats_of(line, self.link, pulses) for line in lines]).T
 
     def _counted(self, before: str = "") -> Counted:
-        asked = f"nb_nonce, nb_seq, nb_shot, nb_base, {self.names[0]}.nvbuffer1.n, status.operation.sweeping.condition"
-        words = self.ask(f"{before}print({asked})", 6)
+        asked = "nb_nonce, nb_seq, nb_shot, nb_cut, nb_base, {}.nvbuffer1.n, status.operation.sweeping.condition"
+        words = self.ask(f"{before}print({asked.format(self.names[0])})", 7)
         if words[0] == "nil":
-            return Counted("", -1, 0, None, False)
-        nonce, seq, shot, base, stored, sweeping = (int_of(word, self.link) for word in words)
-        return Counted(str(nonce), seq, base + stored, shot, sweeping != 0)
+            return Counted("", -1, 0, 0)
+        nonce, seq, shot, cut, base, stored, sweeping = (int_of(word, self.link) for word in words)
+        return Counted(str(nonce), seq, base + stored, shot, busy=sweeping != 0, cut=cut != 0)
 
 
 plugin = Keithley2600B

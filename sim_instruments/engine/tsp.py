@@ -431,6 +431,8 @@ class TspInstrument(Ieee488):
         if text.lstrip().startswith("*"):
             yield from super().execute(message)
             return
+        if text.strip() == "abort":  # the bus command that ends a running script; none runs between messages
+            return
         names = _Names(self.tree, self.users)
         statements: list[Statement] = []
         self.guarded(lambda: statements.extend(parse(text)))
