@@ -130,7 +130,8 @@ def _wire(world: World, described: Instruments) -> None:
         used = described.smu.channels if described.smu is not None else ()
         direct(world, f"smu.{(used or CHANNELS)[0]}")
         return
-    channels = {role: section.channels or CHANNELS for role, section in described.by_role().items() if role != "matrix"}
+    sources = {"smu": described.smu, "pulse": described.pulse}
+    channels = {role: section.channels or CHANNELS for role, section in sources.items() if section is not None}
     through_matrix(world, described.wiring, channels)
 
 

@@ -269,6 +269,7 @@ class World(Timeline):
         self._discharge()
         standing = self._stand()
         segment = self._segment
+        self._note_fight(standing)
         before_v = segment.standing.cell_v
         if standing.cell_v is not before_v and not np.array_equal(standing.cell_v, before_v):
             if self._end(segment):
@@ -276,7 +277,6 @@ class World(Timeline):
             loud = float(np.abs(standing.cell_v).max()) > self._stress.reading_v
             segment = _Segment(self.now_ps, standing, loud)
         self._segment = segment._replace(standing=standing)
-        self._note_fight(standing)
 
     def _end(self, segment: _Segment) -> bool:
         """Expose the chip to what stood until now. Whether it felt something."""
@@ -372,7 +372,7 @@ class World(Timeline):
             self._transient(line_v, self._cable_f * abs(volts) / current_a)
 
     def _note_fight(self, standing: Standing) -> None:
-        if standing.fighting:
+        if standing.fighting and not self._segment.standing.fighting:
             names = ", ".join(self._driving[k].name for k in sorted(standing.fighting))
             self._mishaps.append(Mishap(self.now_s(), f"sources against each other on one net: {names}"))
 
