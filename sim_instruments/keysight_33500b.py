@@ -1,10 +1,10 @@
 """Keysight 33500B and 33600A waveform generators (two channels), as a 33522B.
 
 Commands, defaults and couplings after the 33500 Series Operating and Service Guide (partly from memory; the words
-behind "Settings conflict" are those of the 33220A family). Differences from the real one that are known: edge times
-count as whole edges (there they are 10 to 90 %); a voltage out of range is refused, not clipped; no modulation, sweep,
-list or sequence; a smooth function is 16 levels per period; the output relay takes no time. Like the real one it has
-no query that tells how many bursts it has sent.
+behind "Settings conflict" are those of the 33220A family). Differences from the real one that are known: edges are
+straight, and steps at their fastest; a value out of range is refused, not clipped; no modulation, sweep, list or
+sequence; a smooth function is 16 levels per period; the output relay takes no time. Like the real one it has no query
+that tells how many bursts it has sent.
 """
 
 from __future__ import annotations

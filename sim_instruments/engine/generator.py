@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PS: Final = 10**12
 GRID_PS: Final = 100  # resolution of all times
+LINEAR_10_90: Final = 0.8  # part of a straight edge that is between 10 and 90 %
 OWN_OHM: Final = 50.0  # output resistance that the load setting reckons with
 MANY: Final = 10_000  # cycles of a free run after which it is thinned out
 POINTS: Final = 16  # levels that stand for one period of a smooth function
@@ -60,15 +61,10 @@ def _cycle(idle: float, steps: Iterable[tuple[int, float]]) -> Cycle:
 
 
 @lru_cache(maxsize=64)
-def pulse_cycle(period_s: float, width_s: float, lead_s: float, trail_s: float) -> Cycle:
-    """A pulse: the width is between the middles of its edges; the level changes where an edge has ended.
-
-    Edge times count as whole edges here (0 to 100 %). A pulse that does not fit into its period is cut to fit.
-    """
-    period, lead, trail = on_grid(period_s), on_grid(lead_s), on_grid(trail_s)
-    top = on_grid(width_s) - (lead + trail) // 2
-    top = max(min(top, period - lead - trail), 0)
-    return _cycle(0.0, ((lead, 0.0), (top, 1.0), (max(period - lead - top, GRID_PS), 0.0)))
+def pulse_cycle(period_ps: int, lead_ps: int, top_ps: int, trail_ps: int) -> Cycle:
+    """A pulse: the world sees only the top between its edges. What does not fit into the period is cut to fit."""
+    top_ps = max(min(top_ps, period_ps - lead_ps - trail_ps), 0)
+    return _cycle(0.0, ((lead_ps, 0.0), (top_ps, 1.0), (max(period_ps - lead_ps - top_ps, GRID_PS), 0.0)))
 
 
 @lru_cache(maxsize=64)
@@ -226,7 +222,7 @@ class Channel(ABC):
         self.function, self.unit, self.hold = "SIN", "VPP", "WIDT"
         self.high_v, self.low_v, self.high_limit_v, self.low_limit_v = 0.05, -0.05, 5.0, -5.0
         self._good = (self.high_v, self.low_v)
-        self._load_ohm = OWN_OHM
+        self._load_ohm = self._load_before_ohm = OWN_OHM
         self.period_s, self.width_s, self.lead_s, self.trail_s = 1e-3, 1e-4, 1e-8, 1e-8
         self._duty = 10.0
         self.square_duty, self.symmetry, self.phase_deg = 50.0, 100.0, 0.0
@@ -283,7 +279,7 @@ class Channel(ABC):
 
     @load_ohm.setter
     def load_ohm(self, ohm: float) -> None:
-        before = self.emf_factor
+        before, self._load_before_ohm = self.emf_factor, self._load_ohm
         self._load_ohm = ohm
         scale = before / self.emf_factor
         self.high_v, self.low_v = self.high_v * scale, self.low_v * scale
@@ -334,7 +330,10 @@ class Channel(ABC):
             raise ScpiError(-221, "Settings conflict; dBm needs a finite output load")
 
     def load_changed(self) -> None:
-        """Only the numbers change (the property has scaled them)."""
+        """Only the numbers change (the property has scaled them). Under limits the load stays as it is."""
+        if self.limited:
+            self.load_ohm = self._load_before_ohm
+            raise ScpiError(-221, "Settings conflict; the load cannot be changed while voltage limits are on")
         if self.unit == "DBM" and math.isinf(self._load_ohm):
             self.unit = "VPP"
             self._complain("amplitude units changed to Vpp due to high-Z load")
@@ -487,7 +486,8 @@ class Channel(ABC):
         """One period as it is set now."""
         match self.function:
             case "PULS":
-                return pulse_cycle(self.period_s, self.width_s, self.lead_s, self.trail_s)
+                lead_ps, trail_ps = self._whole_ps(self.lead_s), self._whole_ps(self.trail_s)
+                return pulse_cycle(on_grid(self.period_s), lead_ps, self.top_ps(lead_ps, trail_ps), trail_ps)
             case "SQU":
                 return square_cycle(self.period_s, self.square_duty)
             case "SIN":
@@ -500,6 +500,14 @@ class Channel(ABC):
             case "ARB" | "USER":
                 return sampled_cycle(self.samples_per_s, self.samples)
         return Cycle(0.0, ())
+
+    def _whole_ps(self, edge_s: float) -> int:
+        """A whole edge, 0 to 100 %, of one programmed from 10 to 90 %; the fastest edge counts as a step."""
+        return on_grid(edge_s / LINEAR_10_90) if edge_s > self.MIN_EDGE_S * (1 + 1e-9) else 0
+
+    def top_ps(self, lead_ps: int, trail_ps: int) -> int:
+        """Time between the edges: the width is between their middles."""
+        return on_grid(self.width_s) - (lead_ps + trail_ps) // 2
 
     # ---- triggers
 
