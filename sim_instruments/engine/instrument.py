@@ -145,9 +145,9 @@ class SimInstrument(ABC):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits: no message in work, and none that has only begun to arrive."""
+        """Whether no message is in work and none waits."""
         with self.world.lock:
-            return not (self._running or self._job is not None or self._inbox or self._input)
+            return not (self._running or self._job is not None or self._inbox)
 
     def take(self, limit: int | None = None) -> bytes | None:
         """The next reply, or at most `limit` bytes of it (the rest stays); None: there is none."""
@@ -221,6 +221,10 @@ class SimInstrument(ABC):
         """Where the line feed is that ends the first message in the buffer; -1: not there yet."""
         return buffer.find(b"\n")
 
+    def _trimmed(self, message: bytes) -> bytes:
+        """A message without what else may stand at the end of a line."""
+        return message.rstrip(b"\r")
+
     def _cut(self) -> bytes | None:
         end = self._end_of_message(self._input)
         if end < 0:
@@ -230,7 +234,7 @@ class SimInstrument(ABC):
         if self._overrun:  # the end of a message whose beginning was lost
             self._overrun = False
             return b""
-        return message.rstrip(b"\r")
+        return self._trimmed(message)
 
     def _pump(self) -> None:
         """Carry out what is in the inbox, as far as it does not wait."""
