@@ -271,6 +271,10 @@ class Setting:
         """All objects that have this setting."""
         return list(getattr(instrument, self.part)) if self.part else [instrument]
 
+    def is_new(self, instrument: object) -> bool:
+        """Whether the instrument is being made: it has no value of this setting yet."""
+        return not all(hasattr(target, self.attribute) for target in self.targets(instrument))
+
     def restore(self, instrument: object) -> None:
         """Give every target the default."""
         for target in self.targets(instrument):
@@ -345,7 +349,7 @@ class Ieee488(SimInstrument):
         super().reset()
         for cls in reversed(type(self).__mro__):
             for setting in vars(cls).get("SETTINGS", ()):
-                if not setting.kept:
+                if not setting.kept or setting.is_new(self):
                     setting.restore(self)
 
     def power_cycle(self) -> None:
@@ -360,6 +364,10 @@ class Ieee488(SimInstrument):
 
     def _end_of_message(self, buffer: bytearray) -> int:
         return grammar.message_end(buffer)
+
+    def _trimmed(self, message: bytes) -> bytes:
+        """As it is: a carriage return is white space, or the last byte of a block."""
+        return message
 
     def execute(self, message: bytes) -> Iterator[None]:
         """Carry out the commands of one message and send their answers as one line."""
