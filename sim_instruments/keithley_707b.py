@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from .engine.matrix import BREAK, MAKE, OFF, Frame, Point, Rule
 from .engine.status import ScpiError
-from .engine.tsp import Attribute, Constant, Method, Node, OneOf, TspInstrument
+from .engine.tsp import Attribute, Constant, Method, Node, OneOf, Row, TspInstrument
 
 ROWS, COLUMNS, SLOTS = 8, 12, (1, 2, 3, 4, 5, 6)
 SETTLE_S: Final = 3e-3
@@ -60,7 +60,7 @@ class Keithley707B(TspInstrument):
         self._patterns: dict[str, list[Point]] = {}
         names = ("close", "open", "exclusiveclose", "exclusiveslotclose", "getclose", "getstate", "gettype", "setdelay",
                  "getdelay", "setforbidden", "getforbidden", "clearforbidden", "reset")  # fmt: skip
-        rows = [
+        rows: list[Row] = [
             *(Method(name, f"channel_{name}") for name in names),
             *(Method(f"pattern.{name}", f"pattern_{name}") for name in ("setimage", "getimage", "snapshot", "delete")),
             *(Constant(name, float(value)) for name, value in CONSTANTS),
