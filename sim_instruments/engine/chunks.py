@@ -103,6 +103,11 @@ def is_number(value: Value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_true(value: Value) -> bool:
+    """What counts as true: all but nil and false."""
+    return value is not None and value is not False
+
+
 def kind_of(value: Value) -> str:
     """What Lua's `type` says."""
     if value is None:
@@ -294,7 +299,7 @@ class _Parser:
         self.depth -= 1
 
         def act(scope: Scope) -> None:
-            for statement in no if one(condition(scope)) in (None, False) else yes:
+            for statement in yes if is_true(one(condition(scope))) else no:
                 statement(scope)
 
         return act
@@ -340,11 +345,11 @@ class _Parser:
         """Expressions up to a closing sign."""
         self.deeper()
         found: list[Expression] = []
-        if not self.accept(end):
-            found = self.expressions()
-            if end == "}":
-                self.accept(",")
-            self.expect(end)
+        while not ((end == "}" or not found) and self.accept(end)):  # a list may end with a comma
+            found.append(self.expression())
+            if not self.accept(","):
+                self.expect(end)
+                break
         self.depth -= 1
         return found
 
@@ -377,7 +382,7 @@ class _Parser:
         def act(scope: Scope) -> Value:
             value = one(inner(scope))
             for sign in reversed(signs):
-                value = value in (None, False) if sign == "not" else _LEVELS[2]["-"](-0.0, value)
+                value = not is_true(value) if sign == "not" else _LEVELS[2]["-"](-0.0, value)
             return value
 
         return act

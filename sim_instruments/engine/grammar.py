@@ -176,10 +176,16 @@ def _piece(text: str, start: int) -> tuple[str, int, str]:
 
 
 def _checked(piece: str) -> str:
-    piece = piece.strip(_BLANK) if "#" not in piece else piece.lstrip(_BLANK)
-    if not re.match("#[1-9]", piece) and not piece.isascii():
+    """A parameter without the white space around it; the data of a block are left as they are."""
+    piece = piece.lstrip(_BLANK)
+    if re.match("#[1-9]", piece):
+        end = _block_end(piece, 0)
+        if piece[end:].strip(_BLANK):
+            raise ScpiError(-161)
+        return piece[:end]
+    if not piece.isascii():
         raise ScpiError(-101)
-    return piece
+    return piece.rstrip(_BLANK)
 
 
 def _skip(text: str, start: int, at: int) -> int:
@@ -191,7 +197,7 @@ def _skip(text: str, start: int, at: int) -> int:
         return end + 1
     if text[at] == "(":
         return _closing(text, at)
-    if text[start:at].strip(_BLANK) or not text[at + 1 : at + 2].isascii() or text[at + 1 : at + 2] not in "123456789":
+    if text[start:at].strip(_BLANK) or not re.match("#[1-9]", text[at : at + 2]):
         return at + 1
     return _block_end(text, at)
 
@@ -207,8 +213,8 @@ def _closing(text: str, at: int) -> int:
 
 def _block_end(text: str, at: int) -> int:
     first = at + 2
-    digits = text[first : first + int(text[at + 1] or 0)] if text[at + 1 : at + 2] else ""
-    if not digits.isdigit() or not digits.isascii():
+    digits = text[first : first + int(text[at + 1])]
+    if not re.fullmatch("[0-9]+", digits):
         raise ScpiError(-161)
     end = first + len(digits) + int(digits)
     if end > len(text):
@@ -351,10 +357,10 @@ def block(data: bytes) -> bytes:
 
 
 def unblocked(text: str) -> bytes:
-    """The data of a definite-length block."""
-    if not re.match("#[1-9]", text) or _block_end(text, 0) != len(text.rstrip(_BLANK)) != len(text):
-        raise ScpiError(-104 if not text.startswith("#") else -161)
-    return text[2 + int(text[1]) : _block_end(text, 0)].encode("latin-1")
+    """The data of a parameter that is a definite-length block."""
+    if not re.match("#[1-9]", text):
+        raise ScpiError(-104)
+    return text[2 + int(text[1]) :].encode("latin-1")
 
 
 _MANY = 100_000  # channels of one list: more is a mistake, and would only cost memory
