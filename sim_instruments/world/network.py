@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CONTACT_OHM = 1e-3
 ROUNDING = 1e-9
 KEPT_LAWS = 64
+KEPT_FACTORS = 1 << 20
+NOBODY: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Network:
     def __init__(self, chip: Chip) -> None:
         self._chip = chip
         self._laws: dict[float, Law] = {}
+        self._kept: dict[tuple[bytes, int], FloatArray] = {}
         self._lawful = chip.model.write_current_factor(chip.model.card.read.voltage_v) is not None
 
     @property
@@ -126,6 +129,9 @@ class Network:
 
     def stand(self, nets: IndexArray, at: tuple[int, ...], sources: tuple[Source, ...]) -> Standing:
         """Voltages and currents with source k on net at[k]: sources over their limit become current sources."""
+        simple = self._simple(nets, at, sources)
+        if simple is not None:
+            return simple
         pushed: dict[int, int] = {}
         left = 4 * len(sources) + 4
         while True:
@@ -134,6 +140,20 @@ class Network:
             left -= 1
             if left == 0 or not _moved(standing, at, sources, pushed):
                 return standing
+
+    def _simple(self, nets: IndexArray, at: tuple[int, ...], sources: tuple[Source, ...]) -> Standing | None:
+        """The common case: an ideal source on every line's net, none over its limit. None: it is another case."""
+        lines = nets[: sum(self._chip.shape)]
+        if len(set(at)) < len(at) or any(s.ohm for s in sources) or not set(lines.tolist()) <= set(at):
+            return None
+        net_v = np.zeros(len(nets))
+        net_v[list(at)] = [s.volts for s in sources]
+        cell_v, cell_a = self._direct(net_v[lines])
+        net_a = np.bincount(lines, np.concatenate([cell_a.sum(axis=1), -cell_a.sum(axis=0)]), len(nets))
+        source_a = tuple(net_a[list(at)].tolist())
+        if any(abs(i) > s.limit_a for i, s in zip(source_a, sources, strict=True)):
+            return None
+        return Standing(net_v, cell_v, cell_a, source_a, NOBODY, NOBODY, False)
 
     def _solved(
         self, nets: IndexArray, at: tuple[int, ...], sources: tuple[Source, ...], pushed: dict[int, int], a: _Attempt
@@ -148,8 +168,8 @@ class Network:
         else:
             volts = [0.0, *(s.volts for s in sources)]
             net_v, cell_v, cell_a = self._nodal(lines, a, net_v, max(volts) - min(volts))
-        net_a = np.zeros(len(net_v))
-        np.add.at(net_a, lines, np.concatenate([cell_a.sum(axis=1), -cell_a.sum(axis=0)]))
+        line_a = np.concatenate([cell_a.sum(axis=1), -cell_a.sum(axis=0)])
+        net_a = np.bincount(lines, line_a, len(net_v)).astype(np.float64)
         source_a = _source_currents(at, sources, pushed, a, net_v, net_a)
         return Standing(net_v, cell_v, cell_a, source_a, frozenset(pushed), a.fighting, not held)
 
@@ -158,9 +178,21 @@ class Network:
         rows = self._chip.shape[0]
         cell_v: FloatArray = line_v[:rows, None] - line_v[None, rows:]
         cell_a: FloatArray = self._chip.conductance_s() * cell_v
-        return cell_v, cell_a * self._factors(cell_v) if self._lawful else cell_a
+        if self._lawful:
+            cell_a *= self._factors(line_v, cell_v)
+        return cell_v, cell_a
 
-    def _factors(self, cell_v: FloatArray) -> FloatArray:
+    def _factors(self, line_v: FloatArray, cell_v: FloatArray) -> FloatArray:
+        """I / (G V) of every cell; a bench comes back to the same few voltages, and asking the model takes time."""
+        key = (line_v.tobytes(), int(self._chip.devices.shorted.sum()))
+        found = self._kept.get(key)
+        if found is None:
+            if len(self._kept) * cell_v.size >= KEPT_FACTORS:
+                self._kept.clear()
+            found = self._kept[key] = self._asked(cell_v)
+        return found
+
+    def _asked(self, cell_v: FloatArray) -> FloatArray:
         model = self._chip.model
         seen, which = np.unique(np.abs(cell_v), return_inverse=True)
         factors = np.array([_known(model.write_current_factor(v)) for v in seen.tolist()])[which.reshape(cell_v.shape)]

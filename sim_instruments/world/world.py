@@ -27,7 +27,7 @@ from neurobench.physics.stress import Stress
 
 from .board import Relays, Terminal
 from .clock import PS_PER_S, Timeline
-from .network import Network, Source, Standing, Wires
+from .network import NOBODY, Network, Source, Standing, Wires
 
 __all__ = ["Damage", "Exposure", "Mishap", "Relays", "Terminal", "World"]
 
@@ -233,8 +233,7 @@ class World(Timeline):
     def _stand(self) -> Standing:
         driving = self._driving
         if self._cold:
-            none: frozenset[int] = frozenset()
-            return Standing(self._wires.zeros, self._quiet, self._quiet, (0.0,) * len(driving), none, none, False)
+            return Standing(self._wires.zeros, self._quiet, self._quiet, (0.0,) * len(driving), NOBODY, NOBODY, False)
         self._age()
         nets = self._wires.nets
         at = tuple(int(nets[t.node]) for t in driving)
