@@ -15,6 +15,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from .status import ScpiError
@@ -443,6 +444,7 @@ def _constant(token: Token) -> Value:
     )
 
 
-def parse(text: str) -> list[Statement]:
+@lru_cache(maxsize=512)  # clients say the same lines again and again
+def parse(text: str) -> tuple[Statement, ...]:
     """The statements of a chunk. Raises ScpiError -285 if any of it does not parse."""
-    return _Parser(text).block()[0]
+    return tuple(_Parser(text).block()[0])

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .status import ScpiError
@@ -316,9 +317,12 @@ class Range:
 def match_word(text: str, *words: str) -> str | None:
     """The short form of the word that `text` is the short or long form of; words may have optional parts."""
     for word in words:
-        if Pattern(word).match(":" + text.upper()) is not None:
+        if _word(word).match(":" + text.upper()) is not None:
             return short_form(word)
     return None
+
+
+_word = lru_cache(maxsize=1024)(Pattern)  # the words of all instruments are few
 
 
 def short_form(word: str) -> str:

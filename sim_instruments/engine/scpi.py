@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any, ClassVar, TypeVar
@@ -101,7 +101,7 @@ class Call:
         """The contents of a quoted string."""
         return grammar.unquoted(self.arg(i))
 
-    def channels(self, i: int = 0, known: Any = None) -> list[int]:
+    def channels(self, i: int = 0, known: Container[int] | None = None) -> list[int]:
         """A channel list; `known`: the channels that there are (see `grammar.channel_list`)."""
         return grammar.channel_list(self.arg(i), known)
 
