@@ -160,13 +160,14 @@ class Lines:
     def __init__(self) -> None:
         self._partial = b""
 
-    def add(self, data: bytes) -> bytes:
-        """All whole messages that there are now. What is too long for any is the instrument's to refuse."""
+    def add(self, data: bytes) -> list[bytes]:
+        """All messages that are whole now. What is too long for any is the instrument's to refuse."""
         self._partial += data
-        whole = b""
+        whole = []
         while (end := message_end(self._partial) + 1) or len(self._partial) > MAX_MESSAGE:
             cut = end or len(self._partial)
-            whole, self._partial = whole + self._partial[:cut], self._partial[cut:]
+            whole.append(self._partial[:cut])
+            self._partial = self._partial[cut:]
         return whole
 
 

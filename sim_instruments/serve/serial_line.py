@@ -44,7 +44,7 @@ class SerialPort:
                 return
             with contextlib.suppress(LineDropped):  # a serial line has no connection to lose: the answer is
                 if whole := self._lines.add(os.read(self._ours, CHUNK)):
-                    self._line.ask(self, whole)
+                    self._line.ask(self, b"".join(whole))
 
     def send(self, data: bytes) -> None:
         """See `Client`."""

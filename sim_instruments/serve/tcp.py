@@ -45,7 +45,7 @@ class Connection:
         try:
             while data := self._received():
                 if whole := self._lines.add(data):
-                    self._line.ask(self, whole)
+                    self._line.ask(self, b"".join(whole))
         except LineDropped as dropped:
             _log.info("%s", dropped)
         except OSError:  # it was reset

@@ -211,7 +211,8 @@ class SimulatedVisa(SimVisaLibrary):  # type: ignore[misc]
                 self.close(other)
         elif session in self.sessions:
             self._forget(session)
-        return self._said(None, super().close(session))
+        status: StatusCode = super().close(session)  # no error if it is closed: it went with its manager
+        return status
 
     def _forget(self, session: int) -> None:
         """With the last session unread answers go: the next one starts with empty buffers."""
@@ -336,7 +337,8 @@ class SimulatedVisa(SimVisaLibrary):  # type: ignore[misc]
     def discard_events(self, session: Any, event_type: EventType, mechanism: EventMechanism) -> StatusCode:
         """Forget service requests that were noticed and not looked at."""
         del event_type, mechanism
-        self._device(session).polled.clear()
+        if session in self.sessions:  # pyvisa also asks for sessions that went with their manager
+            self._device(session).polled.clear()
         return self._said(session, StatusCode.success)
 
     def wait_on_event(

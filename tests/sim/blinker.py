@@ -74,6 +74,8 @@ class Blinker(SimInstrument):
             self.status.error(int(rest))
         elif word == b"BREAK":
             raise AttributeError("a fault in the instrument")
+        elif word == b"ERR?":
+            self.reply(str(self.status.next_error().code).encode())
         elif word in (answers := self._answers()):
             self.reply(answers[word])
 
@@ -83,7 +85,6 @@ class Blinker(SimInstrument):
             b"GET?": self.value.encode("latin-1"),
             b"BLOCK?": b"#3256" + bytes(range(256)),
             b"COUNT?": str(self.count).encode(),
-            b"ERR?": str(self.status.next_error().code).encode(),
         }
 
 
