@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -59,6 +59,8 @@ class MeteringSmu(Smu):
         self.max_v = min(section.max_v or self.MAX_V, self.MAX_V)
         self._limit_a: float | None = None
         self._cap_v = self.max_v
+        self._range_a = inf  # of the sweeps that follow, as are
+        self._reading_s = self._settle_s = 0.0
 
     def smallest_range(self, current_a: float) -> float:
         """The smallest range that holds a current. Raises ConfigError beyond the largest."""
@@ -92,6 +94,7 @@ class PulsingSmu(MeteringSmu, PulseSource):
     measures = True
     limits_current = True
     witness = True
+    CAPACITY: ClassVar[int]  # pulses that can be counted from one baseline on
 
     def __init__(self, link: Link, section: InstrumentSection) -> None:
         super().__init__(link, section)
@@ -110,6 +113,7 @@ class PulsingSmu(MeteringSmu, PulseSource):
             self._count_from(seq, self._counted().fired)
         if shot != self._armed[0]:
             self._expected += pulses
+        self._check_room()
         self._armed = (shot, pulses)
 
     def tally(self, seq: int, witness: Witness, repeats: Sequence[int]) -> Tally:
@@ -120,6 +124,13 @@ class PulsingSmu(MeteringSmu, PulseSource):
             self.link.clock.sleep(POLL_S)
             counted = self._counted()
         return judged(counted, seq, witness, repeats)
+
+    def _check_room(self) -> None:
+        if self._expected > self.CAPACITY:
+            raise CapabilityMissing(
+                f"{self.link.name}: {self._expected} pulses in one stimulus; its buffer counts {self.CAPACITY} "
+                "(fewer pulses in a batch)"
+            )
 
     def _count_from(self, seq: int, fired: int) -> None:
         self._seq, self._armed, self._expected = seq, (-1, 0), fired

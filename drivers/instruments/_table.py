@@ -179,6 +179,11 @@ class Dialect(Instrument):
         self._known.clear()
         self._losses = self.link.losses
 
+    def lose(self, *knobs: Knob) -> None:
+        """How these knobs are set is not known any more."""
+        names = {knob.name for knob in knobs}
+        self._known = {place: value for place, value in self._known.items() if place[0] not in names}
+
     def explained(self, lost: LinkLost) -> BenchFault:
         """The error of an exchange that had no answer: the instrument's own words if it has some, else `lost`."""
         self.forget()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 LETTERS = {1: "smua", 2: "smub"}
 GAP_S = 200e-6  # between pulses, at 0 V: longer than the channels take to arm again
 MOST_FILTERED = 100  # readings that the averaging filter takes
-CAPACITY = 60_000  # readings of a buffer with time stamps and source values, from memory
+BUFFER = 60_000  # readings of a buffer with time stamps and source values, from memory
 
 
 def _knob(name: str, attribute: str, unit: str = "", **more: object) -> Knob:
@@ -97,13 +96,12 @@ class Keithley2600B(Tsp, PulsingSmu):
     min_width_s = 100e-6
     max_width_s = 100.0
     max_pulses = 50_000
+    CAPACITY = 999_999  # six digits are printed; a full buffer is cleared in between
 
     def __init__(self, link: Link, section: InstrumentSection) -> None:
         super().__init__(link, section)
         self.names = [LETTERS[channel] for channel in self.used]
         self._line_hz = 0.0
-        self._range_a = inf
-        self._reading_s = self._settle_s = 0.0
         self._cleared = 0  # pulses that were counted and then cleared out of a full buffer
         self._stored = 0
 
@@ -121,8 +119,11 @@ class Keithley2600B(Tsp, PulsingSmu):
         self._limit_a, self._cap_v = limit_a, cap_v
 
     def connect(self) -> None:
-        """Outputs on, at a level of 0 V that is read back."""
-        self.set_up([Setting(knob, v, name) for knob, v in ((LEVEL, 0.0), (OUTPUT, 1.0)) for name in self.names])
+        """Limit, level 0 V, then outputs on; all read back."""
+        if self._limit_a is None:
+            raise InstrumentError(f"{self.link.name}: no current limit was set before its output (enforce)")
+        rows = ((LIMIT, self._limit_a), (LEVEL, 0.0), (OUTPUT, 1.0))
+        self.set_up([Setting(knob, value, name) for knob, value in rows for name in self.names])
 
     def safe(self) -> None:
         """Stop what runs, 0 V, off, read back. The counters of pulses stay. Raises if an output may still be on."""
@@ -259,7 +260,7 @@ class Keithley2600B(Tsp, PulsingSmu):
         """One chunk: the number of the shot, the count, go. Without the witness's globals it stops before it fires."""
         shot, pulses = self._armed
         said = [f"nb_shot=nb_nonce*0+{shot + 1}"]
-        if self._expected - self._cleared > CAPACITY:
+        if self._expected - self._cleared > BUFFER:
             self._cleared = self._expected - pulses
             said.append(f"nb_base={self._cleared}")
             said += [f"{name}.nvbuffer1.clear()" for name in self.names]
