@@ -5,7 +5,7 @@
 
         def build(self) -> None: ...               once, before the first reset: channels, buffers
         def reset(self) -> None: ...               settings as after *RST; call super().reset() first
-        def power_cycle(self) -> None: ...         also what *RST keeps; call super().power_cycle()
+        def switched_on(self) -> None: ...         what *RST keeps, as after power-on; call super().switched_on()
         def triggered(self) -> None: ...           *TRG or a group execute trigger
 
     blinker.receive(b"*IDN?\\n")    bytes may come in pieces, several messages at once
@@ -77,6 +77,7 @@ class SimInstrument(ABC):
         self._running = False
         self._wait_asked = False
         self.build()
+        self.switched_on()
         self.reset()
 
     # ---- what an instrument is made of
@@ -87,6 +88,9 @@ class SimInstrument(ABC):
     def reset(self) -> None:
         """Settings and outputs as after *RST. Pending operations are broken off; status registers stay."""
         self.status.end_all()
+
+    def switched_on(self) -> None:  # noqa: B027 (an instrument may keep nothing)
+        """What *RST keeps, as after power-on; called before `reset` when it is made and at each power cycle."""
 
     def triggered(self) -> None:
         """*TRG or a group execute trigger came in."""
@@ -193,6 +197,7 @@ class SimInstrument(ABC):
         with self.world.lock:
             self.clear()
             self.status.power_on()
+            self.switched_on()
             self.reset()
 
     # ---- for the languages

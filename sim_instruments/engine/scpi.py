@@ -271,10 +271,6 @@ class Setting:
         """All objects that have this setting."""
         return list(getattr(instrument, self.part)) if self.part else [instrument]
 
-    def is_new(self, instrument: object) -> bool:
-        """Whether the instrument is being made: it has no value of this setting yet."""
-        return not all(hasattr(target, self.attribute) for target in self.targets(instrument))
-
     def restore(self, instrument: object) -> None:
         """Give every target the default."""
         for target in self.targets(instrument):
@@ -345,20 +341,20 @@ class Ieee488(SimInstrument):
         return f"{entry.code:+d},{quoted(entry.text)}"
 
     def reset(self) -> None:
-        """Every setting gets its default."""
+        """Every setting gets its default, but for those that are kept."""
         super().reset()
+        self._restore(kept=False)
+
+    def switched_on(self) -> None:
+        """The settings that *RST keeps get theirs."""
+        super().switched_on()
+        self._restore(kept=True)
+
+    def _restore(self, *, kept: bool) -> None:
         for cls in reversed(type(self).__mro__):
             for setting in vars(cls).get("SETTINGS", ()):
-                if not setting.kept or setting.is_new(self):
+                if setting.kept == kept:
                     setting.restore(self)
-
-    def power_cycle(self) -> None:
-        """Also the settings that *RST keeps."""
-        with self.world.lock:
-            for cls in type(self).__mro__:
-                for setting in vars(cls).get("SETTINGS", ()):
-                    setting.restore(self)
-            super().power_cycle()
 
     # ---- messages
 

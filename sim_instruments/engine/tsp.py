@@ -411,11 +411,10 @@ class TspInstrument(Ieee488):
         super().reset()
         self.tree.restore()
 
-    def power_cycle(self) -> None:
-        """The client's variables are gone, too."""
-        with self.world.lock:
-            self.users.clear()
-            super().power_cycle()
+    def switched_on(self) -> None:
+        """The client's variables are gone."""
+        super().switched_on()
+        self.users.clear()
 
     # ---- messages
 

@@ -417,6 +417,7 @@ def test_settings_answer_in_the_short_form_and_know_their_bounds() -> None:
 
 def test_reset_gives_defaults_and_a_power_cycle_also_what_reset_keeps() -> None:
     instrument = toy()
+    assert say(instrument, "DISP:TEXT?") == '""'
     say(instrument, "VOLT 2;:FUNC PULS;:DISP:TEXT 'kept'")
     say(instrument, "*RST")
     assert (instrument.channels[0].level_v, instrument.function, instrument.shown) == (1.5, "SIN", "kept")
