@@ -272,6 +272,7 @@ class _Work:
             "in_pulse": "measured" if self.measure_current else "not measured", "read_v": self.probe.read_v,
             "delay_s": self.p.delay_s, "measured_delay_s": _median(state.delays_s),
             "measured_period_s": _median(state.periods_s), "both_polarities": self.probe.both,
+            "reads_in_point": self.p.averages * (2 if self.probe.both else 1),
         }  # fmt: skip
 
 

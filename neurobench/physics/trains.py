@@ -1,9 +1,9 @@
 """Measured pulse trains -> a device card: cycles and devices into one curve per condition, scatter into noise.
 
 This is the way from a `measure-curve` run to a chip that the emulator replays. Cycles of one device begin at one
-level, so they are averaged at equal pulse number; devices differ in their step, so they are averaged at equal
-conductance (`fit.mean_train`). Read noise and step noise are told apart as bench rule 12 says, from the scatter
-between the cycles.
+level, so they are averaged at equal pulse number. Devices differ in their step, so of them the number of pulses is
+averaged that each needs from one conductance to the next. A curve keeps no more detail than its noise supports. Read
+noise and step noise are told apart as bench rule 12 says, from the scatter between the cycles.
 """
 
 from __future__ import annotations
@@ -16,8 +16,18 @@ import numpy as np
 from pydantic import ValidationError
 
 from neurobench.errors import CurveError
-from neurobench.physics.card import Curve, DeviceCard, Noise, Origin, ReadProtocol, Spread, WriteCurrent, explain
-from neurobench.physics.fit import cubic_per_v2, mean_curve, mean_train, sinh_v0, split_cycles, split_noise
+from neurobench.physics.card import (
+    Curve,
+    DeviceCard,
+    Noise,
+    Origin,
+    ReadProtocol,
+    Spread,
+    Window,
+    WriteCurrent,
+    explain,
+)
+from neurobench.physics.fit import cubic_per_v2, mean_curve, sinh_v0, split_cycles, split_noise
 from neurobench.physics.importers import ImportReport
 
 if TYPE_CHECKING:
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
     from neurobench.physics.response import FloatArray
 
 OHMIC = 0.02  # an in-pulse conductance within so much of the one read before it is an ohmic cell's
+SURE = 3.0  # standard deviations
+GAP = 0.02  # of the whole range
 FITS = 0.2  # a law that misses the in-pulse current by more than this, relative, is not written
 
 
@@ -49,7 +61,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a card says besides its numbers."""
+    """What a card says besides its numbers. reads_in_point: single reads (polarities x averages) behind each point."""
 
     name: str
     title: str
@@ -58,6 +70,7 @@ class About:
     read: ReadProtocol
     potentiating_sign: int
     origin: Origin
+    reads_in_point: int = 1
 
 
 class _Condition(NamedTuple):
@@ -76,14 +89,23 @@ def card_from_trains(trains: Sequence[Train], about: About) -> ImportReport:
     conditions = [found for key in _keys(trains) if (found := _condition(trains, key, lines)) is not None]
     if not conditions:
         raise CurveError(f"{about.origin.run}: no train in it moved a device; there is no curve to make a card of")
-    curves = [_curve(condition, about.potentiating_sign, lines) for condition in conditions]
-    noise = _noise(conditions, lines)
+    read_s, step_s = _noise(conditions, lines)
+    one_read_s = read_s * math.sqrt(about.reads_in_point)
+    if about.reads_in_point > 1:
+        lines.append(
+            f"each point is the mean of {about.reads_in_point} reads (polarities x averages): one read has "
+            f"{one_read_s:.3g} S, and so has the card"
+        )
+    curves = [_curve(condition, (read_s, step_s), about.potentiating_sign, lines) for condition in conditions]
+    _tell_gaps(curves, lines)
     spread = _spread(conditions, lines)
     current = _write_current(trains, about.read.voltage_v, lines)
     try:
         card = DeviceCard(
             name=about.name, title=about.title, source=about.source, notes=about.notes, model="measured",
-            potentiating_sign=1 if about.potentiating_sign > 0 else -1, read=about.read, noise=noise, spread=spread,
+            potentiating_sign=1 if about.potentiating_sign > 0 else -1, read=about.read, spread=spread,
+            window=_window(curves, conditions[0]),
+            noise=Noise(read_sigma_s=one_read_s, step_sigma_s=step_s),
             write_current=current, origin=about.origin, curve=tuple(curves),
         )  # fmt: skip
     except ValidationError as error:
@@ -125,20 +147,20 @@ def _condition(trains: Sequence[Train], key: Key, lines: list[str]) -> _Conditio
     return _Condition(*key, points, currents)
 
 
-def _curve(condition: _Condition, potentiating_sign: int, lines: list[str]) -> Curve:
-    """One representative train: the mean of the cycles, over several devices at equal conductance."""
-    means = [cycles.mean(axis=0) for cycles in condition.devices]
-    currents: tuple[float, ...] | None = None
-    if len(means) == 1:
-        points_s = means[0]
-        mean_a = condition.currents_a[0].mean(axis=0)
-        currents = tuple(mean_a.tolist()) if mean_a.size and np.isfinite(mean_a).all() else None
-    else:
-        points_s, _, _ = mean_train(means, condition.direction)
+def _curve(condition: _Condition, noise: tuple[float, float], potentiating_sign: int, lines: list[str]) -> Curve:
+    """One representative train: the mean of the cycles; over several devices, of the median device."""
+    means = [_knotted(cycles, noise) for cycles in condition.devices]
+    points_s, currents = means[0], _mean_currents(condition) if len(means) == 1 else None
+    how = "mean"
+    if len(means) > 1:
+        typical_s = _median_device(means, condition.direction)
+        shortest = min(one.size for one in means)
+        points_s = np.mean([one[:shortest] for one in means], axis=0) if typical_s is None else typical_s
+        how = "mean at equal conductance" if typical_s is not None else "mean at equal pulse number (no common range)"
     words = _words(condition.direction, condition.amplitude_v, condition.width_s)
     cycles = sum(len(one) for one in condition.devices)
     lines.append(
-        f"{words}: {points_s.size} points, {points_s[0]:.4g} -> {points_s[-1]:.4g} S, mean of {cycles} trains on "
+        f"{words}: {points_s.size} points, {points_s[0]:.4g} -> {points_s[-1]:.4g} S, {how} of {cycles} trains on "
         f"{len(means)} device{'s' if len(means) > 1 else ''}"
     )
     return Curve(
@@ -150,8 +172,82 @@ def _curve(condition: _Condition, potentiating_sign: int, lines: list[str]) -> C
     )
 
 
-def _noise(conditions: Sequence[_Condition], lines: list[str]) -> Noise:
-    """Read and step noise, from the scatter between cycles; about its mean curve where there is one train only."""
+def _tell_gaps(curves: Sequence[Curve], lines: list[str]) -> None:
+    """Say where one direction was measured and the other was not: there the card knows no step and holds."""
+    reach = {
+        sign: (min(ends), max(ends))
+        for sign in (1, -1)
+        if (ends := [float(level) for c in curves if c.sign == sign for level in c.points()[[0, -1]]])
+    }
+    if len(reach) == 1:
+        only, other = ("potentiation", "depress") if 1 in reach else ("depression", "potentiate")
+        lines.append(f"only {only} was measured: an emulated chip of this card does not {other}")
+        return
+    span_s = max(high for _, high in reach.values()) - min(low for low, _ in reach.values())
+    if reach[-1][0] > reach[1][0] + GAP * span_s:
+        lines.append(f"depression was measured down to {reach[-1][0]:.4g} S only: below, the card does not depress")
+    if reach[1][1] < reach[-1][1] - GAP * span_s:
+        lines.append(f"potentiation was measured up to {reach[1][1]:.4g} S only: above, the card does not potentiate")
+
+
+def _window(curves: Sequence[Curve], first: _Condition) -> Window | None:
+    """All that the curves went through, and where a typical device stood before its first pulse."""
+    every_s = np.concatenate([curve.points() for curve in curves])
+    start_s = float(np.median([one[0, 0] for one in first.devices]))
+    low_s, high_s = min(float(every_s.min()), start_s), max(float(every_s.max()), start_s)
+    return Window(g_min_s=low_s, g_max_s=high_s, g_start_s=start_s) if low_s < high_s else None
+
+
+def _mean_currents(condition: _Condition) -> tuple[float, ...] | None:
+    """Mean current in each pulse over the cycles of a lone device; None where it was not measured."""
+    mean_a = condition.currents_a[0].mean(axis=0)
+    return tuple(mean_a.tolist()) if mean_a.size and np.isfinite(mean_a).all() else None
+
+
+def _knotted(cycles_s: FloatArray, noise: tuple[float, float]) -> FloatArray:
+    """Mean [points] of the cycles of one device, straight between the pulses at which it is sure to have moved on.
+
+    A device whose step scatters wanders over its curve: ups and downs of the curve that are noise would speed it up. So
+    a piece goes on until it has moved by 3 sigma of what noise can move the mean of these cycles in as many pulses.
+    """
+    mean_s = cycles_s.mean(axis=0)
+    (read_s, step_s), last = noise, mean_s.size - 1
+    knots = [0]
+    for n in range(1, mean_s.size):
+        sigma_s = math.sqrt((2 * read_s**2 + (n - knots[-1]) * step_s**2) / len(cycles_s))
+        if abs(mean_s[n] - mean_s[knots[-1]]) >= SURE * sigma_s:
+            knots.append(n)
+    if knots[-1] != last:  # what is left is not sure by itself: it belongs to the piece before it
+        knots = [*knots[: max(1, len(knots) - 1)], last]
+    return np.asarray(np.interp(np.arange(mean_s.size), knots, mean_s[knots]), dtype=np.float64)
+
+
+def _median_device(means: Sequence[FloatArray], direction: int) -> FloatArray | None:
+    """The train of the median device, over all that any of them went through; None where they have no common range.
+
+    Over steps of conductance, the pulses that each device needs are averaged after dividing by how slow it is.
+    """
+    counts = _pulses_needed(means, direction)
+    if counts is None:
+        return None
+    slow = counts / np.exp(np.mean(np.log(counts)))
+    passed = [_passage(one, direction) for one in means]
+    grid = np.linspace(min(levels[0] for levels, _ in passed), max(levels[-1] for levels, _ in passed), 512)
+    times = np.array([np.interp(grid, *one, left=np.nan, right=np.nan) for one in passed]) / slow[:, None]
+    pulses = np.concatenate([[0.0], np.cumsum(np.nanmean(np.diff(times, axis=1), axis=0))])
+    whole = np.arange(math.floor(pulses[-1] + 1e-9) + 1.0)
+    return np.asarray(direction * np.interp(whole, pulses, grid), dtype=np.float64) if whole.size > 1 else None
+
+
+def _passage(mean_s: FloatArray, direction: int) -> tuple[FloatArray, FloatArray]:
+    """Levels (rising, times the direction) that a train passes, and the pulse number of each, without its flat ends."""
+    rising = direction * mean_curve(mean_s, direction)
+    first, last = int(np.flatnonzero(rising == rising[0])[-1]), int(np.flatnonzero(rising == rising[-1])[0])
+    return rising[first : last + 1], np.arange(first, last + 1.0)
+
+
+def _noise(conditions: Sequence[_Condition], lines: list[str]) -> tuple[float, float]:
+    """Read and step noise of the points [S], from the scatter between cycles; of a lone train about its mean curve."""
     repeated = [one for condition in conditions for one in condition.devices if len(one) > 1 and one.shape[1] > 2]
     if repeated:
         splits, how = [split_cycles(cycles) for cycles in repeated], "between cycles"
@@ -164,12 +260,13 @@ def _noise(conditions: Sequence[_Condition], lines: list[str]) -> Noise:
         for values in ([s.read_sigma_s for s in splits], [s.step_sigma_s for s in splits])
     )
     lines.append(f"scatter {how}, {int(weights.sum())} steps: read noise {read_s:.3g} S, step noise {step_s:.3g} S")
-    return Noise(read_sigma_s=read_s, step_sigma_s=step_s)
+    return read_s, step_s
 
 
 def _spread(conditions: Sequence[_Condition], lines: list[str]) -> Spread:
     """Spread of the step between devices: of the pulses that each needs for the conductances that all went through."""
-    logs = [np.log(counts) for c in conditions if (counts := _pulses_needed(c)) is not None]
+    found = [_pulses_needed([one.mean(axis=0) for one in c.devices], c.direction) for c in conditions]
+    logs = [np.log(counts) for counts in found if counts is not None]
     if not logs:
         default = Spread()
         lines.append(
@@ -183,14 +280,16 @@ def _spread(conditions: Sequence[_Condition], lines: list[str]) -> Spread:
     return Spread(step_lognormal=round(min(sigma, 3.0), 4))
 
 
-def _pulses_needed(condition: _Condition) -> FloatArray | None:
+def _pulses_needed(means: Sequence[FloatArray], direction: int) -> FloatArray | None:
     """Pulses [devices] from one conductance to another that every device passed; None where there are none such."""
-    rising = [condition.direction * mean_curve(one.mean(axis=0), condition.direction) for one in condition.devices]
-    low, high = max(curve[0] for curve in rising), min(curve[-1] for curve in rising)
-    if len(rising) < 2 or not low < high:
+    passed = [_passage(one, direction) for one in means]
+    if len(passed) < 2 or min(levels.size for levels, _ in passed) < 2:
         return None
-    counts = [np.interp(high, c, np.arange(c.size)) - np.interp(low, c, np.arange(c.size)) for c in rising]
-    return np.array(counts) if min(counts) > 0 else None
+    low, high = max(levels[0] for levels, _ in passed), min(levels[-1] for levels, _ in passed)
+    if not low < high:
+        return None
+    counts = np.array([float(np.interp(high, *one) - np.interp(low, *one)) for one in passed])
+    return counts if counts.min() > 0 else None
 
 
 def _write_current(trains: Sequence[Train], read_v: float, lines: list[str]) -> WriteCurrent | None:

@@ -81,6 +81,7 @@ def from_run(path: Path, options: ImportOptions) -> ImportReport:
     found = card_from_trains(_trains(result), _about(path, manifest, result, options))
     said = [f"{path.name}: measure-curve on chip {found.card.origin.chip_id}"] if found.card.origin else []
     said += [f"{SIMULATED}: the chip was emulated; nothing in this card was measured"] if found.card.simulated else []
+    said += [f"reads before the first pulse alone scatter by {np.nanmean(result['cell_sigma_s']):.3g} S"]
     said += [f"cell {cell}: {why}" for cell, why in _ends(result) if why]
     return ImportReport(found.card, (*said, *found.lines), found.arrays)
 
@@ -130,6 +131,7 @@ def _about(path: Path, manifest: Mapping[str, Any], result: Mapping[str, Any], o
         read=read,
         potentiating_sign=int((manifest.get("capabilities") or {}).get("potentiating_sign", 1)),
         origin=origin,
+        reads_in_point=int(result["reads_in_point"]),
     )
 
 

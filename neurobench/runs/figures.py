@@ -7,8 +7,8 @@ matplotlib is an extra and is imported here only when a figure is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,10 @@ class Series:
 
 @dataclass(frozen=True)
 class History:
-    """What the figures are drawn from. Conductances and weights in siemens, over the number of updates."""
+    """What the figures are drawn from. Conductances and weights in siemens, over the number of updates.
+
+    `result`: what the protocol returned, for the figures of a characterisation.
+    """
 
     title: str
     simulated: bool
@@ -54,6 +57,7 @@ class History:
     weights_s: Series
     targets: FloatArray | None
     truth_s: Series
+    result: Mapping[str, Any] = field(default_factory=dict)
 
 
 def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -104,7 +108,7 @@ def read_history(path: Path) -> History:
         epochs = [note.value for note in told if isinstance(note.value, dict)]
         targets = run.notes("targets")
         manifest = run.manifest
-        truth = list(run.truth())
+        truth, result = list(run.truth()), run.result or {}
     return History(
         title=" · ".join(str(part) for part in (protocol_name(manifest), path.stem) if part),
         simulated=bool(manifest.get("simulated")),
@@ -114,6 +118,7 @@ def read_history(path: Path) -> History:
         weights_s=series(epochs, "weights"),
         targets=_last(targets),
         truth_s=Series(np.arange(len(truth), dtype=np.float64), np.array([grid for _, grid in truth])),
+        result=result,
     )
 
 
@@ -284,6 +289,80 @@ def _bars(axes: Any, grid: FloatArray, label: str) -> None:
     axes.view_init(elev=28, azim=-60)
 
 
+def curves_figure(history: History) -> Figure | None:
+    """Trains of measure-curve: conductance over pulses, potentiation left, depression right, a colour per condition."""
+    found = history.result
+    if "train_conductance_s" not in found:
+        return None
+    values = np.asarray(found["train_conductance_s"])
+    factor, unit = si_scale(values)
+    figure = figure_of(9.6, 3.9, "Conductance over pulses, as read back")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, sign, title in zip(panels, (1, -1), ("potentiation", "depression"), strict=True):
+        named: dict[tuple[float, float], str] = {}
+        for train in np.flatnonzero(np.asarray(found["train_direction"]) == sign):
+            pulse = float(found["train_amplitude_v"][train]), float(found["train_width_s"][train])
+            new = pulse not in named
+            colour = named.setdefault(pulse, f"C{len(named)}")
+            label = f"{pulse[0]:g} V, {pulse[1]:g} s" if new else None
+            axes.plot(values[train] * factor, ".-", color=colour, markersize=2.5, linewidth=0.7, alpha=0.7, label=label)
+        axes.set(xlabel="pulse", title=title if named else f"{title}: none")
+        axes.title.set_fontsize(9)
+        if named:
+            axes.legend(frameon=False, fontsize=7)
+        tidy(axes)
+    panels[0].set_ylabel(f"G ({unit})")
+    return figure
+
+
+def iv_figure(history: History) -> Figure | None:
+    """Sweeps of iv-sweep: current over voltage, and its magnitude on a logarithmic axis, a colour per cell."""
+    found = history.result
+    if "level_volts_v" not in found:
+        return None
+    volts, amps = np.asarray(found["level_volts_v"]), np.asarray(found["level_current_a"])
+    cells = [tuple(cell) for cell in np.asarray(found["branch_cell"]).tolist()]
+    factor, unit = si_scale(amps)
+    unit = unit.replace("S", "A")
+    figure = figure_of(9.6, 3.9, f"Current over voltage ({found['mode']}; every level returns to 0 V)")
+    linear, logarithmic = figure.subplots(1, 2)
+    colours = {cell: f"C{n}" for n, cell in enumerate(dict.fromkeys(cells))}
+    for n, cell in enumerate(cells):
+        at = np.asarray(found["level_branch"]) == n
+        label = f"cell {cell}" if n == cells.index(cell) else None
+        linear.plot(volts[at], amps[at] * factor, ".-", color=colours[cell], markersize=2.5, linewidth=0.8, label=label)
+        logarithmic.plot(volts[at], np.abs(amps[at]) * factor, ".-", color=colours[cell], markersize=2.5, linewidth=0.8)
+    for axes, label in ((linear, f"I ({unit})"), (logarithmic, f"|I| ({unit})")):
+        tidy(axes)
+        axes.set(xlabel="V_row - V_col (V)", ylabel=label)
+        axes.locator_params(axis="x", integer=False)
+    logarithmic.set_yscale("log")
+    linear.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def forming_figure(history: History) -> Figure | None:
+    """Ramps of form: current in the pulse and conductance after it, over the amplitude, a colour per cell."""
+    found = history.result
+    if "pulse_attempt" not in found or not len(found["pulse_attempt"]):
+        return None
+    cells = np.stack([found["pulse_row"], found["pulse_col"]], axis=1)
+    figure = figure_of(9.6, 3.9, "Forming: current in the pulse, conductance after it")
+    panels = figure.subplots(1, 2)
+    for axes, name, letter, base in zip(panels, ("current_a", "conductance_s"), "IG", "AS", strict=True):
+        values = np.asarray(found[f"pulse_{name}"])
+        factor, unit = si_scale(values)
+        for n, cell in enumerate(np.unique(cells, axis=0)):
+            at = (cells == cell).all(axis=1)
+            x, y = np.asarray(found["pulse_amplitude_v"])[at], values[at] * factor
+            axes.plot(x, y, ".-", color=f"C{n}", markersize=3, linewidth=0.8, label=f"cell {tuple(cell.tolist())}")
+        tidy(axes)
+        axes.set(xlabel="amplitude (V)", ylabel=f"{letter} ({unit.replace('S', base)})", yscale="log")
+        axes.locator_params(axis="x", integer=False)
+    panels[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
 def figure_of(width: float, height: float, title: str, *, laid_out: bool = True) -> Figure:
     """An empty figure of so many inches, with room for the line that says which run it is of."""
     from matplotlib.figure import Figure
@@ -333,5 +412,8 @@ FIGURES: dict[str, Callable[[History], Figure | None]] = {
     "activations": activation_figure,
     "error": error_figure,
     "bars": bar_figure,
+    "curves": curves_figure,
+    "iv": iv_figure,
+    "forming": forming_figure,
     "truth": truth_figure,
 }
