@@ -539,22 +539,16 @@ class Generator(Scpi, PulseSource):
 
         `more`: settings to ask for as well; what they differ in is in the evidence.
         """
-        questions = ["*STB?", "*ESE?", *self.MARK_QUESTIONS, *self.MARK_QUESTIONS, *(s.asked() for s in more), "*STB?"]
+        once = ("*STB?", "*ESE?", *self.MARK_QUESTIONS)
+        questions = [*once, *(s.asked() for s in more), *once]
         answers = self.ask(";".join([first, *questions] if first else questions), len(questions))
-        half = len(self.MARK_QUESTIONS)
-        marks, again = answers[2 : 2 + half], answers[2 + half : 2 + 2 * half]
-        if marks != again:
+        before, after = answers[: len(once)], answers[-len(once) :]
+        if before[1:] != after[1:]:
             raise garbled(self.link, ";".join(answers), "the same mark twice")
-        before, ese, after = (self._register(answers[i]) for i in (0, 1, -1))
-        wrong = [
-            self._difference(s, a)
-            for s, a in zip(more, answers[2 + 2 * half :], strict=False)
-            if not self._agrees(s, a)
-        ]
-        mark, ended = self.read_mark(marks), bool(before & after & ESB)
-        if wrong and ended:
-            raise InstrumentError(f"{self.link.name} fired another number of pulses than asked: {'; '.join(wrong)}")
-        return Evidence(mark, ended, ese, bool(after & EAV))
+        pairs = zip(more, answers[len(once) :], strict=False)
+        wrong = tuple(self._difference(s, answer) for s, answer in pairs if not self._agrees(s, answer))
+        stb, ese = self._register(before[0]) & self._register(after[0]), self._register(before[1])
+        return Evidence(self.read_mark(before[2:]), bool(stb & ESB), ese, bool(stb & EAV), wrong)
 
     def _register(self, answer: str) -> int:
         value = int_of(answer, self.link)

@@ -37,6 +37,11 @@ _COUNT = Knob(
     "burst count", ":SOUR{c}:BURS:NCYC {v}", ":SOUR{c}:BURS:NCYC?", low=1, high=MOST_PULSES, codec=COUNT, doc="pulses"
 )
 _READY = Knob("trigger system", ":INIT{c}:CONT {v}", ":INIT{c}:CONT?", codec=Flag(), doc="off: it ignores triggers")
+_DELAY = Knob("trigger delay", ":TRIG{c}:DEL {v}", ":TRIG{c}:DEL?", "s", 0, 1000, SECONDS)
+_PHASE = Knob(
+    "burst phase", ":SOUR{c}:BURS:PHAS {v}", ":SOUR{c}:BURS:PHAS?", "deg", codec=SECONDS, doc="where it rests"
+)
+_GATE = Knob("output mode", ":OUTP{c}:MODE {v}", ":OUTP{c}:MODE?", codec=Word(), doc="GAT: pulses may not come out")
 _BURST = Knob("burst", ":SOUR{c}:BURS:STAT {v}", ":SOUR{c}:BURS:STAT?", codec=Flag(), doc="off: it runs freely")
 
 WORDS = Vocabulary(
@@ -72,7 +77,10 @@ WORDS = Vocabulary(
     high=Knob("high level", ":SOUR{c}:VOLT:HIGH {v}", ":SOUR{c}:VOLT:HIGH?", "V", -10, 10, Volts()),
     low=Knob("low level", ":SOUR{c}:VOLT:LOW {v}", ":SOUR{c}:VOLT:LOW?", "V", -10, 10, Volts()),
     count=_COUNT,
-    firing=((_MODE, "TRIG"), (_SOURCE, "BUS"), (_READY, True), (_COUNT, 1.0), (_BURST, True)),
+    firing=(
+        (_MODE, "TRIG"), (_SOURCE, "BUS"), (_READY, True), (_DELAY, 0.0), (_PHASE, 0.0), (_GATE, "NORM"), (_COUNT, 1.0),
+        (_BURST, True),
+    ),
 )  # fmt: skip
 
 

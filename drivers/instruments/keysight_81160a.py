@@ -27,6 +27,8 @@ _EDGE = Edge(FASTEST_S)
 _SOURCE = Knob(
     "arming source", ":ARM:SOUR{c} {v}", ":ARM:SOUR{c}?", codec=Word(), doc="MAN: *TRG only; IMM runs freely"
 )
+_SENSE = Knob("arming sense", ":ARM:SENS{c} {v}", ":ARM:SENS{c}?", codec=Word(), doc="EDGE: once for every trigger")
+_DELAY = Knob("pulse delay", ":PULS:DEL{c} {v}", ":PULS:DEL{c}?", "s", 0, 1e6, SECONDS)
 _COUNT = Knob(
     "trigger count", ":TRIG{c}:COUN {v}", ":TRIG{c}:COUN?", low=1, high=MOST_PULSES, codec=COUNT,
     doc="pulses per trigger; more than one switches burst on",
@@ -47,8 +49,8 @@ WORDS = Vocabulary(
     limit_low=Knob("lower limit", ":VOLT{c}:LIM:LOW {v}", ":VOLT{c}:LIM:LOW?", "V", -10, 10, Volts()),
     limited=Knob("limits", ":VOLT{c}:LIM:STAT {v}", ":VOLT{c}:LIM:STAT?", codec=Flag()),
     period=Knob(
-        "period", ":FUNC{c}:PULS:TRAN MIN;:PULS:WIDT{c} MIN;:PULS:PER{c} {v}", ":PULS:PER{c}?", "s", 3.03e-9, 1e6,
-        SECONDS, "page 142",
+        "period", ":FUNC{c}:PULS:TRAN MIN;:FUNC{c}:PULS:TRAN:TRA MIN;:PULS:WIDT{c} MIN;:PULS:PER{c} {v}",
+        ":PULS:PER{c}?", "s", 3.03e-9, 1e6, SECONDS, "page 142",
     ),
     width=Knob(
         "width", ":PULS:WIDT{c} {v}", ":PULS:WIDT{c}?", "s", 1.5e-9, 1e6, SECONDS,
@@ -62,7 +64,7 @@ WORDS = Vocabulary(
     high=Knob("high level", ":VOLT{c}:HIGH {v}", ":VOLT{c}:HIGH?", "V", -10, 10, Volts()),
     low=Knob("low level", ":VOLT{c}:LOW {v}", ":VOLT{c}:LOW?", "V", -10, 10, Volts()),
     count=_COUNT,
-    firing=((_SOURCE, "MAN"), (_COUNT, 1.0)),
+    firing=((_SOURCE, "MAN"), (_SENSE, "EDGE"), (_DELAY, 0.0), (_COUNT, 1.0)),
 )  # fmt: skip
 
 
@@ -75,7 +77,7 @@ class Keysight81160A(Generator):
 
     MODELS = (r"811[56]0A",)
     WORDS: ClassVar[Vocabulary] = WORDS
-    MAX_V: ClassVar[float] = 10.0
+    MAX_V: ClassVar[float] = 9.99  # 10 V into an open circuit, less what the load setting takes
     MARK_QUESTIONS: ClassVar[tuple[str, ...]] = ("*SRE?", ":STAT:OPER:ENAB?", ":STAT:QUES:ENAB?")
     min_width_s = 4e-9  # 1.5 ns by the manual; shorter ones are hardly rectangular
     max_width_s = 9.99e5
