@@ -66,8 +66,9 @@ class ScpiPulser(Scpi, PulsingSmu):
     LEVEL: ClassVar[Knob]
     LIMIT: ClassVar[Knob]
     OUTPUT: ClassVar[Knob] = OUTPUT
-    CLEAR: ClassVar[str]  # empty the pulse buffer and let it grow
+    CLEAR: ClassVar[str]  # empty the pulse buffer and let it grow ({c}: channel)
     COUNT: ClassVar[str]  # how many readings are in it
+    LOST: ClassVar[tuple[Knob, ...]] = ()  # what CLEAR and a trigger set besides
     STATE: ClassVar[str]  # whether something runs
     STATE_PARTS: ClassVar[int] = 1
     STOP: ClassVar[str] = ":ABOR"
@@ -118,7 +119,9 @@ class ScpiPulser(Scpi, PulsingSmu):
     def baseline(self, seq: int) -> Witness:
         """Empty the pulse buffer, name the stimulus, no trigger yet."""
         nonce = self._nonce(63)  # bit 6 of the register does not exist
-        counted = self._counted(f"{self.CLEAR};*SRE {nonce};*ESE 1;")
+        clear = ";".join(self.CLEAR.format(c=place) for place in self.places)
+        self.lose(*self.LOST)
+        counted = self._counted(f"{clear};*SRE {nonce};*ESE 1;")
         if counted != Counted(str(nonce), None, 0, 0, TRIGGERS):
             raise InstrumentError(f"{self.link.name}: its counters do not start at 0 ({counted})")
         self._count_from(seq, 0)
@@ -127,21 +130,25 @@ class ScpiPulser(Scpi, PulsingSmu):
     def trigger(self) -> None:
         """One message: the count of triggers, then go. An instrument that has restarted has its outputs off."""
         shot, pulses = self._armed
+        self.lose(*self.LOST)
         self.link.write(f"*ESE {1 + (shot + 1) % TRIGGERS};{self._go(pulses)}")
 
     def done(self) -> bool:
         """All readings are there and nothing runs any more."""
-        count, *state = self.ask(f"{self.COUNT};{self.STATE}", 1 + self.STATE_PARTS, self._answer_s())
+        count, *state = self.ask(f"{self._count_words()};{self.STATE}", 1 + self.STATE_PARTS, self._answer_s())
         return not self._runs(state) and int_of(count, self.link) >= self.READINGS_PER_PULSE * self._expected
 
     def _counted(self, before: str = "") -> Counted:
-        asked = f"{before}*ESE?;*SRE?;{self.COUNT};{self.STATE}"
+        asked = f"{before}*ESE?;*SRE?;{self._count_words()};{self.STATE}"
         ese, sre, count, *state = self.ask(asked, 3 + self.STATE_PARTS, self._answer_s())
         triggers, readings = int_of(ese, self.link) - 1, int_of(count, self.link)
         if triggers < 0:
             return Counted("", None, 0, 0, TRIGGERS)
         fired = ceil(readings / self.READINGS_PER_PULSE)
         return Counted(str(int_of(sre, self.link)), None, fired, triggers, TRIGGERS, busy=self._runs(state))
+
+    def _count_words(self) -> str:
+        return self.COUNT.format(c=self.places[0])
 
     def _answer_s(self) -> float:
         return self.link.timeout_s

@@ -62,6 +62,7 @@ class Keithley2400(LevelReader):
     AVERAGES = Knob("averages", ":SENS:AVER:COUN {v}", ":SENS:AVER:COUN?", "", 1, 100)
     CLEAR = f":TRAC:CLE;:TRAC:FEED SENS;:TRAC:POIN {BUFFER};:TRAC:FEED:CONT NEXT"
     COUNT = ":TRAC:POIN:ACT?"
+    LOST = (FEED, TRIGGERS)
     STATE = ":STAT:OPER:COND?"
     READ = ":READ?"
     READ_PARTS = 1
@@ -111,14 +112,9 @@ class Keithley2400(LevelReader):
         self.ensure([*settings, Setting(PULSE, level_v), Setting(DELAY, train.width_s - shortest_s)])
         self._train, self._measuring = train, measure
 
-    def _count_from(self, seq: int, fired: int) -> None:
-        super()._count_from(seq, fired)
-        self.lose(FEED, TRIGGERS)
-
     def _go(self, pulses: int) -> str:
         if self._train is None:
             raise InstrumentError(f"{self.link.name}: a trigger before any pulse was programmed")
-        self.lose(TRIGGERS)
         return f":TRIG:COUN {2 * pulses};:INIT"
 
     def _answer_s(self) -> float:
