@@ -151,6 +151,11 @@ class SourceMeter:
         self._sweep_limit = None if value is None else limit
         self.update()
 
+    def turn_on(self, value: float) -> None:
+        """Output on, at a value of a sweep at once."""
+        self.output = True
+        self.force(value)
+
     def _limit(self, kind: Quantity) -> float:
         return self.limit[kind] if self._sweep_limit is None else self._sweep_limit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import inf
 from typing import Any, cast
 
@@ -125,7 +126,7 @@ class Dialogue:
         """(volts, seconds) of every time at another level than 0 V on a terminal, from its history; exact."""
         found: list[tuple[float, float]] = []
         history: list[Any] = self.world.terminal(name).history
-        for (start, volts), (stop, _) in zip(history, history[1:], strict=False):
+        for (start, volts), (stop, _) in itertools.pairwise(history):
             if volts and stop > start:
                 found.append((volts, (stop - start) / PS_PER_S))
         return found

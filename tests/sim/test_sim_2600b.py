@@ -1,6 +1,8 @@
-"""The simulated Keithley 2602B, line by line: dialogues of the reference and of third-party clients, values and time."""
+"""The simulated Keithley 2602B, line by line: dialogues of the reference and of other clients, values and time."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 from neurobench.sim_instruments.keithley_2600b import Keithley2600B
@@ -139,7 +141,7 @@ def test_timers_repeat_pulses(smu: Dialogue) -> None:
     assert smu.pulses() == [(1.5, 1e-3)] * 5
     history = smu.world.terminal("smu.1").history
     rises = [ps for ps, volts in history if volts == 1.5]
-    assert [b - a for a, b in zip(rises, rises[1:], strict=False)] == [4_000_000_000] * 4
+    assert [b - a for a, b in itertools.pairwise(rises)] == [4_000_000_000] * 4
     assert float(smu.ask("print(smua.nvbuffer1.n)")) == 5
 
 

@@ -1,0 +1,152 @@
+"""The simulated SMUs that speak SCPI: dialogues of the reference and of other clients, values, time, limits."""
+
+from __future__ import annotations
+
+import pytest
+from neurobench.sim_instruments.keithley_2450 import Keithley2450
+from ohmic import SIEMENS, Dialogue
+
+
+def near(value: float) -> object:
+    return pytest.approx(value, rel=1e-12, abs=1e-24)
+
+
+def no_errors(smu: Dialogue) -> None:
+    assert smu.ask("SYST:ERR:COUN?") == "0", smu.ask("SYST:ERR?")
+
+
+def error_code(smu: Dialogue) -> int:
+    return int(smu.ask(":SYST:ERR?").split(",")[0])
+
+
+# ---------------------------------------------------------------------------------------------- 2450
+
+
+@pytest.fixture
+def k2450() -> Dialogue:
+    return Dialogue(Keithley2450)
+
+
+def test_2450_says_who_it_is_and_what_it_speaks(k2450: Dialogue) -> None:
+    assert k2450.ask("*IDN?") == "KEITHLEY INSTRUMENTS,MODEL 2450,NBSIM001,1.7.12b"
+    assert k2450.ask("*LANG?") == "SCPI"
+    assert k2450.ask("SYST:ERR?") == '0,"No error;0;0 0"'
+    k2450.write("*LANG TSP")
+    assert error_code(k2450) == -224
+
+
+def test_2450_dialogue_of_pymeasure(k2450: Dialogue) -> None:
+    k2450.silent("*RST;:stat:pres;:*CLS;")
+    k2450.write(":SOUR:FUNC VOLT")
+    assert k2450.ask(":SOUR:FUNC?") == "VOLT"
+    k2450.write(":SOUR:VOLT:RANG:AUTO 1", ":SOUR:VOLT:ILIM 0.001")
+    assert k2450.ask("SYST:ERR?").startswith("0,")
+    k2450.write(":SENS:FUNC 'CURR';:SENS:CURR:NPLC 1.000000;", ":SENS:CURR:RANG:AUTO 1;", ":SOUR:VOLT:LEV 0.2")
+    k2450.write("OUTPUT ON")
+    assert k2450.ask("OUTPUT?") == "1"
+    assert float(k2450.ask(":READ?")) == near(0.2 * SIEMENS)
+    assert float(k2450.ask(":SOUR:VOLT:ILIM?")) == 1e-3
+    assert int(k2450.ask(":TRAC:POIN?")) == 100000
+    k2450.write(":SOUR:VOLT:DEL 0.01", ":SENS:CURR:AVER:TCON MOV", ":SENS:CURR:AVER:COUNT 20", ":SENS:RES:RSENSE 1")
+    assert k2450.ask(":SOUR:VOLT:DEL:AUTO?") == "0"
+    assert k2450.ask(":SENS:CURR:AVER:TCON?;COUN?") == "MOV;20"
+    assert k2450.ask(":SENS:RES:RSEN?;:SENS:CURR:AZER?;:SENS:COUNT?") == "1;1;1"
+    k2450.write(":DISP:LIGH:STAT ON25", ":OUTP:VOLT:SMOD HIMP", ":SYST:BEEP 440, 0.1", ":ROUT:TERM REAR")
+    assert k2450.ask(":DISP:LIGH:STAT?;:OUTP:VOLT:SMOD?;:ROUT:TERM?") == "ON25;HIMP;REAR"
+    no_errors(k2450)
+
+
+def test_2450_dialogue_of_qcodes_with_its_sweep(k2450: Dialogue) -> None:
+    assert k2450.ask(":SENS:FUNC?") == '"CURR:DC"'
+    k2450.write(":SOUR:FUNC VOLT", ':SENS:FUNC "CURR:DC"', "SOUR:voltage:ILIM 0.001", "SOUR:voltage 0.2", ":OUTP 1")
+    assert k2450.ask(":OUTP?") == "1"
+    assert float(k2450.ask(":MEASure? 'defbuffer1'")) == near(0.2 * SIEMENS)
+    k2450.write(":TRACe:CLEar 'defbuffer1'", ":SENSe:current:NPLCycles 0.1")
+    k2450.silent(":SOURce:SWEep:voltage:LINear 0,1,11,0,1,AUTO,ON,OFF,'defbuffer1'")
+    k2450.silent(":INITiate")
+    k2450.silent("*WAI")
+    assert k2450.floats(":TRACe:DATA? 1, 11, 'defbuffer1'") == [near(k / 10 * SIEMENS) for k in range(11)]
+    assert k2450.ask(":TRACe:ACTual? 'defbuffer1'") == "11"
+    assert k2450.ask("SYSTem:LFRequency?") == "50"
+    assert k2450.ask(":OUTP?") == "0"
+    no_errors(k2450)
+
+
+def test_2450_list_sweep_pulses_and_counts(k2450: Dialogue) -> None:
+    k2450.write(":TRAC:MAKE 'pulses', 1000", ":SENS:CURR:NPLC 0.01", ":SENS:CURR:RANG 1e-4", ":SOUR:VOLT:ILIM 1e-3")
+    k2450.write(":SOUR:LIST:VOLT 1.5", ":SOUR:SWE:VOLT:LIST 1, 800e-6, 3, ON, 'pulses'")
+    for shots in (1, 2):
+        k2450.silent(":INIT")
+        assert k2450.ask(":TRIG:STAT?").startswith("RUNNING")
+        k2450.wait(10e-3)
+        assert k2450.ask(":TRIG:STAT?").startswith("IDLE")
+        assert k2450.ask(":TRAC:ACT? 'pulses'") == str(3 * shots)
+    assert k2450.pulses() == [(1.5, pytest.approx(3e-3, rel=1e-9))] * 2
+    k2450.write(":SOUR:LIST:VOLT 1.5,0", ":SOUR:LIST:VOLT:APP 1.5,0", ":SOUR:SWE:VOLT:LIST 1, 800e-6, 1, ON, 'pulses'")
+    k2450.silent(":INIT;*WAI")
+    assert k2450.pulses()[2:] == [(1.5, 1e-3)] * 2
+    found = k2450.ask(":TRAC:DATA? 7, 8, 'pulses', SOUR, READ, REL").split(",")
+    assert [float(found[i]) for i in (0, 1, 3, 4)] == [1.5, near(1.5 * SIEMENS), 0, 0]
+    no_errors(k2450)
+
+
+def test_2450_compliance_is_seen_and_ends_a_sweep(k2450: Dialogue) -> None:
+    k2450.write(":SOUR:VOLT 1", ":SOUR:VOLT:ILIM 1e-6", ":OUTP ON")
+    assert float(k2450.ask(":READ?")) == near(1e-6)
+    assert k2450.ask(":SOUR:VOLT:ILIM:TRIP?") == "1"
+    assert int(k2450.ask(":FETC? 'defbuffer1', SOURSTAT")) & 8
+    k2450.write(":SOUR:VOLT 0.1")
+    assert k2450.ask(":SOUR:VOLT:ILIM:TRIP?") == "0"
+    k2450.write(":TRAC:CLE", ":SOUR:SWE:VOLT:LIN 0,1,11,0", ":INIT;*WAI")
+    assert k2450.ask(":TRAC:ACT?") == "7"
+
+
+def test_2450_over_range(k2450: Dialogue) -> None:
+    k2450.write(":SOUR:VOLT 1", ":SOUR:VOLT:ILIM 1e-3", ":SENS:CURR:RANG 1e-6", ":OUTP ON")
+    assert float(k2450.ask(":READ?")) == 9.9e37
+    assert float(k2450.ask(":SENS:CURR:RANG?")) == 1e-6
+    k2450.write(":SENS:CURR:RANG 1e-5")
+    assert float(k2450.ask(":READ?")) == near(SIEMENS)
+
+
+def test_2450_guard_follows_the_output(k2450: Dialogue) -> None:
+    guard = k2450.world.terminal("smu.guard")
+    assert guard.driven is None
+    k2450.write(":SOUR:VOLT 0.3", ":OUTP 1")
+    assert guard.driven is not None
+    assert guard.driven[0] == 0.3
+    k2450.write(":SOUR:VOLT -0.2")
+    assert guard.driven[0] == -0.2
+    k2450.write(":OUTP 0")
+    assert guard.driven is None
+
+
+def test_2450_abort_ends_a_sweep_at_0_v(k2450: Dialogue) -> None:
+    k2450.write(":SOUR:LIST:VOLT 1.5", ":SOUR:SWE:VOLT:LIST 1, 10e-3", ":INIT")
+    k2450.wait(2e-3)
+    k2450.silent(":ABOR")
+    assert k2450.pulses() == [(1.5, 2e-3)]
+    assert k2450.ask(":TRAC:ACT?;:OUTP?") == "0;0"
+
+
+def test_2450_refuses_what_cannot_be(k2450: Dialogue) -> None:
+    for line, code in (
+        (":SOUR:VOLT 300", -222), (":SENS:CURR:NPLC 20", -222), (":INIT", 2731), (":TRAC:DATA? 1,2", -222),
+        (":TRAC:CLE 'nobody'", 4917), (":SOUR:FUNC OHMS", -224), (":SOUR:VOLT", -109), (":NO:SUCH 1", -113),
+    ):  # fmt: skip
+        k2450.silent(line)
+        assert error_code(k2450) == code, line
+    k2450.write(":SOUR:VOLT 60", ":OUTP 1")
+    assert error_code(k2450) == -221
+    assert k2450.ask(":OUTP?") == "0"
+
+
+def test_2450_power_cycle(k2450: Dialogue) -> None:
+    k2450.write("*ESE 1", ":TRAC:MAKE 'pulses', 100", ":SOUR:VOLT 1", ":OUTP 1", ":READ?")
+    k2450.instrument.power_cycle()
+    assert k2450.instrument.take() is None
+    assert k2450.ask("*ESE?;:OUTP?;:TRAC:ACT?") == "0;0;0"
+    assert float(k2450.ask(":SOUR:VOLT?")) == 0
+    k2450.silent(":TRAC:ACT? 'pulses'")
+    assert error_code(k2450) == 4917
+    assert k2450.world.terminal("smu.1").driven[0] == 0  # type: ignore[index]
