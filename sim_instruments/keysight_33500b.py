@@ -2,7 +2,7 @@
 
 Commands, defaults and couplings after the 33500 Series Operating and Service Guide (partly from memory; the words
 behind "Settings conflict" are those of the 33220A family). Differences from the real one that are known: edges are
-straight, and steps at their fastest; a value out of range is refused, not clipped; no modulation, sweep, list or
+straight, and steps if they are as fast as after *RST; a value out of range is refused, not clipped; no modulation, sweep, list or
 sequence; a smooth function is 16 levels per period; the output relay takes no time. Like the real one it has no query
 that tells how many bursts it has sent.
 """
@@ -27,6 +27,7 @@ DAC_FULL = 32767
 class Channel33500B(Channel):
     """One channel with the couplings of the 33500B: what does not go together is adjusted and reported."""
 
+    STEP_S: ClassVar[float] = 1e-8
     MIN_EDGE_S: ClassVar[float] = 8.4e-9
     MAX_HZ: ClassVar[dict[str, float]] = {
         "SIN": 30e6, "SQU": 30e6, "PULS": 30e6, "RAMP": 200e3, "TRI": 200e3, "ARB": 30e6, "NOIS": 30e6, "PRBS": 30e6,

@@ -206,7 +206,7 @@ class Channel(ABC):
 
     OPEN_V: ClassVar[float] = 10.0  # largest |V| into an open circuit
     LEAST_PP: ClassVar[float] = 1e-3  # smallest amplitude into 50 ohm
-    MIN_EDGE_S: ClassVar[float]
+    STEP_S: ClassVar[float]  # the edges after *RST: these and faster ones count as steps
     MAX_HZ: ClassVar[dict[str, float]]  # by function
 
     def __init__(
@@ -502,8 +502,8 @@ class Channel(ABC):
         return Cycle(0.0, ())
 
     def _whole_ps(self, edge_s: float) -> int:
-        """A whole edge, 0 to 100 %, of one programmed from 10 to 90 %; the fastest edge counts as a step."""
-        return on_grid(edge_s / LINEAR_10_90) if edge_s > self.MIN_EDGE_S * (1 + 1e-9) else 0
+        """A whole edge, 0 to 100 %, of one programmed from 10 to 90 %; 0 for a fast one, which counts as a step."""
+        return on_grid(edge_s / LINEAR_10_90) if edge_s > self.STEP_S * (1 + 1e-9) else 0
 
     def top_ps(self, lead_ps: int, trail_ps: int) -> int:
         """Time between the edges: the width is between their middles."""

@@ -37,6 +37,9 @@ class Frame:
         self._settle_s, self._spend = settle_s, spend
         self._relays = world.relays(rows, columns * len(self.slots))
         self._place = {slot: index for index, slot in enumerate(self.slots)}
+        self._cards = {
+            slot: [Point(slot, r, c) for r in range(1, rows + 1) for c in range(1, columns + 1)] for slot in self.slots
+        }
 
     def __contains__(self, point: object) -> bool:
         return (
@@ -48,9 +51,7 @@ class Frame:
 
     def card(self, slot: int) -> list[Point]:
         """All crosspoints of a card, in order; none if the slot is empty."""
-        if slot not in self._place:
-            return []
-        return [Point(slot, r, c) for r in range(1, self.rows + 1) for c in range(1, self.columns + 1)]
+        return self._cards.get(slot, [])
 
     @property
     def closed(self) -> list[Point]:
