@@ -463,6 +463,34 @@ def rest(bench: BenchArg = "emulator", bench_settings: BenchSetOpt = None, as_js
     _say(Said(OK, found, lambda console: console.print(f"{found['bench']} is at rest")), as_json)
 
 
+@app.command("sim-bench", rich_help_panel=BENCHES)
+def sim_bench(
+    tcp: Annotated[bool, typer.Option("--tcp", help="On sockets of this computer; so it is without --serial.")] = False,
+    serial: Annotated[bool, typer.Option("--serial", help="On pseudo-terminals, as serial ports.")] = False,
+    chip: Annotated[
+        Path | None, typer.Option("--chip", metavar="FILE", help="Keeps the chip; without it the chip ends too.")
+    ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="One of every model: the others on benches and chips of their own, SMUs on a cell."),
+    ] = False,
+    bench: Annotated[str | None, typer.Option("--bench", "-b", help="A simulated bench.  [visa-sim]")] = None,
+    bench_settings: BenchSetOpt = None,
+    seed: SeedOpt = None,
+    port_base: Annotated[
+        int, typer.Option("--port-base", min=0, max=65000, help="First port; 0: free ones are taken.")
+    ] = 0,
+    instant: Annotated[bool, typer.Option("--instant", help="What would block an instrument takes no time.")] = False,
+) -> None:
+    """Keep simulated instruments running for other programs; the first line says where, as JSON. Ctrl-C ends it."""
+    from neurobench.runs import sim_bench as benches
+
+    asked = benches.benches(bench, bench_settings or (), chip, every, instant)
+    with benches.serving(asked, seed or 0, tcp=tcp or not serial, serial=serial, port_base=port_base) as (said, wait):
+        _print_json(said)
+        wait()
+
+
 @bench_app.command("new")
 def bench_new(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="BENCH.toml", help="The file to write.")] = Path(
