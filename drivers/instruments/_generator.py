@@ -525,10 +525,12 @@ class Generator(Scpi, PulseSource):
         return ""
 
     def _ends(self, mark: Mark, pulses: int) -> bool:
-        """Whether a shot that was going out when it was asked for has ended after the time that it takes."""
-        if self._train is None:
-            return False
-        end_s = self.link.clock.now_s() + pulses * self.period_s(self._train) + WAIT_SLICE_S
+        """Whether a shot that was going out when it was asked for has ended after the time that it takes.
+
+        Another process does not know that time; there, `safe` has marked what was going out.
+        """
+        lasts_s = pulses * self.period_s(self._train) + WAIT_SLICE_S if self._train else 0.0
+        end_s = self.link.clock.now_s() + lasts_s
         while (left_s := end_s - self.link.clock.now_s()) > 0:
             self.link.clock.sleep(min(left_s, WAIT_SLICE_S))
         found = self._evidence()
