@@ -304,13 +304,15 @@ def _write_current(trains: Sequence[Train], read_v: float, lines: list[str]) -> 
         lines.append("current in the pulse: not measured, so current and energy of this card are unknown")
         return None
     told = ", ".join(f"{ratio:.4g} at {volts:g} V" for volts, ratio in known.items())
-    errors = [(_misses(law, known, read_v), law.law, law) for law in _laws(known, read_v)]
-    fits = sorted((fit for fit in errors if fit[0] < FITS), key=lambda fit: fit[:2])
+    errors = [(_misses(law, known, read_v), law) for law in _laws(known, read_v)]
+    # to a millionth: one amplitude is held by every law, and then the first of them is taken
+    fits = sorted((fit for fit in errors if fit[0] < FITS), key=lambda fit: round(fit[0], 6))
     if not fits:
         lines.append(f"in-pulse over read conductance: {told}; no law of a card holds them, so none is written")
         return None
-    error, name, law = fits[0]
-    lines.append(f"in-pulse over read conductance: {told}; I(V) = {name} law, within {error:.1%} at these amplitudes")
+    error, law = fits[0]
+    alone = " (one amplitude does not tell the laws apart)" if len(known) == 1 and law.law != "ohmic" else ""
+    lines.append(f"in-pulse over read conductance: {told}; I(V) = {law.law} law{alone}, within {error:.1%} there")
     return law
 
 
