@@ -2,9 +2,9 @@
 
 Commands, defaults and couplings after the 33500 Series Operating and Service Guide (partly from memory; the words
 behind "Settings conflict" are those of the 33220A family). Differences from the real one that are known: edges are
-straight, and steps if they are as fast as after *RST; a value out of range is refused, not clipped; no modulation, sweep, list or
-sequence; a smooth function is 16 levels per period; the output relay takes no time. Like the real one it has no query
-that tells how many bursts it has sent.
+straight, and steps if they are as fast as after *RST; a value out of range is refused, not clipped; no modulation,
+sweep, list or sequence; a smooth function is 16 levels per period; the output relay takes no time. Like the real one it
+has no query that tells how many bursts it has sent.
 """
 
 from __future__ import annotations

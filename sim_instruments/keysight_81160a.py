@@ -4,8 +4,8 @@ Commands after the 81150A and 81160A User's Guide and public drivers; ranges and
 are of the 81110A family: an arming source (MAN: *TRG or :TRIG), and so many cycles per trigger. Pulse times that do
 not go together are kept as they were set and reported as -221; what goes out is cut to fit (from memory of the 811xx
 family). The width is from the start of one edge to the start of the next (page 435 of the guide). Differences that are
-known: edges are straight, and steps if they are as fast as after *RST; the complement output is wired to nothing; no modulation, no
-double pulses, no patterns. No query tells how many bursts it has sent.
+known: edges are straight, and steps if they are as fast as after *RST; the complement output is wired to nothing; no
+modulation, no double pulses, no patterns. No query tells how many bursts it has sent.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Channel81160A(Channel):
     """One channel; see the module for what it does with settings that do not go together."""
 
     STEP_S: ClassVar[float] = 2.5e-9
+    OPEN_OHM: ClassVar[float] = 1e6  # the largest setting: 50 ppm beside an open circuit, far below its accuracy
     LEAST_PP: ClassVar[float] = 0.05
     MAX_HZ: ClassVar[dict[str, float]] = {
         "SIN": 500e6, "SQU": 330e6, "PULS": 330e6, "RAMP": 20e6, "USER": 200e6, "NOIS": 500e6, "DC": 500e6,

@@ -205,6 +205,7 @@ class Channel(ABC):
     """
 
     OPEN_V: ClassVar[float] = 10.0  # largest |V| into an open circuit
+    OPEN_OHM: ClassVar[float] = math.inf  # a load setting of this and more stands for an open circuit
     LEAST_PP: ClassVar[float] = 1e-3  # smallest amplitude into 50 ohm
     STEP_S: ClassVar[float]  # the edges after *RST: these and faster ones count as steps
     MAX_HZ: ClassVar[dict[str, float]]  # by function
@@ -270,7 +271,7 @@ class Channel(ABC):
     @property
     def emf_factor(self) -> float:
         """What a setting has to be multiplied by to get the voltage of the source behind its resistance."""
-        return 1.0 if math.isinf(self._load_ohm) else (self._load_ohm + OWN_OHM) / self._load_ohm
+        return 1.0 if self._load_ohm >= self.OPEN_OHM else (self._load_ohm + OWN_OHM) / self._load_ohm
 
     @property
     def load_ohm(self) -> float:

@@ -24,7 +24,6 @@ READY = {
     Keysight81160A: ("FUNC PULS", "PULS:PER 1E-5", "PULS:WIDT 1E-6", "PULS:TRAN MIN", "OUTP:LOAD 1E6",
                      "VOLT:HIGH 1;:VOLT:LOW 0", "ARM:SOUR MAN;:TRIG:COUN 5"),
 }  # fmt: skip
-LEVEL = {Keysight33500B: 1.0, Keysight81160A: (1e6 + 50) / 1e6}
 
 
 def ready(kind: Any, world: Any = None) -> Talk:
@@ -137,7 +136,7 @@ def test_a_burst_is_so_many_pulses_of_exactly_that_width(kind: Any, pulses: int,
     talk.say(widths[kind], f"VOLT:HIGH {high_mv / 1000}", "OUTP 1", "*TRG")
     assert talk.ask("*OPC?") == "1"
     assert talk.errors() == []
-    assert talk.terminal().pulses() == [(high_mv / 1000 * LEVEL[kind], width * 100)] * pulses
+    assert talk.terminal().pulses() == [(high_mv / 1000, width * 100)] * pulses
     assert talk.world.now_ps == pulses * 10 * US
 
 
@@ -170,7 +169,7 @@ def test_two_channels_fire_together(kind: Any) -> None:
     talk.say("OUTP2:POL INV", "OUTP1 1;:OUTP2 1", "*TRG;*WAI")
     assert talk.errors() == []
     one, two = talk.terminal(1), talk.terminal(2)
-    assert two.pulses() == [(-LEVEL[kind], US)] * 5
+    assert two.pulses() == [(-1.0, US)] * 5
     assert [level.ps for level in one.trace[2:]] == [level.ps for level in two.trace[2:]]
 
 
@@ -240,9 +239,9 @@ def test_where_it_rests(kind: Any, high: int, low: int, polarity: str, idle: int
     talk = ready(kind)
     talk.say("VOLT:LOW -3;:VOLT:HIGH 3", f"VOLT:HIGH {high};:VOLT:LOW {low}", f"OUTP:POL {polarity}", "OUTP 1")
     assert talk.errors() == []
-    assert talk.terminal().now_v == idle * LEVEL[kind]
+    assert talk.terminal().now_v == idle
     talk.say("*TRG;*WAI")
-    assert talk.terminal().pulses(idle * LEVEL[kind]) == [(top * LEVEL[kind], US)] * 5
+    assert talk.terminal().pulses(idle) == [(top, US)] * 5
 
 
 @BOTH
@@ -251,7 +250,7 @@ def test_output_on_before_it_waits_for_triggers_runs_freely(kind: Any) -> None:
     talk.say(*(line for line in READY[kind] if "BURS" not in line and "BUS" not in line and "ARM" not in line))
     talk.say("OUTP 1")
     talk.world.run_for(1e-3)
-    assert talk.terminal().pulses() == [(LEVEL[kind], US)] * 100
+    assert talk.terminal().pulses() == [(1.0, US)] * 100
     talk.say("OUTP 0")
     talk.world.run_for(1e-3)
     assert len(talk.terminal().pulses()) == 100
@@ -406,7 +405,7 @@ def test_an_81160a_keeps_what_does_not_fit_and_cuts_what_goes_out() -> None:
     talk.say("PULS:PER 1E-4")
     assert talk.errors() == []
     talk.say("OUTP 1", "*TRG;*WAI")
-    assert talk.terminal().pulses() == [(LEVEL[Keysight81160A], 20 * US)] * 5
+    assert talk.terminal().pulses() == [(1.0, 20 * US)] * 5
 
 
 def test_limits_hold_while_levels_change() -> None:
