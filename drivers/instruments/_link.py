@@ -25,7 +25,7 @@ SLICE_S = 0.05
 _FAILURES = (pyvisa.errors.Error, OSError, NotImplementedError)
 _STREAMS = ("::SOCKET", "ASRL")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_OVERFLOW = 9.9e37  # SCPI-99, 7.2.1.5: infinity is 9.9e37, not-a-number 9.91e37; TSP prints the same
+_OVERFLOW = (9.899e37, 9.911e37)  # SCPI-99, 7.2.1.5: infinity is 9.9e37, not-a-number 9.91e37; TSP prints the same
 _NONSENSE = 1e30
 
 Listener = Callable[[str, str], None]
@@ -240,4 +240,4 @@ def _value(text: str) -> float:
     value = float(text)
     if abs(value) < _NONSENSE:
         return value
-    return math.copysign(math.inf, value) if abs(value) >= _OVERFLOW * (1 - 1e-6) else math.nan
+    return math.copysign(math.inf, value) if _OVERFLOW[0] <= abs(value) <= _OVERFLOW[1] else math.nan

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from neurobench.errors import BenchFault, InstrumentError, LinkLost, UsageError
 
@@ -265,14 +265,16 @@ class Dialect(Instrument):
 class Scpi(Dialect):
     """Instruments that speak SCPI (SCPI-99, IEEE 488.2). All commands of knobs begin with a colon."""
 
+    ERRORS: ClassVar[str] = ":SYST:ERR?"
+
     def _set_and_ask(self, settings: Sequence[Setting]) -> tuple[list[str], list[str] | None]:
-        parts = [s.said() for s in settings] + [s.asked() for s in settings] + [":SYST:ERR?"]
+        parts = [s.said() for s in settings] + [s.asked() for s in settings] + [self.ERRORS]
         answers = self.ask(";".join(parts), len(settings) + 1)
         code, text = self._error_of(answers[-1])
         return answers[:-1], [text] if code else None
 
     def _next_error(self) -> tuple[int, str]:
-        return self._error_of(self.link.query(":SYST:ERR?"))
+        return self._error_of(self.link.query(self.ERRORS))
 
     def ask(self, message: str, n: int, timeout_s: float | None = None) -> list[str]:
         """A message with n questions: their n answers, which come joined by semicolons."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BUFFER = 100_000
 MOST_POINTS = 2500  # of a list
-COMPLIANCE = 1 << 1  # of the status element of a reading
+COMPLIANCE = 1 << 3  # of the status element of a reading, from memory
 GAP_S = 200e-6  # between pulses, at 0 V
 POLLS = 200
 IDLE = {1: (1 << 1) | (1 << 4), 2: (1 << 7) | (1 << 10)}  # transition and acquisition idle, per channel

@@ -28,7 +28,13 @@ from neurobench.physics.readout import Readout
 RESOURCE = "GPIB0::5::INSTR"
 WIDTH_S = {"keithley-2600b": 1e-3, "keithley-2450": 5e-3, "keithley-2400": 5e-3, "keysight-b2900": 1e-3}
 ONE = [*WIDTH_S, "generic-smu"]
-BENCHES = [("keithley-2600b", (1,)), ("keithley-2600b", (1, 2)), ("keithley-2450", (1,))]
+BENCHES = [
+    ("keithley-2600b", (1,)),
+    ("keithley-2600b", (1, 2)),
+    ("keithley-2450", (1,)),
+    ("keysight-b2900", (1,)),
+    ("keysight-b2900", (1, 2)),
+]
 LIMIT_A = 1e-3
 
 
