@@ -17,7 +17,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
-from .engine.smu import LINE_HZ, PLC_S, Background, DataSheet, Detector, Quantity, Range, Reading, SourceMeter, Steps
+from .engine.smu import (
+    LINE_HZ,
+    PLC_S,
+    Background,
+    DataSheet,
+    Detector,
+    Quantity,
+    Range,
+    Reading,
+    SourceMeter,
+    Steps,
+    integrate,
+)
 from .engine.status import ScpiError
 from .engine.tsp import (
     Attribute,
@@ -362,8 +374,7 @@ class Smu:
         def steps() -> Steps:
             for k in range(int(self.values["measure.count"])):
                 pause = max(self.values["measure.interval"] - self.meter.reading_s, 0.0) if k else self.delay_s
-                yield pause + self.meter.reading_s
-                self.record(letters, stores)
+                yield from integrate(pause + self.meter.reading_s, lambda: self.record(letters, stores))
 
         self.unit.work.launch(steps(), self)
 
@@ -484,8 +495,7 @@ class Smu:
     def _measure_action(self) -> Steps:
         for k in range(int(self.values["measure.count"])):
             pause = max(self.values["measure.interval"] - self.meter.reading_s, 0.0) if k else self.delay_s
-            yield pause + self.meter.reading_s
-            self.record("", self.stores)
+            yield from integrate(pause + self.meter.reading_s, lambda: self.record("", self.stores))
         self.unit.emit(self.event["MEASURE_COMPLETE"])
 
     def _asynchronous(self) -> Steps:

@@ -292,6 +292,11 @@ class Detector:
         self.latched = False
         self._waiting: Callable[[], None] | None = None
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether a process waits for it now."""
+        return self._waiting is not None
+
     def clear(self) -> None:
         """Forget an event that nobody has waited for."""
         self.latched = False
@@ -318,6 +323,18 @@ class Detector:
 
 
 Steps = Generator[float | Detector, None, None]
+BEFORE_S: Final = 1e-12  # a reading is taken so long before its integration ends, so that it sees what ends then
+
+
+def integrate(seconds: float, take: Callable[[], object]) -> Steps:
+    """Wait for the end of an integration and take its reading, before what another channel does at that time."""
+    if seconds <= BEFORE_S:
+        yield seconds
+        take()
+        return
+    yield seconds - BEFORE_S
+    take()
+    yield BEFORE_S
 
 
 class Process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from neurobench.sim_instruments.keithley_2450 import Keithley2450
+from neurobench.sim_instruments.keysight_b2900 import KeysightB2900
 from ohmic import SIEMENS, Dialogue
 
 
@@ -150,3 +151,131 @@ def test_2450_power_cycle(k2450: Dialogue) -> None:
     k2450.silent(":TRAC:ACT? 'pulses'")
     assert error_code(k2450) == 4917
     assert k2450.world.terminal("smu.1").driven[0] == 0  # type: ignore[index]
+
+
+# ---------------------------------------------------------------------------------------------- B2900
+
+
+@pytest.fixture
+def b2900() -> Dialogue:
+    return Dialogue(KeysightB2900)
+
+
+def test_b2900_dialogue_of_qcodes(b2900: Dialogue) -> None:
+    assert b2900.ask("*IDN?") == "Keysight Technologies,B2902B,NBSIM001,6.0"
+    b2900.write("SENS1:CURR:PROT 0.001", "SOURCE1:VOLT 0.2", "OUTP1 1")
+    assert float(b2900.ask("MEAS:CURR? (@1)")) == near(0.2 * SIEMENS)
+    assert float(b2900.ask("MEAS:VOLT? (@1)")) == near(0.2)
+    assert b2900.ask("SYST:ERR?") == '+0,"No error"'
+    assert b2900.ask("OUTP1?;:OUTP2?;:SOUR1:FUNC:MODE?") == "1;0;VOLT"
+
+
+def test_b2900_two_channels_drive_and_meter(b2900: Dialogue) -> None:
+    b2900.write(":SOUR1:VOLT 0.05;:SOUR2:VOLT 0;:SENS2:CURR:RANG 1e-6;:SENS2:CURR:APER 1e-3", ":OUTP2 ON", ":OUTP1 ON")
+    before = b2900.world.now_ps
+    assert float(b2900.ask("MEAS:CURR? (@2)")) == near(-0.05 * SIEMENS)
+    assert b2900.world.now_ps - before == 10**9
+    assert float(b2900.ask(":SENS2:CURR:APER?")) == 1e-3
+    assert float(b2900.ask(":SENS1:CURR:APER?")) == 20e-3
+    no_errors(b2900)
+
+
+def test_b2900_list_sweep_of_both_channels(b2900: Dialogue) -> None:
+    b2900.write(
+        ":SOUR1:VOLT:MODE LIST", ":SOUR1:LIST:VOLT 0.1,0,-0.1", ":SENS1:CURR:PROT 1e-3", ":SENS2:CURR:PROT 1e-3"
+    )
+    b2900.write(":SENS1:CURR:APER 1e-4", ":SENS2:CURR:APER 1e-4", ":TRIG1:ALL:COUN 3", ":TRIG2:ALL:COUN 3")
+    b2900.write(":TRIG1:ACQ:DEL 5e-4", ":TRIG2:ACQ:DEL 5e-4", ":OUTP1 1;:OUTP2 1")
+    b2900.silent(":INIT (@1,2)")
+    assert b2900.ask("*OPC?") == "1"
+    assert b2900.floats(":FETC:ARR:CURR? (@2)") == [near(-0.1 * SIEMENS), near(0), near(0.1 * SIEMENS)]
+    assert b2900.floats(":FETC:ARR:SOUR? (@1)") == [0.1, 0.0, -0.1]
+    both = b2900.floats(":FETC:ARR:CURR? (@1,2)")
+    assert both[:2] == [near(0.1 * SIEMENS), near(-0.1 * SIEMENS)]
+    times = b2900.floats(":FETC:ARR:TIME? (@1)")
+    assert times == pytest.approx([6e-4, 12e-4, 18e-4])
+    no_errors(b2900)
+
+
+PULSE = (
+    ":SOUR1:FUNC:MODE VOLT", ":SOUR1:FUNC:SHAP PULS", ":SOUR1:PULS:DEL 0", ":SOUR1:PULS:WIDT 3e-4", ":SOUR1:VOLT 0",
+    ":SOUR1:VOLT:TRIG 1.0", ":SENS1:CURR:PROT 1e-3", ":SENS1:CURR:RANG 1e-4", ":SENS1:CURR:APER 2e-5",
+    ":TRIG1:ACQ:DEL 2.8e-4", ":TRIG1:SOUR TIM", ":TRIG1:TIM 1e-3", ":TRIG1:ALL:COUN 4",
+    ":TRAC1:FEED:CONT NEV;:TRAC1:CLE;:TRAC1:POIN 1000;:TRAC1:FEED SENS;:TRAC1:FEED:CONT NEXT", ":OUTP1 ON",
+)  # fmt: skip
+
+
+def test_b2900_pulses_and_a_trace_that_grows(b2900: Dialogue) -> None:
+    b2900.write(*PULSE)
+    for shots in (1, 2):
+        b2900.silent(":INIT (@1)")
+        assert int(b2900.ask(":STAT:OPER:COND?")) & 2 == 0
+        b2900.wait(4e-3)
+        assert int(b2900.ask(":STAT:OPER:COND?")) & 2
+        assert b2900.ask(":TRAC1:POIN:ACT?") == str(4 * shots)
+    assert b2900.pulses() == [(1.0, 3e-4)] * 8
+    assert b2900.floats(":FETC:ARR:CURR? (@1)") == [near(SIEMENS)] * 4
+    b2900.write("FORM:ELEM:SENS CURR")
+    assert b2900.floats(":TRAC1:DATA? 0,8") == [near(SIEMENS)] * 8
+    no_errors(b2900)
+
+
+def test_b2900_meter_sees_the_end_of_the_other_channels_pulse(b2900: Dialogue) -> None:
+    b2900.write(*PULSE, *(line.replace("R1", "R2").replace("S1", "S2").replace("G1", "G2") for line in PULSE[6:-2]))
+    b2900.write(":SOUR2:FUNC:SHAP DC;:SOUR2:VOLT 0;:OUTP2 ON")
+    b2900.silent(":INIT (@1,2);*WAI")
+    assert b2900.floats(":FETC:ARR:CURR? (@2)") == [near(-SIEMENS)] * 4
+
+
+def test_b2900_bus_trigger(b2900: Dialogue) -> None:
+    b2900.write(*PULSE, ":TRIG1:SOUR BUS", ":TRIG1:ALL:COUN 1", "*TRG")
+    assert error_code(b2900) == -211
+    b2900.silent(":INIT (@1)")
+    b2900.wait(1e-3)
+    assert b2900.pulses() == []
+    b2900.silent("*TRG;*WAI")
+    assert b2900.pulses() == [(1.0, 3e-4)]
+    no_errors(b2900)
+
+
+def test_b2900_abort(b2900: Dialogue) -> None:
+    b2900.write(*PULSE, ":INIT (@1)")
+    b2900.wait(1e-4)
+    b2900.silent(":ABOR (@1)")
+    assert b2900.pulses() == [(1.0, 1e-4)]
+    assert int(b2900.ask(":STAT:OPER:COND?")) & 2
+
+
+def test_b2900_staircase_and_read(b2900: Dialogue) -> None:
+    b2900.write(":SOUR1:VOLT:MODE SWE;STAR 0;STOP 1;POIN 5", ":TRIG1:COUN 5", ":SENS1:CURR:PROT 1e-3", ":OUTP1 1")
+    assert b2900.floats(":READ:ARR:CURR? (@1)") == [near(k / 4 * SIEMENS) for k in range(5)]
+    no_errors(b2900)
+
+
+def test_b2900_limits(b2900: Dialogue) -> None:
+    b2900.write(":SOUR1:VOLT 1", ":SENS1:CURR:PROT 1e-6", ":OUTP1 1")
+    assert float(b2900.ask(":MEAS:CURR? (@1)")) == near(1e-6)
+    assert b2900.ask(":SENS1:CURR:PROT:TRIP?;:SENS2:CURR:PROT:TRIP?") == "1;0"
+    b2900.write(":SENS1:CURR:PROT 1e-3", ":SENS1:CURR:RANG 1e-6")
+    assert float(b2900.ask(":MEAS:CURR? (@1)")) == 9.9e37
+    b2900.write(":SOUR3:VOLT 1")
+    assert error_code(b2900) == -114
+    b2900.write(":SOUR1:LIST:VOLT 500", ":MEAS? (@3)")
+    assert [error_code(b2900), error_code(b2900)] == [-222, -224]
+
+
+def test_b2900_power_cycle_loses_traces(b2900: Dialogue) -> None:
+    b2900.write(*PULSE, "*ESE 1", ":INIT (@1);*WAI")
+    b2900.instrument.power_cycle()
+    assert b2900.ask(":TRAC1:POIN:ACT?;:OUTP1?;*ESE?") == "0;0;0"
+
+
+def test_b2900_no_command_changes_the_other_channel(b2900: Dialogue) -> None:
+    reads = ";".join(f":{head}?" for head in (
+        "SOUR2:VOLT", "SOUR2:FUNC:SHAP", "SOUR2:PULS:WIDT", "SENS2:CURR:PROT", "SENS2:CURR:RANG", "SENS2:CURR:APER",
+        "TRIG2:COUN", "TRIG2:ACQ:DEL", "TRIG2:SOUR", "TRAC2:POIN:ACT", "OUTP2", "SOUR2:VOLT:MODE",
+    ))  # fmt: skip
+    before = b2900.ask(reads)
+    b2900.write(*PULSE, ":SOUR1:VOLT:MODE LIST;:SOUR1:LIST:VOLT 1,2", ":INIT (@1);*WAI", ":MEAS? (@1)")
+    b2900.instrument.clear()
+    assert b2900.ask(reads) == before
