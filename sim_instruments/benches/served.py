@@ -54,7 +54,8 @@ def serve(
         benches = {config.bench.name: _opened(config, seed, closing) for config in configs}
         lines = {(name, role): line for name, bench in benches.items() for role, line in _lines(bench).items()}
         places = _places(lines, tcp, serial, port_base, closing)
-        rows = [_row(*key, config, benches[key[0]], places[key]) for key, config in _keyed(lines, configs).items()]
+        by_name = {config.bench.name: config for config in configs}
+        rows = [_row(*key, by_name[key[0]], benches[key[0]], place) for key, place in places.items()]
         return Served(_head(configs[0], next(iter(benches.values()))) | {"instruments": rows}, closing.pop_all())
 
 
