@@ -9,7 +9,8 @@ for any time: by a pulse, by a wrong order of commands, by a relay that switches
 - A pulse outside the device's hull that is larger than any known one, or at a write level (2/3 of the smallest known
   amplitude) longer than any known one, destroys the cell: it becomes a short. So does anything beyond three times the
   largest known amplitude, for models that answer every pulse. Both are rules of the simulation, not measurements.
-- Any other pulse outside the hull does nothing, and is counted: nobody knows what it would do.
+- Any other pulse outside the hull does nothing, and is counted: nobody knows what it would do. In a direction that was
+  never measured, one at a write level is a pulse of the cell's own all the same: it was fired.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import numpy as np
 
 from neurobench.errors import CapabilityMissing, OutsideHull
 from neurobench.physics.kernels import Table, table
+from neurobench.physics.response import Response
 
 if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray, IndexArray
     from neurobench.physics.card import Pulse
     from neurobench.physics.chip import Chip
-    from neurobench.physics.response import DeviceModel, Response
+    from neurobench.physics.response import DeviceModel
 
 SELECTED = 2 / 3
 BEYOND_ANY_MODEL = 3.0
@@ -60,6 +62,7 @@ class Known(NamedTuple):
     most_s: float
 
 
+STILL = table(Response(np.zeros(1), np.zeros(1), np.zeros(1)))
 NOTHING = Felt(np.zeros(0, np.int32), (), 0)
 
 
@@ -108,6 +111,7 @@ class Stress:
             if isinstance(found, Table):
                 felt.append((found, cells, chosen))
                 pulsed += [cells] if chosen else []
+                unknown += len(cells) if found is STILL else 0
             elif found:
                 wounds.append((cells, v, found))
             else:
@@ -141,7 +145,10 @@ class Stress:
         model = self.chip.model
         try:
             found = (model.response if chosen else model.disturb)(direction, volts, seconds)
-        except (CapabilityMissing, OutsideHull):
+        except CapabilityMissing:
+            level = volts > SELECTED * known.least_v
+            return self._beyond(known, volts, seconds) or (STILL if chosen and level else None)
+        except OutsideHull:
             found = None
         if found is None:
             return self._beyond(known, volts, seconds)

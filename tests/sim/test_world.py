@@ -115,6 +115,46 @@ def test_one_cell_among_floating_lines_reads_mn_over_m_plus_n_minus_1(rows: int,
     assert world.terminal("smu.1").current_a() / 0.1 == pytest.approx(factor * g, rel=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_any_wiring_obeys_kirchhoff(seed: int) -> None:
+    """Relays closed at random, four sources with resistances and limits: currents add up to nothing on every net, and
+    every source either holds its voltage or is at its limit, on the side where it should be."""
+    rng = np.random.default_rng(seed)
+    world = board(
+        chip_of("al2o3-tio2-nili" if seed % 2 else "idealized", (5, 4), spread=Spread(shorted=0.1), seed=seed)
+    )
+    assert world.matrix is not None
+    for column in range(1, 10):
+        for row in rng.choice(np.arange(1, 7), rng.integers(1, 3), replace=False).tolist():
+            world.matrix.close(row, column)
+    names = ("smu.1", "smu.2", "pulse.1", "pulse.2")
+    for name in names:
+        limit_a = float(rng.choice([1e-6, 2e-5, 1.0]))
+        world.terminal(name).drive(float(rng.uniform(-0.4, 0.4)), float(rng.choice([50.0, 2e3])), limit_a)
+    terminals = [world.terminal(name) for name in (*names, "ground")]
+    line_v = np.array([world.voltage_v(world.line(k >= 5, k - 5 * (k >= 5))) for k in range(9)])
+    cell_v = line_v[:5, None] - line_v[None, 5:]
+    factor = world.chip.model.write_current_factor
+    law = np.vectorize(lambda v: 1.0 if factor(abs(v)) is None else factor(abs(v)))(cell_v)
+    law[world.chip.devices.shorted.reshape(5, 4)] = 1.0
+    cell_a = world.chip.conductance_s() * cell_v * law
+    line_a = np.concatenate([cell_a.sum(axis=1), -cell_a.sum(axis=0)])
+    total_a = sum(t.current_a() for t in terminals)
+    assert total_a == pytest.approx(0, abs=1e-11)
+    assert sum(t.current_a() * t.voltage_v() for t in terminals) == pytest.approx(float(line_a @ line_v), abs=1e-12)
+    for terminal in terminals[:4]:
+        source = terminal.source
+        assert source is not None
+        drop_v = source.volts - terminal.voltage_v()
+        if terminal.limited:
+            assert abs(terminal.current_a()) == source.limit_a
+            assert drop_v * terminal.current_a() > 0
+            assert abs(drop_v) >= source.limit_a * source.ohm * (1 - 1e-6)
+        else:
+            assert terminal.current_a() == pytest.approx(drop_v / source.ohm, rel=1e-9, abs=1e-15)
+            assert abs(terminal.current_a()) <= source.limit_a * (1 + 1e-6)
+
+
 def test_grounded_neighbours_leave_a_read_alone_and_the_meter_sees_one_cell() -> None:
     chip = chip_of("lsmo-gaq3", (4, 4), spread=Spread(offsets="seed-lognormal"))
     world = board(chip)

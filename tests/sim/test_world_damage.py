@@ -77,6 +77,16 @@ def test_every_voltage_for_every_time_has_one_of_four_outcomes(
         assert volts <= 0.25
 
 
+def test_a_pulse_in_a_direction_that_was_never_measured_is_a_pulse_that_moves_nothing() -> None:
+    stress = Stress(chip_of("lsmo-gaq3", (1, 1)), 1)
+    before = stress.chip.u.copy()
+    felt = stress.expose(np.array([[-2.0]]), 1e-3)
+    assert (felt.pulsed.tolist(), felt.wounds, felt.unknown) == ([0], (), 1)
+    assert stress.chip.pulses.tolist() == [1]
+    np.testing.assert_array_equal(stress.chip.u, before)
+    assert stress.expose(np.array([[-1.0]]), 1e-3).pulsed.size == 0  # half of it is none
+
+
 def test_a_wound_leaves_all_other_cells_as_they_are_and_makes_another_chip() -> None:
     stress = Stress(chip_of("idealized"), 1)
     snapshot, before = stress.chip.snapshot(), stress.chip.conductance_s().copy()
