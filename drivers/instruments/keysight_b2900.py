@@ -27,7 +27,7 @@ MOST_POINTS = 2500  # of a list
 COMPLIANCE = 1 << 3  # of the status element of a reading, from memory
 GAP_S = 200e-6  # between pulses, at 0 V
 POLLS = 200
-IDLE = {1: (1 << 1) | (1 << 4), 2: (1 << 7) | (1 << 10)}  # transition and acquisition idle, per channel
+IDLE = {1: 1 << 1, 2: 1 << 7}  # source of the channel idle, from memory; that it has measured, its readings say
 
 OUTPUT = Knob("output", ":OUTP{c} {v}", ":OUTP{c}?", codec=Flag())
 FUNCTION = Knob("source function", ":SOUR{c}:FUNC:MODE {v}", ":SOUR{c}:FUNC:MODE?", codec=Word())
@@ -37,7 +37,7 @@ MODE = Knob("source mode", ":SOUR{c}:VOLT:MODE {v}", ":SOUR{c}:VOLT:MODE?", code
 TOP = Knob("pulse level", ":SOUR{c}:VOLT:TRIG {v}", ":SOUR{c}:VOLT:TRIG?", "V")
 WIDTH = Knob("pulse width", ":SOUR{c}:PULS:WIDT {v}", ":SOUR{c}:PULS:WIDT?", "s", codec=Number(1e-3))
 PULSE_DELAY = Knob("pulse delay", ":SOUR{c}:PULS:DEL {v}", ":SOUR{c}:PULS:DEL?", "s", codec=Number(1e-3))
-SENSE = Knob("measure function", ':SENS{c}:FUNC "{v}"', ":SENS{c}:FUNC?", codec=Word())
+SENSE = Knob("measure function", ':SENS{c}:FUNC:OFF:ALL;:SENS{c}:FUNC "{v}"', ":SENS{c}:FUNC?", codec=Word())
 AUTO_RANGE = Knob("automatic range", ":SENS{c}:CURR:RANG:AUTO {v}", ":SENS{c}:CURR:RANG:AUTO?", codec=Flag())
 RANGE = Knob("range", ":SENS{c}:CURR:RANG {v}", ":SENS{c}:CURR:RANG?", "A", codec=Number(1e-3))
 APERTURE = Knob("aperture", ":SENS{c}:CURR:APER {v}", ":SENS{c}:CURR:APER?", "s", codec=Number(1e-2))
