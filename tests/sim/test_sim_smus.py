@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import struct
+
 import pytest
+from neurobench.sim_instruments.engine.scpi_smu import ScpiSmu
+from neurobench.sim_instruments.keithley_2400 import Keithley2400
 from neurobench.sim_instruments.keithley_2450 import Keithley2450
 from neurobench.sim_instruments.keysight_b2900 import KeysightB2900
 from ohmic import SIEMENS, Dialogue
@@ -279,3 +284,149 @@ def test_b2900_no_command_changes_the_other_channel(b2900: Dialogue) -> None:
     b2900.write(*PULSE, ":SOUR1:VOLT:MODE LIST;:SOUR1:LIST:VOLT 1,2", ":INIT (@1);*WAI", ":MEAS? (@1)")
     b2900.instrument.clear()
     assert b2900.ask(reads) == before
+
+
+# ---------------------------------------------------------------------------------------------- 2400
+
+
+@pytest.fixture
+def k2400() -> Dialogue:
+    return Dialogue(Keithley2400)
+
+
+def test_2400_dialogue_of_pymeasure(k2400: Dialogue) -> None:
+    assert k2400.ask("*IDN?") == "KEITHLEY INSTRUMENTS INC.,MODEL 2400,NBSIM001,C33"
+    k2400.silent("status:queue:clear;*RST;:stat:pres;:*CLS;")
+    k2400.write(":SOUR:FUNC VOLT", ":SOUR:VOLT:RANG:AUTO 1", ":SENS:CURR:PROT 0.1")
+    assert k2400.ask(":system:error?") == '+0,"No error"'
+    k2400.write(":SENS:FUNC 'CURR';:SENS:CURR:NPLC 1.000000;:FORM:ELEM CURR;", ":SENS:CURR:RANG:AUTO 1;")
+    k2400.write(":SOUR:VOLT:LEV 0.2", "OUTPUT ON")
+    assert float(k2400.ask(":READ?")) == near(0.2 * SIEMENS)
+    k2400.write(":SENS:FUNC RES;:SENS:RES:MODE MAN;:SENS:RES:NPLC 1.000000;:FORM:ELEM RES;")
+    assert float(k2400.ask(":READ?")) == near(1 / SIEMENS)
+    k2400.write(":SYSTEM:RSENSE 1", ":ARM:SOUR IMM;:TRIG:SOUR IMM;", ":TRIG:OUTP NONE", ":TRIG:SEQ:DEL 0.001")
+    assert k2400.ask(":SYSTEM:RSENSE?") == "1"
+    k2400.write(":SYST:BEEP 440, 0.1", ':DISP:TEXT:DATA "hello"', ":ROUT:TERM REAR", ":SOUR:DEL 0.01")
+    assert k2400.ask(":DISP:TEXT:DATA?;:ROUT:TERM?;:SOUR:DEL:AUTO?") == '"hello";REAR;0'
+    no_errors(k2400)
+
+
+def test_2400_buffer_of_pymeasure(k2400: Dialogue) -> None:
+    k2400.write(":STAT:PRES;*CLS;*SRE 1;:STAT:MEAS:ENAB 512;", ":TRAC:CLEAR;", ":TRAC:POIN 4", ":TRIG:COUN 4")
+    k2400.write(
+        ":TRIG:SEQ:DEL 0", ":TRAC:FEED SENSE;:TRAC:FEED:CONT NEXT;", ":FORM:ELEM CURR", ":SOUR:VOLT 0.1;:OUTP 1"
+    )
+    assert int(k2400.ask(":TRAC:POIN?")) == 4
+    assert int(k2400.ask(":TRIG:COUN?")) == 4
+    k2400.silent(":INIT")
+    assert int(k2400.ask("*STB?")) & 65 == 0
+    k2400.wait(0.1)
+    assert int(k2400.ask("*STB?")) & 65 == 65
+    assert k2400.floats(":TRAC:DATA?") == [near(0.1 * SIEMENS)] * 4
+    assert k2400.floats(":CALC3:FORM MEAN;:CALC3:DATA?;") == [near(0.1 * SIEMENS)]
+    no_errors(k2400)
+
+
+def test_2400_dialogue_of_qcodes(k2400: Dialogue) -> None:
+    k2400.write(":TRIG:COUN 1;:FORM:ELEM VOLT,CURR", ':SENS:FUNC "CURR"', ":SOUR:FUNC VOLT", ":SOUR:VOLT:LEV 0.25")
+    k2400.write(":OUTP:STAT 1", "SENS:CURR:PROT 0.001")
+    assert k2400.floats(":READ?") == [near(0.25), near(0.25 * SIEMENS)]
+    assert float(k2400.ask("SENS:CURR:PROT?")) == 1e-3
+    no_errors(k2400)
+
+
+def test_2400_list_sweep(k2400: Dialogue) -> None:
+    k2400.write(":SOUR:VOLT:MODE LIST", ":SOUR:LIST:VOLT 0.1,0.2", ":SOUR:LIST:VOLT:APP -0.1,0", ":TRIG:COUN 4")
+    k2400.write(":SENS:CURR:PROT 1e-3", ":SOUR:DEL 1e-3", ":FORM:ELEM VOLT,CURR", ":SENS:CURR:NPLC 0.01", ":OUTP ON")
+    assert k2400.ask(":SOUR:LIST:VOLT:POIN?") == "4"
+    before = k2400.world.now_ps
+    found = k2400.floats(":READ?")
+    assert found[0::2] == [0.1, 0.2, -0.1, 0.0]
+    assert found[1::2] == [near(v * SIEMENS) for v in (0.1, 0.2, -0.1, 0.0)]
+    assert k2400.world.now_ps - before == 4 * 1_200_000_000
+    no_errors(k2400)
+
+
+def test_2400_pulses_count_in_the_trace(k2400: Dialogue) -> None:
+    k2400.write(":SOUR:VOLT:MODE LIST", ":SOUR:LIST:VOLT 1.5,0", ":TRIG:COUN 4", ":SOUR:DEL 1.8e-3")
+    k2400.write(":SENS:CURR:PROT 1e-3", ":SENS:CURR:NPLC 0.01", ":TRAC:POIN 1000;:TRAC:FEED:CONT NEXT", ":OUTP ON")
+    for shots in (1, 2):
+        k2400.silent(":INIT")
+        k2400.wait(20e-3)
+        assert k2400.ask(":TRAC:POIN:ACT?") == str(4 * shots)
+    assert k2400.pulses() == [(1.5, 2e-3)] * 4
+    k2400.instrument.power_cycle()
+    assert k2400.ask(":TRAC:POIN:ACT?;:OUTP?") == "0;0"
+
+
+def test_2400_staircase(k2400: Dialogue) -> None:
+    k2400.write(":SOUR:VOLT:MODE SWE;STAR 0;STOP 1;STEP 0.25", ":SOUR:SWE:SPAC LIN;RANG FIX;DIR DOWN", ":TRIG:COUN 5")
+    k2400.write(":SENS:CURR:PROT 1e-3", ":FORM:ELEM CURR", ":OUTP ON")
+    assert k2400.floats(":READ?") == [near(k / 4 * SIEMENS) for k in (4, 3, 2, 1, 0)]
+    no_errors(k2400)
+
+
+def test_2400_compliance_and_over_range(k2400: Dialogue) -> None:
+    k2400.write(":SOUR:VOLT 1", ":SENS:CURR:PROT 1e-6", ":FORM:ELEM CURR,STAT", ":OUTP ON")
+    current, status = k2400.floats(":READ?")
+    assert current == near(1e-6)
+    assert int(status) & 8
+    assert k2400.ask(":SENS:CURR:PROT:TRIP?") == "1"
+    k2400.write(":SENS:CURR:PROT 1e-3", ":SENS:CURR:RANG 1e-6")
+    current, status = k2400.floats(":READ?")
+    assert current == 9.9e37
+    assert int(status) & 1
+    assert k2400.ask(":CURR:PROT:TRIP?") == "0"
+
+
+def test_2400_bus_trigger(k2400: Dialogue) -> None:
+    k2400.write(":ARM:COUN 1;:ARM:SOUR BUS;:TRIG:SOUR IMM;", ":OUTP ON", ":INIT")
+    k2400.wait(1.0)
+    k2400.silent("*TRG")
+    k2400.wait(1.0)
+    assert len(k2400.floats(":FETC?")) == 5
+    no_errors(k2400)
+    k2400.silent(":READ?")
+    assert error_code(k2400) == -214
+
+
+def test_2400_refuses_what_cannot_be(k2400: Dialogue) -> None:
+    for line, code in (
+        (":READ?", 803), (":SOUR:VOLT 300", -222), ("*TRG", -211), (":FETC?", -230), (":TRIG:COUN 3000", -222),
+        (":SOUR:VOLT:RANG 0.2;:SOUR:VOLT 1", -222), (":SENS:FUNC 'TEMP'", -224),
+    ):  # fmt: skip
+        k2400.silent(line)
+        assert error_code(k2400) == code, line
+
+
+def test_2400_output_off_states(k2400: Dialogue) -> None:
+    terminal = k2400.world.terminal("smu.1")
+    k2400.write(":SOUR:VOLT 0.4", ":OUTP ON")
+    assert terminal.driven == (0.4, 105e-6)
+    k2400.write(":OUTP OFF")
+    assert terminal.driven is not None
+    assert terminal.driven[0] == 0
+    k2400.write(":OUTP:SMOD HIMP")
+    assert terminal.driven is None
+    assert k2400.world.terminal("smu.guard").driven is None
+
+
+def test_2400_binary_numbers(k2400: Dialogue) -> None:
+    k2400.write(":FORM:DATA REAL,32", ":FORM:ELEM CURR", ":SOUR:VOLT 0.2;:OUTP ON", ":READ?")
+    reply = k2400.instrument.take()
+    assert reply is not None
+    assert reply[:3] == b"#14"
+    assert struct.unpack(">f", reply[3:7])[0] == pytest.approx(0.2 * SIEMENS, rel=1e-6)
+
+
+@pytest.mark.parametrize("model", [Keithley2400, Keithley2450, KeysightB2900])
+def test_readings_have_the_noise_and_steps_of_their_range(model: type[ScpiSmu]) -> None:
+    smu = Dialogue(model, noise=True)
+    smu.write(":SOUR1:VOLT 0.05", ":SENS1:CURR:RANG 1e-6", ":OUTP1 1", ":FORM:ELEM CURR")
+    ask = ":MEAS:CURR?" if model is not KeysightB2900 else ":MEAS:CURR? (@1)"
+    found = [smu.floats(ask)[0] for _ in range(100)]
+    mean = sum(found) / len(found)
+    spread = (sum((x - mean) ** 2 for x in found) / (len(found) - 1)) ** 0.5
+    on = model.SHEET.fit("CURR", 1e-6)
+    assert mean == pytest.approx(0.05 * SIEMENS, abs=on.noise)
+    assert spread == pytest.approx(math.hypot(on.noise, on.reads / 12**0.5), rel=0.35)
