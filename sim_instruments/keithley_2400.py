@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .engine.scpi_smu import Channel
 
+SWEEPING: Final = 1 << 3  # of the operation register
 SHEET: Final = DataSheet(
     volts=(
         Range(0.2, 1e-6, 5e-6, 1e-6),
@@ -53,6 +54,7 @@ AUTO_DELAY_S: Final = 1e-3
 MOST_POINTS: Final = 2500
 OVERFLOWED, COMPLIANCE = 1 << 0, 1 << 3  # status word of a reading, chapter 18, from memory
 READING_AVAILABLE, BUFFER_AVAILABLE, BUFFER_FULL = 1 << 6, 1 << 8, 1 << 9  # measurement register
+SWEEPING, WAITS_TRIGGER, WAITS_ARM, IDLE = 1 << 3, 1 << 5, 1 << 6, 1 << 10  # operation register
 MSB: Final = 1  # measurement summary bit of the status byte
 SOURCE: Final = "SOURce#:{VOLTage|CURRent}"
 SENSE: Final = "[:SENSe#]:{VOLTage|CURRent|RESistance}[:DC]"
@@ -137,6 +139,7 @@ class Keithley2400(ScpiSmu):
         self.trace = Store(100)
         self.measurement = Register()
         self.bus = Detector()
+        self._armed = False
 
     def reset(self) -> None:
         """The trace is empty, too."""
@@ -176,6 +179,14 @@ class Keithley2400(ScpiSmu):
     def status_byte(self) -> int:
         """Serial poll."""
         return super().status_byte() | (MSB if self.measurement.summary else 0)
+
+    @scpi("STATus:OPERation:CONDition?", params=0)
+    def _operation_bits(self) -> str:
+        if not self.work.busy(self.smu):
+            return str(IDLE)
+        if not self.bus.waited_for:
+            return str(SWEEPING)
+        return str(SWEEPING | WAITS_TRIGGER if self._armed else WAITS_ARM)
 
     @scpi("STATus:MEASurement[:EVENt]?", params=0)
     def _measurement_event(self) -> str:
@@ -377,13 +388,22 @@ class Keithley2400(ScpiSmu):
         self.bus.clear()
 
     def _points(self) -> Steps:
+        self.status.operation.update(SWEEPING, True)
+        try:
+            yield from self._all_points()
+        finally:
+            self.status.operation.update(SWEEPING, False)
+
+    def _all_points(self) -> Steps:
         if self.auto_clear:
             self.smu.switch(True)
         for _ in range(int(self.arms)):
+            self._armed = False
             if self.arm_source == "BUS":
                 yield self.bus
             elif self.arm_source == "TIM":
                 yield self.arm_timer_s
+            self._armed = True
             for k in range(int(self.points)):
                 if self.trigger_source == "BUS":
                     yield self.bus

@@ -382,8 +382,11 @@ def test_2400_compliance_and_over_range(k2400: Dialogue) -> None:
 def test_2400_bus_trigger(k2400: Dialogue) -> None:
     k2400.write(":ARM:COUN 1;:ARM:SOUR BUS;:TRIG:SOUR IMM;", ":OUTP ON", ":INIT")
     k2400.wait(1.0)
+    assert int(k2400.ask(":STAT:OPER:COND?")) == 1 << 6
     k2400.silent("*TRG")
+    assert int(k2400.ask(":STAT:OPER:COND?")) == 1 << 3
     k2400.wait(1.0)
+    assert int(k2400.ask(":STAT:OPER:COND?")) == 1 << 10
     assert len(k2400.floats(":FETC?")) == 5
     no_errors(k2400)
     k2400.silent(":READ?")
