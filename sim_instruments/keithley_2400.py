@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from .engine.scpi_smu import Channel
 
-SWEEPING: Final = 1 << 3  # of the operation register
 SHEET: Final = DataSheet(
     volts=(
         Range(0.2, 1e-6, 5e-6, 1e-6),
@@ -139,7 +138,6 @@ class Keithley2400(ScpiSmu):
         self.trace = Store(100)
         self.measurement = Register()
         self.bus = Detector()
-        self._armed = False
 
     def reset(self) -> None:
         """The trace is empty, too."""
@@ -152,6 +150,7 @@ class Keithley2400(ScpiSmu):
         self.feed_control = "NEV"
         self.trace = Store(100)
         self.latest: list[Reading] = []
+        self.status.operation.update(IDLE, True)
 
     def power_cycle(self) -> None:
         """The measurement registers go as well."""
@@ -179,14 +178,6 @@ class Keithley2400(ScpiSmu):
     def status_byte(self) -> int:
         """Serial poll."""
         return super().status_byte() | (MSB if self.measurement.summary else 0)
-
-    @scpi("STATus:OPERation:CONDition?", params=0)
-    def _operation_bits(self) -> str:
-        if not self.work.busy(self.smu):
-            return str(IDLE)
-        if not self.bus.waited_for:
-            return str(SWEEPING)
-        return str(SWEEPING | WAITS_TRIGGER if self._armed else WAITS_ARM)
 
     @scpi("STATus:MEASurement[:EVENt]?", params=0)
     def _measurement_event(self) -> str:
@@ -388,25 +379,31 @@ class Keithley2400(ScpiSmu):
         self.bus.clear()
 
     def _points(self) -> Steps:
-        self.status.operation.update(SWEEPING, True)
+        operation = self.status.operation
+        operation.update(IDLE, False)
         try:
             yield from self._all_points()
         finally:
-            self.status.operation.update(SWEEPING, False)
+            operation.update(SWEEPING | WAITS_TRIGGER | WAITS_ARM, False)
+            operation.update(IDLE, True)
+
+    def _wait_for_bus(self, bit: int) -> Steps:
+        self.status.operation.update(bit, True)
+        yield self.bus
+        self.status.operation.update(bit, False)
 
     def _all_points(self) -> Steps:
         if self.auto_clear:
             self.smu.switch(True)
         for _ in range(int(self.arms)):
-            self._armed = False
             if self.arm_source == "BUS":
-                yield self.bus
+                yield from self._wait_for_bus(WAITS_ARM)
             elif self.arm_source == "TIM":
                 yield self.arm_timer_s
-            self._armed = True
+            self.status.operation.update(SWEEPING, True)
             for k in range(int(self.points)):
                 if self.trigger_source == "BUS":
-                    yield self.bus
+                    yield from self._wait_for_bus(WAITS_TRIGGER)
                 yield from self._point(k)
                 if self.latest[-1].limited and self.cabort != "NEV":
                     break
