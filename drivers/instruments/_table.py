@@ -65,11 +65,14 @@ class AtLeast:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """On or off: written 1 or 0, answered 1, 0, 1.00000e+00, ON, OFF, true or false."""
+    """On or off: written `on` or `off`, answered 1, 0, 1.00000e+00, ON, OFF, true or false."""
+
+    on: str = "1"
+    off: str = "0"
 
     def say(self, value: Value) -> str:
-        """1 or 0."""
-        return "1" if value else "0"
+        """The word for it."""
+        return self.on if value else self.off
 
     def agrees(self, value: Value, answer: str) -> bool | None:
         """The same state."""

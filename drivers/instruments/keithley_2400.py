@@ -32,7 +32,7 @@ MODE = Knob("source mode", ":SOUR:VOLT:MODE {v}", ":SOUR:VOLT:MODE?", codec=Word
 # The range is answered with the 5 % above it that it reads.
 RANGE = Knob("range", ":SENS:CURR:RANG {v}", ":SENS:CURR:RANG?", "A", codec=Number(0.06))
 NPLC = Knob("aperture", ":SENS:CURR:NPLC {v}", ":SENS:CURR:NPLC?", "PLC", low=0.01, high=10.0, codec=Number(1e-2))
-AUTOZERO = Knob("autozero", ":SYST:AZER {v}", ":SYST:AZER?", codec=Flag())
+AUTOZERO = Knob("autozero", ":SYST:AZER {v}", ":SYST:AZER?", codec=Flag(on="ON", off="OFF"))
 FILTER = Knob("filter", ":SENS:AVER {v}", ":SENS:AVER?", codec=Flag())
 FILTER_KIND = Knob("filter type", ":SENS:AVER:TCON {v}", ":SENS:AVER:TCON?", codec=Word())
 ELEMENTS = Knob("elements", ":FORM:ELEM {v}", ":FORM:ELEM?", codec=Word())

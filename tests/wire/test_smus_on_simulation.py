@@ -32,6 +32,7 @@ BENCHES = [
     ("keithley-2600b", (1,)),
     ("keithley-2600b", (1, 2)),
     ("keithley-2450", (1,)),
+    ("keithley-2400", (1,)),
     ("keysight-b2900", (1,)),
     ("keysight-b2900", (1, 2)),
 ]
