@@ -1,16 +1,17 @@
 """What the pulse generators have in common: an idle level proven to be 0 V, and a witness in the status byte.
 
 No generator tells how many bursts it has fired. What can be asked after a lost answer is (bench rule 19):
-- a mark in a place that nothing but this driver writes and that a restart empties: which shot is armed;
-- the operation-complete bit of that shot, by `*STB?` (bit 5, with `*ESE 1`), which reading does not clear.
+- a mark in a place that nothing but this driver writes and that a restart empties: how far the shots have come;
+- whether the burst has ended: the operation-complete bit, by `*STB?` (bit 5, with `*ESE 1`), which reading does not
+  clear. `*OPC` asks for it again where a device clear has cancelled it (IEEE 488.2): it sends nothing.
 
     baseline  mark "0 idle"; *ESE 1; *CLS
-    trigger   mark "k idle"; *CLS; mark "k armed"; burst count; *TRG; *OPC          one message
-    tally     "k idle": k shots; "k armed" and complete: k + 1
+    trigger   mark "k idle"; *CLS; mark "k armed"; burst count; *TRG; mark "k fired"; *OPC        one message
+    tally     "k idle": k shots; "k fired": k + 1, when they have ended
 
-Wherever that message is cut off, what was executed of it tells the truth. A restart shows in `*ESE?`, which is 0 then
-(as long as `*PSC` is at its factory setting). Whoever switches the outputs off while pulses go out marks the shot
-"cut": nobody can tell then how many there were.
+Wherever that message is cut off, what was executed of it tells the truth, or ("k armed") that nobody knows. A restart
+shows in `*ESE?`, which is 0 then (as long as `*PSC` is at its factory setting). Whoever switches the outputs off while
+pulses go out marks the shot "cut": nobody can tell then how many there were.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ WAIT_SLICE_S = 0.02
 TRIGGER_ERRORS = range(-219, -209)
 """Error numbers that say that a trigger was not taken (SCPI-99: -210 to -219)."""
 
-State = Literal["idle", "armed", "cut"]
+State = Literal["idle", "armed", "fired", "cut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ class Vocabulary:
 
     Setting `load` releases the limits first (a load cannot be changed under limits), setting `function` goes by way of
     the smallest pulse around 0 V, setting `period` by way of the shortest pulse: so no order of old and new values is
-    refused. `firing`: what makes the channel wait for `*TRG` and then play `count` pulses, with the values it takes.
+    refused. `firing`: what makes the channel wait for `*TRG` and then play `count` pulses, with the values it takes;
+    `flat`: what keeps a channel at its DC level from waiting for it.
     """
 
     output: Knob
@@ -154,6 +156,7 @@ class Vocabulary:
     low: Knob
     count: Knob
     firing: tuple[tuple[Knob, Value], ...]
+    flat: tuple[tuple[Knob, Value], ...] = ()
 
 
 class Mark(NamedTuple):
@@ -298,7 +301,8 @@ class Generator(Scpi, PulseSource):
         begin = [Setting(w.output, False, channel), Setting(w.load, 0.0, channel)]
         limits = self._limits(channel)
         if not level_v:
-            return [*begin, Setting(w.function, "DC", channel), *limits, Setting(w.offset, 0.0, channel)]
+            flat = [Setting(knob, value, channel) for knob, value in ((w.offset, 0.0), *w.flat)]
+            return [*begin, Setting(w.function, "DC", channel), *limits, *flat]
         pulse = Setting(w.function, "PULS", channel)
         return [
             *begin,
@@ -406,7 +410,7 @@ class Generator(Scpi, PulseSource):
         outputs = [Setting(self.WORDS.output, False, c) for c in self.channels]
         asked = [*(s.asked() for s in outputs), *self.MARK_QUESTIONS, *self.MARK_QUESTIONS]
         # the status byte before the outputs: a burst that had ended by then was not cut off
-        message = ";".join(["*STB?", *(s.said() for s in outputs), *asked])
+        message = ";".join(["*OPC", "*STB?", *(s.said() for s in outputs), *asked])
         answers = self.ask(message, 1 + len(asked))
         marks = answers[1 + len(outputs) :]
         self._mark_cut(int_of(answers[0], self.link), marks)
@@ -416,7 +420,7 @@ class Generator(Scpi, PulseSource):
     def _mark_cut(self, stb: int, answers: list[str]) -> None:
         half = len(self.MARK_QUESTIONS)
         mark = self.read_mark(answers[:half])
-        if stb & ESB or mark is None or mark.state != "armed" or answers[:half] != answers[half:]:
+        if stb & ESB or mark is None or mark.state != "fired" or answers[:half] != answers[half:]:
             return
         cut = self.write_mark(mark._replace(state="cut"))
         self.link.write(";".join([cut, self.ABORT]) if self.ABORT else cut)
@@ -456,9 +460,10 @@ class Generator(Scpi, PulseSource):
             raise InstrumentError(f"{self.link.name}: its outputs are off: shot {shot} of step {seq} would be lost")
         if not 1 <= pulses <= self.max_pulses:
             raise CapabilityMissing(f"{pulses} pulses by one trigger; {self.link.name} does 1 to {self.max_pulses}")
-        idle, armed = (self.write_mark(mark._replace(shot=shot, state=state)) for state in ("idle", "armed"))
+        states: tuple[State, ...] = ("idle", "armed", "fired")
+        idle, armed, fired = (self.write_mark(mark._replace(shot=shot, state=state)) for state in states)
         counts = self._counts(train, pulses)
-        message = ";".join([idle, "*CLS", armed, *(s.said() for s in counts), "*TRG", "*OPC"])
+        message = ";".join([idle, "*CLS", armed, *(s.said() for s in counts), "*TRG", fired, "*OPC"])
         self._armed = _Flight(seq, shot, counts, message)
 
     def trigger(self) -> None:
@@ -478,8 +483,8 @@ class Generator(Scpi, PulseSource):
         flight, mark = self._flying, self._mark
         if flight is None or mark is None:
             raise UsageError(f"{self.link.name}: nothing was triggered")
-        found = self._evidence(more=flight.counts)
-        if found.ese != 1 or found.mark != mark._replace(shot=flight.shot, state="armed"):
+        found = self._evidence("*OPC", flight.counts)
+        if found.ese != 1 or found.mark != mark._replace(shot=flight.shot, state="fired"):
             raise LinkLost(
                 f"{self.link.name}: the trigger of shot {flight.shot} of step {flight.seq} is not seen there"
             )
@@ -508,9 +513,11 @@ class Generator(Scpi, PulseSource):
             return Tally(mark.shot)
         if mark.state == "cut":
             return Tally(mark.shot, 0, f"the outputs were switched off while pulses of shot {mark.shot} were going out")
+        if mark.state == "armed":
+            return Tally(mark.shot, 0, f"the message that triggers shot {mark.shot} ended before or at its trigger")
         if found.ended or self._ends(mark, repeats[mark.shot]):
             return Tally(mark.shot + 1)
-        return Tally(mark.shot, 0, f"shot {mark.shot} was armed, and neither its trigger nor its end is reported")
+        return Tally(mark.shot, 0, f"shot {mark.shot} was triggered, and its end is not reported")
 
     def _doubt(self, found: Evidence, seq: int, witness: Witness, shots: int) -> str:
         mark = found.mark
@@ -529,6 +536,8 @@ class Generator(Scpi, PulseSource):
 
         Another process does not know that time; there, `safe` has marked what was going out.
         """
+        if self._evidence("*OPC").ended:
+            return True
         lasts_s = pulses * self.period_s(self._train) + WAIT_SLICE_S if self._train else 0.0
         end_s = self.link.clock.now_s() + lasts_s
         while (left_s := end_s - self.link.clock.now_s()) > 0:

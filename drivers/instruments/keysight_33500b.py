@@ -28,7 +28,7 @@ LONGEST_TEXT = 40  # characters of DISP:TEXT [memory]
 MOST_PULSES = 100_000_000  # [memory]
 
 _EDGE = Edge(FASTEST_S)
-_STATES: dict[str, State] = {"idle": "idle", "armed": "armed", "cut": "cut"}
+_STATES: dict[str, State] = {"idle": "idle", "armed": "armed", "fired": "fired", "cut": "cut"}
 _MODE = Knob(
     "burst mode", ":SOUR{c}:BURS:MODE {v}", ":SOUR{c}:BURS:MODE?", codec=Word(), doc="TRIG: a count per trigger"
 )
@@ -85,7 +85,7 @@ WORDS = Vocabulary(
 
 
 class Keysight33500B(Generator):
-    """One or two channels. The mark is the text on its display: `NB <nonce> <stimulus> <shot> idle|armed|cut`."""
+    """One or two channels. The mark is the text on its display: `NB <nonce> <stimulus> <shot> idle|armed|fired|cut`."""
 
     MODELS = (r"335\d\d[AB]", r"336\d\dA")
     WORDS: ClassVar[Vocabulary] = WORDS
@@ -117,7 +117,7 @@ class Keysight33500B(Generator):
 
     def read_mark(self, answers: Sequence[str]) -> Mark | None:
         """The text on the display, if we wrote it."""
-        found = re.fullmatch(r'"NB ([0-9a-f]{6}) (\d+) (\d+) (idle|armed|cut)"', answers[0].strip())
+        found = re.fullmatch(r'"NB ([0-9a-f]{6}) (\d+) (\d+) (idle|armed|fired|cut)"', answers[0].strip())
         return Mark(found[1], int(found[2]), int(found[3]), _STATES[found[4]]) if found else None
 
 

@@ -21,7 +21,9 @@ from ._table import Flag, Knob, Word
 FASTEST_S = 1.5e-9  # 1 ns into 50 ohm [memory: some functions 1.5 ns]
 MOST_PULSES = 2_147_483_647
 TAGS = 0x7FFF  # what a SCPI enable register holds: 15 bits
-SHOT_BITS, CUT_BIT, ARMED_BIT = 0x1F, 0x20, 0x80
+SHOT_BITS, STATE_BITS = 0x1F, 0xA0  # of *SRE; bit 6 cannot be set
+
+STATES: dict[State, int] = {"idle": 0, "cut": 0x20, "armed": 0x80, "fired": 0xA0}
 
 _EDGE = Edge(FASTEST_S)
 _SOURCE = Knob(
@@ -65,6 +67,7 @@ WORDS = Vocabulary(
     low=Knob("low level", ":VOLT{c}:LOW {v}", ":VOLT{c}:LOW?", "V", -10, 10, Volts()),
     count=_COUNT,
     firing=((_SOURCE, "MAN"), (_SENSE, "EDGE"), (_DELAY, 0.0), (_COUNT, 1.0)),
+    flat=((_SOURCE, "IMM"),),
 )  # fmt: skip
 
 
@@ -96,9 +99,8 @@ class Keysight81160A(Generator):
         """Masks. Raises UsageError for more shots than they count."""
         if mark.shot > TAGS:
             raise UsageError(f"{self.link.name} tells {TAGS} shots of one stimulus apart; this is shot {mark.shot}")
-        state = {"idle": 0, "armed": ARMED_BIT, "cut": CUT_BIT}[mark.state]
         tag = f":STAT:QUES:ENAB {int(mark.nonce, 16)};" if mark.shot == 0 and mark.state == "idle" else ""
-        return f"{tag}:STAT:OPER:ENAB {mark.shot};*SRE {mark.shot & SHOT_BITS | state}"
+        return f"{tag}:STAT:OPER:ENAB {mark.shot};*SRE {mark.shot & SHOT_BITS | STATES[mark.state]}"
 
     def read_mark(self, answers: Sequence[str]) -> Mark | None:
         """The masks; None where they do not fit together or hold no tag."""
@@ -106,8 +108,7 @@ class Keysight81160A(Generator):
             raise garbled(self.link, ";".join(answers), "three whole numbers")
         sre, shot, tag = (int(float(answer)) for answer in answers)
         shots = [k for k in (shot, shot - 1) if k >= 0 and k & SHOT_BITS == sre & SHOT_BITS]
-        states: dict[int, State] = {0: "idle", ARMED_BIT: "armed", CUT_BIT: "cut"}
-        state = states.get(sre & (ARMED_BIT | CUT_BIT))
+        state = next((name for name, bits in STATES.items() if bits == sre & STATE_BITS), None)
         return Mark(f"{tag:04x}", -1, shots[0], state) if tag and shots and state else None
 
 

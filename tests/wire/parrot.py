@@ -45,7 +45,7 @@ class Parrot:
             "*CLS": self.clear,
             "*TRG": self.trigger,
             "*OPC": self.complete,
-            ":ABOR": self.complete,
+            ":ABOR": self.abort,
         }
         if header in acts:
             acts[header]()
@@ -75,6 +75,10 @@ class Parrot:
 
     def complete(self) -> None:
         self.ended = self.runs
+
+    def abort(self) -> None:
+        self.runs = True
+        self.complete()
 
     def reboot(self) -> None:
         self.kept.clear()
