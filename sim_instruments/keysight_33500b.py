@@ -258,7 +258,7 @@ class Keysight33500B(Generator[Channel33500B]):
         if channel.on:
             channel.on = False
             channel.output_changed()
-        channel.function = {"ARBITRARY": "ARB"}.get(call.choices[0], call.choices[0])
+        channel.function = call.choices[0]
         channel.burst, channel.trigger = False, "IMM"
         channel.function_changed()
         self._apply_values(channel, call)

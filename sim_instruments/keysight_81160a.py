@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .engine.generator import OWN_OHM, Channel, Cycle, Generator, on_grid, sampled_cycle
+from .engine.generator import OWN_OHM, Channel, Generator, on_grid
 from .engine.grammar import quoted
 from .engine.scpi import Boolean, Call, Number, ScpiError, Setting, Words, scpi
 
@@ -86,11 +86,10 @@ class Channel81160A(Channel):
     def pulse_hz(self, hz: float) -> None:
         self.frequency_hz = hz
 
-    def cycle(self) -> Cycle:
-        """One period; a period of USER is the whole waveform."""
-        if self.function == "USER":
-            return sampled_cycle(len(self.samples) / self.period_s, self.samples)
-        return super().cycle()
+    @property
+    def sample_rate(self) -> float:
+        """A period is the whole waveform."""
+        return len(self.samples) / self.period_s
 
     def top_ps(self, lead_ps: int, trail_ps: int) -> int:
         """The leading edge belongs to the width, the trailing one does not."""

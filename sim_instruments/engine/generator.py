@@ -24,7 +24,7 @@ PS: Final = 10**12
 GRID_PS: Final = 100  # resolution of all times
 LINEAR_10_90: Final = 0.8  # part of a straight edge that is between 10 and 90 %
 OWN_OHM: Final = 50.0  # output resistance that the load setting reckons with
-MANY: Final = 10_000  # cycles of a free run after which it is thinned out
+MANY_STEPS: Final = 3000  # levels of a free run after which it is thinned out: 1000 pulses and more
 POINTS: Final = 16  # levels that stand for one period of a smooth function
 Complain = Callable[[str], None]
 
@@ -129,8 +129,8 @@ def noise_cycle(period_s: float, bits: bool) -> Cycle:
 class Player:
     """Plays cycles, one edge ahead of the world's time. `show` is told every new level.
 
-    A free run (count inf) would cost work for ever: after MANY cycles only some of them are played, fewer and fewer,
-    with rest between them. A device is ruined or saturated by then; finite counts are always played in full.
+    A free run (count inf) would cost work for ever: after MANY_STEPS levels only some cycles are played, fewer and
+    fewer, with rest between them. A device is ruined or saturated by then; finite counts are always played in full.
     """
 
     def __init__(self, world: World, show: Callable[[float], None]) -> None:
@@ -180,15 +180,15 @@ class Player:
             self._index += 1
             self._due(self._at + step.ps, self._next)
             self._show(step.part)
-        elif math.isinf(self._left) and self.played >= MANY:
+        elif math.isinf(self._left) and self.played * len(self._steps) >= MANY_STEPS:
             self._thin_out()
         else:
             self._begin()
 
     def _thin_out(self) -> None:
-        skipped = self.played // MANY
-        self.played += skipped
         cycle = self._make()
+        skipped = self.played * 10 * len(cycle.steps) // MANY_STEPS
+        self.played += skipped
         self._show(cycle.idle)
         self._due(self._at + skipped * cycle.ps, self._begin)
 
@@ -230,6 +230,7 @@ class Channel(ABC):
         self.cycles, self.repeat_s, self.delay_s = 1.0, 1e-2, 0.0
         self.noise_hz, self.bits_hz, self.samples_per_s = 1e5, 1e3, 4e4
         self.samples: tuple[float, ...] = (0.0,)
+        self._kept: tuple[float, tuple[float, ...], Cycle] | None = None
 
     # ---- levels
 
@@ -499,8 +500,18 @@ class Channel(ABC):
                 bits = self.function == "PRBS"
                 return noise_cycle(1 / (self.bits_hz if bits else self.noise_hz), bits)
             case "ARB" | "USER":
-                return sampled_cycle(self.samples_per_s, self.samples)
+                return self._sampled()
         return Cycle(0.0, ())
+
+    @property
+    def sample_rate(self) -> float:
+        """Samples per second of an arbitrary waveform."""
+        return self.samples_per_s
+
+    def _sampled(self) -> Cycle:
+        if self._kept is None or self._kept[0] != self.sample_rate or self._kept[1] is not self.samples:
+            self._kept = self.sample_rate, self.samples, sampled_cycle(self.sample_rate, self.samples)
+        return self._kept[2]
 
     def _whole_ps(self, edge_s: float) -> int:
         """A whole edge, 0 to 100 %, of one programmed from 10 to 90 %; 0 for a fast one, which counts as a step."""

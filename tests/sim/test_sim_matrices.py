@@ -248,6 +248,38 @@ def test_delays_sequences_and_cards_of_a_34980a() -> None:
     assert talk.ask("SYST:CDES? 1") == '"8x32 High-Density Matrix"'
 
 
+# ------------------------------------------------------------------ whatever comes in
+
+NAMES = """
+close open exclusiveclose exclusiveslotclose getclose getstate setdelay getdelay setforbidden getforbidden
+clearforbidden reset pattern.setimage pattern.getimage pattern.snapshot pattern.delete
+"""
+HEADERS = "CLOS OPEN CLOS:EXCL OPEN:ALL CHAN:DEL SEQ:DEF SEQ:TRIG SEQ:DEL CLOS?"
+ARGUMENTS = ["'1A01'", "'1A01:2H12,slot3'", "'x'", "''", "5", "-1", "nil", "{1}", "'allslots'", "channel", "'1A01:'"]
+
+
+@settings(max_examples=100)
+@given(name=st.sampled_from(NAMES.split()), args=st.lists(st.sampled_from(ARGUMENTS), max_size=3))
+def test_nothing_that_comes_in_breaks_a_707b(name: str, args: list[str]) -> None:
+    talk = Talk(Keithley707B)
+    talk.say(f"channel.{name}({','.join(args)})")
+    assert -310 not in talk.errors()
+    assert talk.ask("print(localnode.model)") == "707B"
+
+
+@settings(max_examples=100)
+@given(
+    header=st.sampled_from(HEADERS.split()),
+    args=st.lists(st.sampled_from(["(@1101)", "(@1101:1804)", "(@)", "1", "ALL", "x", "'CLOS (@1)'", "9"]), max_size=3),
+)
+def test_nothing_that_comes_in_breaks_a_34980a(header: str, args: list[str]) -> None:
+    talk = Talk(Keysight34980A, slots=(1, 2))
+    talk.instrument.receive(f"ROUT:{header} {','.join(args)}\n".encode())
+    talk.instrument.take()
+    assert -310 not in talk.errors()
+    assert talk.ask("*IDN?").startswith("Agilent")
+
+
 # ------------------------------------------------------------------ the chip
 
 
