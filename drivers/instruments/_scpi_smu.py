@@ -153,11 +153,6 @@ class ScpiPulser(Scpi, PulsingSmu):
     def _answer_s(self) -> float:
         return self.link.timeout_s
 
-    def _limited_to(self) -> float:
-        if self._limit_a is None:
-            raise InstrumentError(f"{self.link.name}: no current limit was set before its output (enforce)")
-        return self._limit_a
-
     @abstractmethod
     def _limits(self, place: int | str, limit_a: float, cap_v: float) -> list[Setting]:
         """Source of volts at 0 V, current limit, cap of the voltage: in the order that protects the chip."""
@@ -180,7 +175,7 @@ class LevelReader(ScpiPulser):
 
     def sweep(self, levels_v: Sequence[float], averages: int) -> Sweep:
         """One message where it takes less than a second, else several; every one ends at 0 V. The output stays on."""
-        self._check_levels(levels_v)
+        self._check_sweep(levels_v)
         most = min(MOST_AVERAGED, max(1, int(READING_S / self._reading_s)))
         groups, count = groups_of(averages, most)
         self.ensure([Setting(self.AVERAGES, float(count))])

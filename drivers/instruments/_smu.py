@@ -72,6 +72,17 @@ class MeteringSmu(Smu):
             "([instruments] read_range_a)"
         )
 
+    def _check_sweep(self, levels_v: Sequence[float]) -> None:
+        self._limited_to()
+        if not self._reading_s:
+            raise InstrumentError(f"{self.link.name}: a read before its range and aperture were set (prepare)")
+        self._check_levels(levels_v)
+
+    def _limited_to(self) -> float:
+        if self._limit_a is None:
+            raise InstrumentError(f"{self.link.name}: no current limit was set before its output (enforce)")
+        return self._limit_a
+
     def _check_levels(self, levels_v: Sequence[float]) -> None:
         for level_v in levels_v:
             if abs(level_v) > self._cap_v * (1 + 1e-9):
@@ -158,9 +169,7 @@ class PulsingSmu(MeteringSmu, PulseSource):
 
     def _pulse_range_a(self) -> float:
         # What flows in a pulse is known only by its limit: the read's range would be too small by orders (rule 11).
-        if self._limit_a is None:
-            raise InstrumentError(f"{self.link.name}: no current limit was set before pulses (enforce)")
-        return self.smallest_range(min(self._limit_a, self.ranges_a[-1]))
+        return self.smallest_range(min(self._limited_to(), self.ranges_a[-1]))
 
     @abstractmethod
     def enforce(self, compliance_a: float | None, max_v: float) -> None:

@@ -194,7 +194,7 @@ class GenericSmu(Scpi, MeteringSmu):
 
     def sweep(self, levels_v: Sequence[float], averages: int) -> Sweep:
         """Level by level, as many as take a second in one message; every message ends at 0 V."""
-        self._check_levels(levels_v)
+        self._check_sweep(levels_v)
         levels = [level_v for level_v in levels_v for _ in range(averages)]
         at_once = max(1, int(MESSAGE_S / (self._reading_s + self._settle_s + 2e-3)))
         currents, limited = [], False
@@ -238,7 +238,7 @@ class GenericSmu(Scpi, MeteringSmu):
         return [self._current(answer) for answer in answers[:: len(one)]], any(trips)
 
     def _check_limit(self, answer: str) -> None:
-        if self._limit_a is None or not self._agrees(self._to("limit", self._limit_a), answer):
+        if not self._agrees(self._to("limit", self._limited_to()), answer):
             self.forget()
             raise InstrumentError(f"{self.link.name}: its current limit is {answer} A, set was {self._limit_a} A")
 

@@ -120,9 +120,7 @@ class Keithley2600B(Tsp, PulsingSmu):
 
     def connect(self) -> None:
         """Limit, level 0 V, then outputs on; all read back."""
-        if self._limit_a is None:
-            raise InstrumentError(f"{self.link.name}: no current limit was set before its output (enforce)")
-        rows = ((LIMIT, self._limit_a), (LEVEL, 0.0), (OUTPUT, 1.0))
+        rows = ((LIMIT, self._limited_to()), (LEVEL, 0.0), (OUTPUT, 1.0))
         self.set_up([Setting(knob, value, name) for knob, value in rows for name in self.names])
 
     def safe(self) -> None:
@@ -174,7 +172,7 @@ class Keithley2600B(Tsp, PulsingSmu):
 
     def sweep(self, levels_v: Sequence[float], averages: int) -> Sweep:
         """One chunk: for each level set, settle, measure; then 0 V and print all. Outputs stay on, at 0 V."""
-        self._check_levels(levels_v)
+        self._check_sweep(levels_v)
         groups, count = groups_of(averages, MOST_FILTERED)
         took_s = len(levels_v) * (self._settle_s + groups * count * (self._reading_s + 1e-3))
         printed = len(levels_v) * (groups + self.channels)
@@ -225,7 +223,7 @@ class Keithley2600B(Tsp, PulsingSmu):
             # the reading lies in the middle of the pulse: after its delay, over before its end
             aperture_s = min(0.4 * train.width_s, 1 / self._mains_hz())
             settings += self._meter_settings(name, full_a, aperture_s, 0.3 * train.width_s, averaging=False)
-            settings += [Setting(PULSE_LIMIT, self._limit_a or 0.0, name), Setting(TOP, level_v, name)]
+            settings += [Setting(PULSE_LIMIT, self._limited_to(), name), Setting(TOP, level_v, name)]
         self.ensure(settings)
         self._train, self._measuring = train, measure
 

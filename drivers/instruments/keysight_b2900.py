@@ -107,7 +107,7 @@ class KeysightB2900(ScpiPulser):
 
     def sweep(self, levels_v: Sequence[float], averages: int) -> Sweep:
         """A list sweep with every level `averages` times, then one question for all currents; outputs stay on."""
-        self._check_levels(levels_v)
+        self._check_sweep(levels_v)
         readings: list[float] = []
         limited = False
         repeated = [level_v for level_v in levels_v for _ in range(averages)]

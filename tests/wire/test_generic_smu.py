@@ -52,6 +52,7 @@ def generic(example: Path, *script: tuple[str, Any]) -> tuple[GenericSmu, Record
     recorder = Recorder([*begin, *script])
     smu = GenericSmu(link_to(recorder, name="smu"), section("generic-smu", description=str(example)))
     smu.enforce(1e-3, 5.0)
+    smu._reading_s = 0.02  # as after `prepare`
     return smu, recorder
 
 
