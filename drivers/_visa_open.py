@@ -40,6 +40,7 @@ class Bus(Protocol):
     """Where the instruments are: a VISA library, and the time that passes there."""
 
     clock: Clock
+    chip_id: str  # what the chip says of itself; a real one says nothing
 
     def name(self, role: Role, section: InstrumentSection) -> str:
         """The resource string of an instrument."""
@@ -65,6 +66,8 @@ class RealClock:
 
 class RealBus:
     """The instruments that a VISA library finds; `library` as pyvisa names it (@ivi, @py), empty: its own choice."""
+
+    chip_id = ""
 
     def __init__(self, library: str) -> None:
         self.clock: Clock = RealClock()
@@ -127,6 +130,7 @@ class Connected:
     identified: dict[Role, Identification]
     resources: dict[Role, str]
     closing: contextlib.ExitStack
+    chip_id: str = ""
     losses: int = field(default=0)
 
     @property
@@ -243,7 +247,7 @@ def connect(config: BenchConfig, bus: Bus, lock: bool) -> Connected:
         found = {role: _instrument(role, section, links.get(role)) for role, section in sections.items()}
         identified = {role: found[role].identify() for role in names}
         team = _team(found)
-        return Connected(team, bus.clock, links, identified, names, stack.pop_all())
+        return Connected(team, bus.clock, links, identified, names, stack.pop_all(), bus.chip_id)
 
 
 def _is_wired(section: InstrumentSection) -> bool:

@@ -44,6 +44,7 @@ T = TypeVar("T")
 STAGINGS = 4  # how often what sends no volts is tried again after a lost answer; a trigger never is
 TRIGGERS = 4  # how often a shot is triggered of which the witness says each time that it was certainly not fired
 POLL_S = 0.002
+SLICE_S = 0.02
 HEADROOM = 1.5  # a read range holds this much more than the largest current that the device is declared to have
 MARGIN_S = 1.0  # how much longer than its pulses a burst may take until its end counts as lost
 
@@ -69,6 +70,7 @@ class VisaCrossbar(Crossbar):
         self._answers: dict[int, Applied] = {}
         self._shots_done: dict[int, int] = {}
         self._last: _Staged | None = None  # what this process staged last
+        self._nothing = -1  # the last sequence number that was staged without a pulse
         self._triggered = -1  # the last one of which it sent a trigger
         self._sure = True  # whether all that was triggered is known to have been fired, or not
         self._cut: tuple[int, int] | None = None  # the shot that rest() cut off
@@ -79,6 +81,7 @@ class VisaCrossbar(Crossbar):
         self._halted = threading.Event()
         self._gate = threading.Lock()  # held while a trigger goes out, so that none follows a rest()
         self._resting = threading.Lock()
+        self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,7 +99,8 @@ class VisaCrossbar(Crossbar):
             "half_select": self._span.half_select,
         }
         simulated = any(one.simulated for one in found.values())
-        return Identity(self._backend, simulated, self._config.chip.id, details)
+        chip_id = self._config.chip.id or self._connected.chip_id or f"unnamed chip on {self._config.bench.name}"
+        return Identity(self._backend, simulated, chip_id, details)
 
     # -- pulses --------------------------------------------------------------------------------------------------
 
@@ -108,11 +112,12 @@ class VisaCrossbar(Crossbar):
             raise UsageError(f"the shots are for {shots.shape} cells, the bench has {self._capabilities.shape}")
         if seq <= self._triggered:
             raise UsageError(f"sequence number {seq} was used: the last one triggered is {self._triggered}")
-        if not len(shots):
-            raise UsageError("a stimulus without a pulse has nothing to stage")
-        source = source_for(self.team, shots)
         self._go_on()
         self._staged = None
+        if not len(shots):
+            self._nothing = seq
+            return Witness()
+        source = source_for(self.team, shots)
         self._try(self._isolate)
         self._try(lambda: self._program(source, shots, int(shots.sign[0])))
         witness = self._try(lambda: source.baseline(seq))
@@ -145,6 +150,10 @@ class VisaCrossbar(Crossbar):
         if seq in self._answers:
             return self._answers[seq]
         staged = self._staged
+        if seq == self._nothing and staged is None:
+            now_s = self._clock.now_s()
+            self._answers = {seq: Applied(0, 0, now_s, now_s)}
+            return self._answers[seq]
         if staged is None or staged.seq != seq:
             raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
         self._staged, start_s = None, self._clock.now_s()
@@ -216,9 +225,10 @@ class VisaCrossbar(Crossbar):
         return float(shots.repeat[k]) * shots.pulse.duration_s
 
     def _sleep(self, seconds: float) -> None:
+        """Wait, in slices so that an abort does not have to."""
         end_s = self._clock.now_s() + seconds
         while (left_s := end_s - self._clock.now_s()) > 0 and not self._halted.is_set():
-            self._clock.sleep(min(left_s, 0.02))
+            self._clock.sleep(min(left_s, SLICE_S))
 
     def _witnessed(self, staged: _Staged, k: int, lost: LinkLost) -> bool:
         """Whether shot k was fired although its answer was lost; LinkLost if not even the witness can tell."""
@@ -277,8 +287,8 @@ class VisaCrossbar(Crossbar):
             return Unknown(self._cut[1], "the outputs were switched off while its pulses were going out")
         done = self._shots_done.get(seq, 0)
         here = self._last if self._last is not None and self._last.seq == seq else None
-        if here is not None and self._triggered < seq:
-            return NotDone()
+        if self._last is not None and seq >= max(self._last.seq, self._triggered + 1):
+            return NotDone()  # it was staged here and not triggered, or not even staged
         shots = here.shots if here is not None else shots
         if not isinstance(shots, Shots):
             return Unknown(done, "what was staged is not known here")
@@ -354,14 +364,15 @@ class VisaCrossbar(Crossbar):
     ) -> Reading:
         volts, each_s = abs(read.voltage_v), read.integration_s * read.averages
         energy_j = float(np.abs(currents).sum()) * volts * each_s
-        sigma_a = self._sigma_a(read, currents)
+        sigma_a = self._sigma_a(read, currents, range_a)
         return Reading(currents, sigma_a, range_a, start_s, self._clock.now_s(), energy_j, tuple(sorted(flags)))
 
-    def _sigma_a(self, read: CellRead, currents: FloatArray) -> float:
-        """Standard deviation of one current by what is declared of the devices' noise; nan: nothing is."""
+    def _sigma_a(self, read: CellRead, currents: FloatArray, range_a: float) -> float:
+        """Standard deviation of one current: the declared noise of the devices (nan: none is), and the SMU's own."""
         span, volts = self._span, abs(read.voltage_v)
         relative_a = span.read_sigma_relative * float(np.sqrt(np.mean(currents**2)))
-        return sqrt(((span.read_sigma_s * volts) ** 2 + relative_a**2) / read.averages)
+        own_a = 0.0 if self._config.readout.ideal else self.team.smu.noise_a(range_a, read.integration_s)
+        return sqrt(((span.read_sigma_s * volts) ** 2 + relative_a**2 + own_a**2) / read.averages)
 
     # -- time and safety -----------------------------------------------------------------------------------------
 
@@ -381,6 +392,8 @@ class VisaCrossbar(Crossbar):
 
     def rest(self) -> None:
         """Outputs to 0 V and off, then every line to ground. From any thread: it cuts off what is going on."""
+        if self._closed:
+            return
         with self._gate:
             self._halted.set()
             self._staged = None
@@ -398,6 +411,7 @@ class VisaCrossbar(Crossbar):
         try:
             self.rest()
         finally:
+            self._closed = True
             self._connected.close()
 
 

@@ -26,6 +26,7 @@ class Simulation(Protocol):
 
     clock: Clock
     resources: dict[str, str]
+    world: Any
 
     def library(self) -> Any:
         """A VISA library with its instruments."""
@@ -42,6 +43,7 @@ class SimulatedBus:
 
         self.simulation = simulation
         self.clock = simulation.clock
+        self.chip_id: str = simulation.world.chip.chip_id
         self.manager: Any = pyvisa.ResourceManager(simulation.library())
 
     def name(self, role: Role, section: InstrumentSection) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -131,6 +132,11 @@ class Smu(Instrument):
     max_v: float
     min_aperture_s: float
     max_aperture_s: float
+    noise_of_range: ClassVar[float] = 5e-6  # rms at 20 ms: what data sheets of such SMUs give, or more (from memory)
+
+    def noise_a(self, range_a: float, aperture_s: float) -> float:
+        """Standard deviation of one reading by the instrument alone: white noise, less of it over longer apertures."""
+        return self.noise_of_range * range_a * sqrt(0.02 / aperture_s)
 
     @abstractmethod
     def enforce(self, compliance_a: float, max_v: float) -> None:

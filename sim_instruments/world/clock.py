@@ -202,6 +202,8 @@ class SimClock:
             return self._world.now_s()
 
     def sleep(self, seconds: float) -> None:
-        """Let simulated time pass; in wall time this really waits."""
+        """Let simulated time pass, at least a picosecond: who sleeps until a time must arrive there."""
+        if seconds <= 0:
+            return
         with self._world.lock:
-            self._world.run_for(seconds)
+            self._world.run_for(max(seconds, 1 / PS_PER_S))

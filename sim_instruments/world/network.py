@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from neurobench.physics.circuit import Law, Nets, solve_nets, tabulated_law
+from neurobench.physics.stress import reading_level_v
 
 if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray, IndexArray
@@ -119,6 +120,7 @@ class Network:
     def __init__(self, chip: Chip) -> None:
         self._chip = chip
         self._laws: dict[float, Law] = {}
+        self._reading_v = reading_level_v(chip.model)
         self._kept: dict[tuple[bytes, int], FloatArray] = {}
         self._lawful = chip.model.write_current_factor(chip.model.card.read.voltage_v) is not None
 
@@ -195,7 +197,9 @@ class Network:
     def _asked(self, cell_v: FloatArray) -> FloatArray:
         model = self._chip.model
         seen, which = np.unique(np.abs(cell_v), return_inverse=True)
-        factors = np.array([_known(model.write_current_factor(v)) for v in seen.tolist()])[which.reshape(cell_v.shape)]
+        # A read sees the conductance itself, at any voltage up to a reading level, as on the emulator.
+        each = [1.0 if v <= self._reading_v else _known(model.write_current_factor(v)) for v in seen.tolist()]
+        factors = np.array(each)[which.reshape(cell_v.shape)]
         shorted = self._chip.devices.shorted
         found: FloatArray = np.where(shorted.reshape(cell_v.shape), 1.0, factors) if shorted.any() else factors
         return found
@@ -209,7 +213,7 @@ class Network:
         if not (a.link_s[used] > 0).any():  # nothing drives the chip: all of it floats at 0 V
             net_v[used] = 0.0
             return net_v, np.zeros(self._chip.shape), np.zeros(self._chip.shape)
-        law = self._law(span_v) if self._lawful else None
+        law = self._law(span_v) if self._lawful and span_v > self._reading_v else None
         nets = Nets(node.astype(np.int32), a.volts[used], a.link_s[used], a.push_a[used])
         solution = solve_nets(nets, self._chip.conductance_s(), law)
         net_v[used] = solution.net_v

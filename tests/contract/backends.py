@@ -66,6 +66,20 @@ def emulated(**overrides: Any) -> Callable[[], Opened]:
     return opened
 
 
+def simulated(parts: str, **overrides: Any) -> Callable[[], Opened]:
+    """The VISA driver on simulated instruments: one of the combinations of `visa_bench.PARTS`."""
+
+    def opened() -> Opened:
+        from visa_bench import PARTS, open_simulated
+
+        said = {name.replace("__", "."): value for name, value in overrides.items()}
+        shape = {"chip.rows": SHAPE[0], "chip.cols": SHAPE[1]}
+        bench = open_simulated({**shape, **PARTS[parts], **said})
+        return Opened(bench.crossbar, bench.world.pulses_fired)
+
+    return opened
+
+
 def fake(loss: float = 0.0, witness: bool = True) -> Callable[[], Opened]:
     """A fake that counts, behind a link that loses a share of commands and of replies."""
 
@@ -96,6 +110,17 @@ BACKENDS = [
         "emulator, cell by cell, without vector reads",
         emulated(chip__model="idealized", bench__parallelism="cell", bench__vector_reads=[], bench__biases=["half"]),
         NOMINAL, 0.1, NO_EMULATOR,
+    ),
+    Backend("visa-sim: 2600b, 33500b, 707b", simulated("2600b, 33500b, 707b", chip__model="lsmo-gaq3-mirror"),
+            MEASURED, 0.05),
+    Backend(
+        "visa-sim: b2900, 33500b, 34980a, cell by cell",
+        simulated("b2900, 33500b, 34980a", bench__parallelism="cell", chip__model="idealized"), NOMINAL, 0.1,
+    ),
+    Backend(
+        "visa-sim: 2400 with a guard, 81160a, potentiated by negative volts",
+        simulated("2400 with a guard, 81160a, 34980a", chip__model="idealized", chip__potentiating_sign=-1),
+        NOMINAL, 0.1,
     ),
     Backend("fake, perfect", fake(), PULSE),
     Backend("fake, lossy with a witness", fake(0.2), PULSE),
