@@ -14,9 +14,14 @@ from neurobench.drivers.instruments._roles import Crosspoint
 from neurobench.drivers.instruments.keithley_707b import Keithley707B
 from neurobench.drivers.instruments.keysight_34980a import LAYOUTS, Keysight34980A
 from neurobench.drivers.instruments.manual import ManualMatrix
+from neurobench.sim_instruments.serve.faults import Fault, FaultPlan
+from neurobench.sim_instruments.world.world import World
 from recorder import Recorder, link_to, section
+from simulated import stand
 
 from neurobench.errors import CapabilityMissing, ConfigError, InstrumentError, LinkLost, UsageError
+from neurobench.physics.chip import Chip, draw_devices
+from neurobench.physics.library import load_model
 
 Answer = Callable[[str], Any]
 
@@ -360,3 +365,54 @@ def test_by_hand_only_what_is_wired() -> None:
     assert driver.errors() == []
     assert driver.identify().model == "manual"
     assert recorder.said == []
+
+
+# ---------------------------------------------------------------------------------------------- on simulated ones
+
+
+SIMULATED = {"keithley-707b": (1, 3), "keysight-34980a": (2,)}
+FIRST = points((3, 1), (4, 2), (5, 3), (5, 4))
+SECOND = points((1, 1), (2, 14), (5, 20), (8, 24))
+
+
+def world_without_relays() -> World:
+    model = load_model("idealized")
+    return World(Chip(model, draw_devices(model, (2, 2), 7, None), 7))
+
+
+def closed(world: World) -> frozenset[Crosspoint]:
+    assert world.matrix is not None
+    return frozenset(Crosspoint(*point) for point in world.matrix.closed)
+
+
+@pytest.mark.parametrize("model", SIMULATED)
+def test_what_is_routed_is_closed_on_the_simulated_matrix(model: str) -> None:
+    bench = stand(model, "matrix", world=world_without_relays(), slots=SIMULATED[model])
+    bench.driver.identify()
+    asked: list[str] = []
+    bench.driver.link.log = lambda direction, line: asked.append(line) if direction == "<" else None
+    for path in (FIRST, SECOND, frozenset[Crosspoint](), FIRST):
+        bench.driver.route(path)
+        assert closed(bench.world) == path
+    assert len(asked) == 4, "one exchange for each route"
+    bench.driver.safe()
+    assert closed(bench.world) == frozenset()
+    assert bench.driver.errors() == []
+    assert not bench.world.mishaps
+
+
+@pytest.mark.parametrize("model", SIMULATED)
+@pytest.mark.parametrize("fault", list(Fault))
+def test_after_a_fault_at_any_line_what_is_believed_is_closed(model: str, fault: Fault) -> None:
+    met = 0
+    for position in range(3):
+        plan = FaultPlan.at({position: fault}, seed=position)
+        bench = stand(model, "matrix", plan, world_without_relays(), slots=SIMULATED[model])
+        for path in (FIRST, SECOND, FIRST):
+            try:
+                bench.driver.route(path)
+            except LinkLost:
+                bench.driver.route(path)
+            assert closed(bench.world) == path, f"{fault} at line {position}"
+        met += len(plan.injected)
+    assert met == 3
