@@ -68,6 +68,7 @@ class Channel81160A(Channel):
 
     @per_trigger.setter
     def per_trigger(self, count: float) -> None:
+        """More than one switches burst on."""
         self.burst = count > 1
         if self.burst:
             self.cycles = count
@@ -84,6 +85,7 @@ class Channel81160A(Channel):
 
     @pulse_hz.setter
     def pulse_hz(self, hz: float) -> None:
+        """Sets the period."""
         self.frequency_hz = hz
 
     @property

@@ -241,6 +241,7 @@ class Channel(ABC):
 
     @amplitude.setter
     def amplitude(self, volts: float) -> None:
+        """The offset stays."""
         middle = self.offset_v
         self.high_v, self.low_v = middle + volts / 2, middle - volts / 2
 
@@ -251,6 +252,7 @@ class Channel(ABC):
 
     @offset_v.setter
     def offset_v(self, volts: float) -> None:
+        """The amplitude stays."""
         half = self.amplitude / 2
         self.high_v, self.low_v = volts + half, volts - half
 
@@ -281,6 +283,7 @@ class Channel(ABC):
 
     @load_ohm.setter
     def load_ohm(self, ohm: float) -> None:
+        """Levels and limits are restated for this load."""
         before, self._load_before_ohm = self.emf_factor, self._load_ohm
         self._load_ohm = ohm
         scale = before / self.emf_factor
@@ -301,6 +304,7 @@ class Channel(ABC):
 
     @shown_amplitude.setter
     def shown_amplitude(self, value: float) -> None:
+        """In its unit."""
         self.amplitude = self._from_unit(value)
 
     @property
@@ -415,6 +419,7 @@ class Channel(ABC):
 
     @polarity.setter
     def polarity(self, word: str) -> None:
+        """NORM or INV."""
         self.inverted = word == "INV"
 
     @property
@@ -424,6 +429,7 @@ class Channel(ABC):
 
     @frequency_hz.setter
     def frequency_hz(self, hz: float) -> None:
+        """Sets the period."""
         self.period_s = 1 / hz
 
     @property
@@ -443,6 +449,7 @@ class Channel(ABC):
 
     @both_edges_s.setter
     def both_edges_s(self, seconds: float) -> None:
+        """Both edges alike."""
         self.lead_s = self.trail_s = seconds
 
     @property
@@ -452,6 +459,7 @@ class Channel(ABC):
 
     @duty.setter
     def duty(self, percent: float) -> None:
+        """Sets the width."""
         self.width_s = self.period_s * percent / 100
 
     def width_changed(self) -> None:
