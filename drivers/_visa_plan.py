@@ -145,6 +145,8 @@ def make_capabilities(config: BenchConfig, team: Team, paths: Paths) -> Capabili
         potentiating_sign=chip.potentiating_sign or 1, vector_reads=frozenset(), read_topology=paths.topology,
         max_pulse_v=_max_pulse_v(source, biases), min_width_s=source.min_width_s if source else 0.0,
         max_width_s=source.max_width_s if source else 0.0, measures_while_pulsing=_can_measure(meter, paths, biases),
+        min_measured_width_s=meter.min_width_s if meter else 0.0,
+        max_measured_width_s=meter.max_width_s if meter else 0.0,
         measures_one_cell=True, compliance_path=_compliance_path(config, team), source_ohm=_source_ohm(config, source),
         series_ohm=bench.series_ohm, delivery="exactly_once" if source and source.witness else "at_most_once",
     )  # fmt: skip

@@ -95,6 +95,11 @@ class Probe:
         """Whether reads are done at both polarities (bench rule 5)."""
         return self.view.capabilities.both_polarities
 
+    def measures(self, pulse: Pulse) -> bool:
+        """Whether the bench can measure the current in such a pulse: an SMU does long ones only."""
+        one = PulseBatch(np.ones(self.view.shape, np.int8), pulse, self.bias, True)
+        return self.view.capabilities.refusal(one) is None
+
     def mask(self, cell: Cell) -> BoolArray:
         """One cell out of the array [rows, cols]."""
         mask = np.zeros(self.view.shape, np.bool_)

@@ -126,12 +126,14 @@ class _Sweeps:
     def __init__(self, p: IvSweep, view: BenchView) -> None:
         self.p, self.view, self.probe = p, view, Probe.of(p, view)
         self.cells = usable_cells(view, p.cells, p.devices)
-        self.measures = view.capabilities.measures_while_pulsing
         width_s = p.level_s or (1e-2 if p.mode == "staircase" else None)
         self.tops = {
             1: pulse_of(view, 1, p.potentiate_v, width_s, "potentiate"),
             -1: pulse_of(view, -1, p.depress_v, width_s, "depress"),
         }
+        # staircases and stop currents rest on the current: there the bench refuses a level that it cannot measure
+        rests_on_it = p.mode == "staircase" or p.stop_current_a is not None
+        self.measures = rests_on_it or all(self.probe.measures(top) for top in self.tops.values())
         other = "depress" if p.first == "potentiate" else "potentiate"
         self.order = (SIGNS[p.first], SIGNS[other])
 

@@ -9,7 +9,7 @@ device card that the emulator replays; docs/characterise.md.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -124,7 +124,10 @@ class _Work:
         self.p, self.view, self.probe = p, view, Probe.of(p, view)
         self.cells = usable_cells(view, p.cells, p.devices)
         self.pulses = {sign: _conditions(p, view, sign) for sign in _directions(p, view)}
-        self.measure_current = p.measure_current and view.capabilities.measures_while_pulsing
+        every = [pulse for pulses in self.pulses.values() for pulse in pulses]
+        # a stop current is never given up: the bench refuses a pulse in which it cannot measure
+        wanted, must = p.measure_current, p.stop_current_a is not None
+        self.measured = {pulse: must or (wanted and self.probe.measures(pulse)) for pulse in every}
         conditions = range(max(len(pulses) for pulses in self.pulses.values()))
         self.plan = [
             Plan(device, cycle, condition, sign, pulses[condition])
@@ -208,7 +211,7 @@ class _Work:
         for n in range(1, self.p.pulses + 1):
             if self.left(device, state) < 1:
                 return points_s, currents_a, "budget"
-            shot = yield from self.probe.pulse(cell, plan.sign, plan.pulse, self.measure_current)
+            shot = yield from self.probe.pulse(cell, plan.sign, plan.pulse, self.measured[plan.pulse])
             state.used[device] += 1
             before, look = look, (yield from self.probe.read(cell))
             points_s.append(look.conductance_s)
@@ -269,7 +272,7 @@ class _Work:
             "cell_ended": list(state.ended), "stuck": stuck, "yield": sum(state.moved) / devices,
             "excluded": int(self.view.excluded.sum()), "reinitialised": all(bool(t["initialised"]) for t in trains),
             "reinitialised_said": "" if len(self.pulses) == 2 else "one direction only: no device was brought back",
-            "in_pulse": "measured" if self.measure_current else "not measured", "read_v": self.probe.read_v,
+            "in_pulse": _measured_words(self.measured.values()), "read_v": self.probe.read_v,
             "delay_s": self.p.delay_s, "measured_delay_s": _median(state.delays_s),
             "measured_period_s": _median(state.periods_s), "both_polarities": self.probe.both,
             "reads_in_point": self.p.averages * (2 if self.probe.both else 1),
@@ -317,6 +320,11 @@ def _told(train: Mapping[str, Any]) -> dict[str, Any]:
     told = {key: train[key] for key in TRAIN_COLUMNS} | {"ended": train["ended"], "pulses": n}
     step_s = float(points_s[-1] - points_s[0]) / n if n else float("nan")
     return told | {"mean_step_s": step_s, "sigma_read_s": split.read_sigma_s, "sigma_step_s": split.step_sigma_s}
+
+
+def _measured_words(measured: Iterable[bool]) -> str:
+    each = set(measured)
+    return "measured" if each == {True} else "not measured" if each == {False} else "measured in some of the pulses"
 
 
 def _median(values: list[float]) -> float:

@@ -32,6 +32,7 @@ class Capabilities:
     waveform shapes can play at once (0: none). `source_ohm` and `series_ohm` are in the pulse path. `delivery`:
     what is known of a pulse after a lost reply (house rule: a pulse is never repeated by a timeout).
     `measures_one_cell`: one ammeter stands in the pulse path, so a batch that measures is fired cell by cell.
+    `min_measured_width_s`, `max_measured_width_s`: widths of pulses whose current can be measured.
     """
 
     shape: tuple[int, int]
@@ -48,6 +49,8 @@ class Capabilities:
     distinct_shapes: int = 0
     measures_while_pulsing: bool = False
     measures_one_cell: bool = False
+    min_measured_width_s: float = 0.0
+    max_measured_width_s: float = float("inf")
     compliance_path: CompliancePath = "none"
     source_ohm: float = 0.0
     series_ohm: float = 0.0
@@ -87,9 +90,12 @@ class Capabilities:
             return "a measurement of the current while pulsing; its pulse path has no ammeter"
         if batch.pulse.amplitude_v > self.max_pulse_v:
             return f"a pulse of {batch.pulse.amplitude_v:g} V; the bench reaches {self.max_pulse_v:g} V"
-        if not self.min_width_s <= batch.pulse.width_s <= self.max_width_s:
-            allowed = f"{self.min_width_s:g} to {self.max_width_s:g} s"
-            return f"a width of {batch.pulse.width_s:g} s; the bench does {allowed}"
+        if batch.measure:
+            least_s, most_s, what = self.min_measured_width_s, self.max_measured_width_s, "measures in pulses of"
+        else:
+            least_s, most_s, what = self.min_width_s, self.max_width_s, "does"
+        if not least_s <= batch.pulse.width_s <= most_s:
+            return f"a width of {batch.pulse.width_s:g} s; the bench {what} {least_s:g} to {most_s:g} s"
         return None
 
 
