@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNITS = {"VOLT": "V", "CURR": "A", "RES": "OHM"}
 FUNCTIONS = ("VOLTage[:DC]", "CURRent[:DC]", "RESistance")
+LEAST_LIMIT = {"VOLT": 0.02, "CURR": 1e-9}  # from memory
 INTERLOCK_V = 42.0  # beyond this an output needs a closed interlock; here it is open
 
 
@@ -254,12 +255,13 @@ class ScpiSmu(ScpiInstrument):
         """The limit (compliance) of this quantity, which holds when the other one is sourced."""
 
         def put(value: float) -> None:
-            channel.meter.limit[kind] = abs(value)
+            channel.meter.limit[kind] = value
             channel.apply()
 
-        top = self.SHEET.most(kind)
         default = self.LIMIT_A if kind == "CURR" else self.LIMIT_V
-        return self.knob(call, channel.meter.limit[kind], put, -top, top, default, UNITS[kind])
+        return self.knob(
+            call, channel.meter.limit[kind], put, LEAST_LIMIT[kind], self.SHEET.most(kind), default, UNITS[kind]
+        )
 
     def tripped(self, channel: Channel, kind: Quantity) -> str:
         """1 while the limit of this quantity acts."""

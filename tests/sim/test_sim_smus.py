@@ -6,6 +6,8 @@ import math
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from neurobench.sim_instruments.engine.scpi_smu import ScpiSmu
 from neurobench.sim_instruments.keithley_2400 import Keithley2400
 from neurobench.sim_instruments.keithley_2450 import Keithley2450
@@ -433,3 +435,46 @@ def test_readings_have_the_noise_and_steps_of_their_range(model: type[ScpiSmu]) 
     on = model.SHEET.fit("CURR", 1e-6)
     assert mean == pytest.approx(0.05 * SIEMENS, abs=on.noise)
     assert spread == pytest.approx(math.hypot(on.noise, on.reads / 12**0.5), rel=0.35)
+
+
+KNOBS = {
+    Keithley2450: (
+        "SOUR:VOLT:ILIM", "SOUR:CURR:VLIM", "SOUR:VOLT:DEL", "SENS:CURR:NPLC", "SENS:CURR:RANG", "SENS:VOLT:AVER:COUN",
+        "SENS:CURR:RANG:AUTO:LLIM", "SENS:RES:RANG", "SOUR:CURR", "SENS:COUN",
+    ),
+    Keithley2400: (
+        "SENS:CURR:PROT", "VOLT:PROT", "SOUR:DEL", "CURR:NPLC", "SENS:CURR:RANG", "TRIG:COUN", "TRIG:DEL", "ARM:COUN",
+        "TRAC:POIN", "SENS:AVER:COUN", "SOUR:SWE:POIN", "SOUR:VOLT:STAR", "ARM:TIM", "SOUR:VOLT:PROT",
+    ),
+    KeysightB2900: (
+        "SENS2:CURR:PROT", "SENS2:VOLT:PROT", "SENS2:CURR:APER", "SENS2:CURR:NPLC", "SENS2:CURR:RANG", "TRIG2:COUN",
+        "TRIG2:ACQ:DEL", "TRIG2:TRAN:TIM", "SOUR2:PULS:WIDT", "SOUR2:PULS:DEL", "TRAC2:POIN", "CURR", "ARM2:ACQ:COUN",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "header"), [(model, header) for model, many in KNOBS.items() for header in many])
+def test_what_can_be_set_can_be_read_with_its_bounds(model: type[ScpiSmu], header: str) -> None:
+    smu = Dialogue(model)
+    low, high = float(smu.ask(f":{header}? MIN")), float(smu.ask(f":{header}? MAX"))
+    assert low < high
+    default = float(smu.ask(f":{header}? DEF"))
+    for word, value in (("MAX", high), ("DEF", default), ("MIN", low)):
+        smu.silent(f":{header} {word}")
+        now = float(smu.ask(f":{header}?"))
+        assert now == near(value) or "RANG" in header  # a range is one of those that there are
+    smu.silent(f":{header} {high + abs(high)}")
+    assert error_code(smu) == -222
+    smu.silent("*RST")
+    no_errors(smu)
+
+
+@given(st.lists(st.sampled_from((0.3, -0.2, 1.0, 0.0)), min_size=1, max_size=6), st.integers(1, 3))
+def test_2400_every_point_of_a_list_is_counted_once(values: list[float], rounds: int) -> None:
+    smu = Dialogue(Keithley2400)
+    smu.write(":SOUR:VOLT:MODE LIST", f":SOUR:LIST:VOLT {','.join(map(str, values))}", ":SENS:CURR:PROT 1e-3")
+    smu.write(f":TRIG:COUN {len(values)}", ":TRAC:POIN 1000;:TRAC:FEED:CONT NEXT", ":FORM:ELEM CURR", ":OUTP ON")
+    for _ in range(rounds):
+        smu.silent(":INIT;*WAI")
+    assert smu.ask(":TRAC:POIN:ACT?") == str(rounds * len(values))
+    assert smu.floats(":TRAC:DATA?") == [near(v * SIEMENS) for v in values * rounds]
