@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..world.clock import Timeline
 
 POLL_S = 0.002  # how often a waiting thread looks, in real time, for what another one may have done
+SOON_S = 1.0
 TICK_S = 0.1  # how often a bench in wall time is looked after when nobody speaks to it
 
 
@@ -119,7 +120,7 @@ class Line:
                 self._pace.catch_up()
                 self.instrument.receive(data)
             while not self._answered(client):
-                if self._closing.is_set() or (client.gone() and not self.instrument.replies):
+                if self._closing.is_set() or (client.gone() and not self._soon()):
                     self.instrument.clear()
                     return
                 self._wait()
@@ -142,6 +143,11 @@ class Line:
     def _arrival_ps(self) -> float:
         replies = self.instrument.replies
         return replies[0].ready_ps + self._round_trip_ps if replies else math.inf
+
+    def _soon(self) -> bool:
+        """Whether an answer is under way that a client may want which has only closed its own direction."""
+        with self.instrument.world.lock:
+            return self._arrival_ps() <= self.instrument.world.now_ps + to_ps(SOON_S)
 
     def _wait(self) -> None:
         world = self.instrument.world

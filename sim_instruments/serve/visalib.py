@@ -8,7 +8,8 @@ What pyvisa-sim lacks is here: device clear, serial poll, service request, trigg
 refused; no error of an instrument is hidden; two libraries share nothing. Only its public surface is used.
 
 Time is the world's. With a virtual clock a read lets it jump to the answer, or by the whole timeout if there is none;
-with a wall clock it waits. Nothing is locked meanwhile: other threads may use the instruments.
+with a wall clock it waits. Nothing is locked meanwhile: other threads may use the instruments. A client that polls, and
+sleeps by the computer's clock in between, would poll for ever in virtual time: for it there is `keeps_pace`.
 
 A socket and a serial line are streams: they know no end of a message, only the termination character, and what is
 still under way survives a device clear. All services of a bus are given to them nevertheless; a real socket has no
@@ -42,7 +43,7 @@ from pyvisa_sim.devices import Device
 from pyvisa_sim.highlevel import SimVisaLibrary
 
 from ..world.clock import PS_PER_S, to_ps
-from .line import LineDropped
+from .line import LineDropped, Pace
 
 if TYPE_CHECKING:
     from .line import Served
@@ -147,9 +148,12 @@ class Socketed(Device):  # type: ignore[misc]  # pyvisa-sim publishes no types
 
 
 class SimulatedVisa(SimVisaLibrary):  # type: ignore[misc]
-    """A VISA library with these instruments, by resource string. `round_trip_s`: from a query to its answer."""
+    """A VISA library with these instruments, by resource string.
 
-    def __new__(cls, instruments: Mapping[str, Served], *, round_trip_s: float = 0.0) -> SimulatedVisa:  # noqa: ARG004
+    round_trip_s: from a query to its answer; keeps_pace: virtual time also goes on with the computer's clock.
+    """
+
+    def __new__(cls, *_given: object, **_more: object) -> SimulatedVisa:
         """One library per call: pyvisa keeps libraries by class and path, so each gets a path of its own."""
         with tempfile.TemporaryDirectory(prefix="neurobench-visa-") as folder:
             path = Path(folder) / "no-devices.yaml"
@@ -157,12 +161,16 @@ class SimulatedVisa(SimVisaLibrary):  # type: ignore[misc]
             made: SimulatedVisa = super().__new__(cls, str(path))
         return made
 
-    def __init__(self, instruments: Mapping[str, Served], *, round_trip_s: float = 0.0) -> None:
+    def __init__(
+        self, instruments: Mapping[str, Served], *, round_trip_s: float = 0.0, keeps_pace: bool = False
+    ) -> None:
         if not (math.isfinite(round_trip_s) and round_trip_s >= 0):
             raise ValueError(f"round_trip_s must be a finite time of at least 0 s, got {round_trip_s}")
         self.round_trip_ps = to_ps(round_trip_s)
         self._names: dict[str, str] = {}
         self._events: dict[int, set[EventType]] = {}
+        worlds = {id(instrument.world): instrument.world for instrument in instruments.values() if keeps_pace}
+        self._paces = {key: Pace(world) for key, world in worlds.items()}
         for resource, instrument in instruments.items():
             name = rname.to_canonical_name(resource)
             if name.upper() in self._names:
@@ -391,6 +399,9 @@ class SimulatedVisa(SimVisaLibrary):  # type: ignore[misc]
             self._said(session, StatusCode.error_connection_lost)
         if not device.access.allows(session):
             self._said(session, StatusCode.error_resource_locked)
+        if pace := self._paces.get(id(device.instrument.world)):
+            with device.instrument.world.lock:
+                pace.catch_up()
         return device
 
     def _ends(self, session: Any) -> tuple[bytes, bool]:

@@ -167,6 +167,31 @@ def test_a_client_that_vanishes_while_it_waits_frees_the_instrument(served: Serv
     second.close()
 
 
+def test_an_answer_that_is_too_late_for_its_client_is_dropped() -> None:
+    served = Served(wall=True)
+    first = served.connect()
+    with served.world.lock:  # the answer is made while the lock is held here, and delayed before it is sent
+        first.say(b"*IDN?\n")
+        served.instrument.receive(b"*IDN?\n")
+        served.instrument.replies[0].ready_ps += 100 * 10**12
+    until(lambda: len(served.instrument.seen) == 2)
+    first.close()
+    second = served.connect()
+    assert second.ask(b"GET?\n") == b"\n"
+    second.close()
+    served.close()
+
+
+def test_a_client_may_close_its_own_direction_before_the_answer() -> None:
+    served = Served(wall=True, round_trip_s=0.1)
+    client = served.connect()
+    client.say(b"*IDN?\n")
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.file.readline().startswith(b"ACME")
+    client.close()
+    served.close()
+
+
 def test_closing_ends_waiting_clients(served: Served) -> None:
     client = served.connect()
     client.say(b"LATER? 1000\n")

@@ -16,6 +16,7 @@ import pyvisa
 from neurobench.sim_instruments.benches.visa import SimulatedBench, open_simulation
 from neurobench.sim_instruments.serve.line import Line, Pace
 from neurobench.sim_instruments.serve.tcp import TcpServer
+from neurobench.sim_instruments.serve.visalib import SimulatedVisa
 from pymeasure.instruments.agilent import Agilent33500
 from pymeasure.instruments.keithley import Keithley2400, Keithley2450, Keithley2600
 from pymeasure.instruments.keysight import Keysight81160A
@@ -51,7 +52,8 @@ class Lab:
 
     def _reached(self, bench: SimulatedBench, transport: str, closing: ExitStack) -> tuple[Any, dict[str, str]]:
         if transport == "library":
-            return bench.library(), bench.resources
+            served = {bench.resources[role]: one for role, one in bench.instruments.items()}
+            return SimulatedVisa(served, keeps_pace=True), bench.resources
         pace = Pace(bench.world)
         lines = {role: Line(one, pace) for role, one in bench.instruments.items()}
         server = TcpServer(lines)
@@ -157,6 +159,21 @@ def test_pymeasure_keithley_2400(lab: Lab) -> None:
     assert values[0] == pytest.approx(lab.cell_a("keithley-2400", READ_V), rel=1e-3)
     smu.source_enabled = False
     assert smu.next_error[0] == 0
+    gone(smu)
+
+
+def test_the_buffer_of_pymeasures_2400(lab: Lab) -> None:
+    smu = lab.pymeasure(Keithley2400, "keithley-2400")
+    smu.reset()
+    smu.source_mode = "voltage"
+    smu.source_voltage = READ_V
+    smu.current_range = 1e-6
+    smu.write(":SENS:FUNC 'CURR';:FORM:ELEM CURR")
+    smu.source_enabled = True
+    smu.config_buffer(5)
+    smu.start_buffer()
+    smu.wait_for_buffer(timeout=5, interval=0.01)
+    assert smu.buffer_data == pytest.approx([lab.cell_a("keithley-2400", READ_V)] * 5, rel=1e-3)
     gone(smu)
 
 

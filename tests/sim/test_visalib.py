@@ -152,6 +152,18 @@ def test_wall_time_is_waited_for() -> None:
     assert 0.05 <= time.monotonic() - began_s < 0.5
 
 
+def test_virtual_time_may_keep_pace_with_a_client_that_polls() -> None:
+    instrument = blinker()
+    manager = pyvisa.ResourceManager(SimulatedVisa({KINDS[0]: instrument}, keeps_pace=True))
+    resource = opened(manager, KINDS[0])
+    resource.write("SRQ 0.05")
+    assert not resource.read_stb() & 0x20
+    time.sleep(0.06)
+    assert resource.read_stb() & 0x20
+    resource.write("SLEEP 1000")
+    assert 1000.05 < instrument.world.now_s() < 1010
+
+
 def test_resources_that_are_not_there_are_refused() -> None:
     manager, _ = library(KINDS[0])
     fails_with(StatusCode.error_resource_not_found, lambda: manager.open_resource("GPIB0::8::INSTR"))
