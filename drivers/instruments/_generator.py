@@ -193,6 +193,7 @@ class Generator(Scpi, PulseSource):
     ABORT: ClassVar[str] = ""
     MARK_QUESTIONS: ClassVar[tuple[str, ...]]
     source_ohm = 50.0
+    gap_s = GAP_S
     measures = False
     limits_current = False
     witness = True
@@ -204,7 +205,7 @@ class Generator(Scpi, PulseSource):
         self.max_v = min(self.MAX_V, section.max_v or self.MAX_V)
         self._limit_v = self.max_v
         self._train: Train | None = None  # what is programmed; None: not known
-        self._losses = -1  # answers lost until it was programmed
+        self._programmed_at = -1  # how many answers had been lost when it was programmed
         self._on = False
         self._mark: Mark | None = None  # of the stimulus that baseline() began
         self._armed: _Flight | None = None
@@ -273,13 +274,13 @@ class Generator(Scpi, PulseSource):
         Raises CapabilityMissing, LimitExceeded, InstrumentError in the instrument's words, LinkLost.
         """
         self._check(train, measure)
-        if train == self._train and self._losses == self.link.losses:
+        if train == self._train and self._programmed_at == self.link.losses:
             return
         self._forget()
         unused = [Setting(self.WORDS.output, False, c) for c in self.channels[len(train.levels_v) :]]
         pairs = zip(self.channels, train.levels_v, strict=False)
         self.set_up(unused + [s for channel, level_v in pairs for s in self._channel(channel, level_v, train)])
-        self._train, self._losses = train, self.link.losses
+        self._train, self._programmed_at = train, self.link.losses
 
     def _check(self, train: Train, measure: bool) -> None:
         if measure:
@@ -350,7 +351,7 @@ class Generator(Scpi, PulseSource):
             raise InstrumentError(
                 f"{self.link.name}: no pulse is programmed, so its idle level is not proven (program)"
             )
-        if self._on and self._losses == self.link.losses:
+        if self._on and self._programmed_at == self.link.losses:
             return
         channels = self._used(train)
         on = ";".join(Setting(self.WORDS.output, True, c).said() for c in channels)
@@ -361,7 +362,7 @@ class Generator(Scpi, PulseSource):
         if wrong:
             self.safe()
             raise InstrumentError(f"{self.link.name}: outputs are off again: {'; '.join(wrong)}")
-        self._on, self._losses = True, self.link.losses
+        self._on, self._programmed_at = True, self.link.losses
 
     def _used(self, train: Train) -> tuple[int, ...]:
         return self.channels[: len(train.levels_v)]
