@@ -23,6 +23,7 @@ SLICE_S = 0.05
 
 # What a resource may raise when the other end, the cable or the library fails.
 _FAILURES = (pyvisa.errors.Error, OSError, NotImplementedError)
+MOST_DRAINED = 100_000  # pieces of answers under way: a line that has more does not stop talking
 _STREAMS = ("::SOCKET", "ASRL")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _OVERFLOW = (9.899e37, 9.911e37)  # SCPI-99, 7.2.1.5: infinity is 9.9e37, not-a-number 9.91e37; TSP prints the same
@@ -42,6 +43,9 @@ class Resource(Protocol):
 
     def read_raw(self) -> bytes:
         """Read one whole message, or raise VisaIOError after `timeout` milliseconds."""
+
+    def read_bytes(self, count: int) -> bytes:
+        """Read so many bytes, or raise VisaIOError after `timeout` milliseconds without one."""
 
     def clear(self) -> None:
         """Device clear: empty the buffers of both ends."""
@@ -67,6 +71,7 @@ class Link:
         self.log: Listener | None = None
         self.losses = 0  # answers lost so far: whoever keeps an instrument's settings in mind checks them again
         self._resource = resource
+        self._address = resource.resource_name
         self._lock = threading.RLock()
         self._owes = False
         self._turn = 0
@@ -108,6 +113,11 @@ class Link:
                 raise self._lost("clearing the line", error) from error
             self._owes = False
 
+    def distrust(self) -> None:
+        """What was answered is no answer to what was asked: drop what else is under way before the next question."""
+        self._owes = True
+        self.losses += 1
+
     def _exchange(self, line: str, n: int, timeout_s: float | None) -> list[str]:
         with self._lock:
             self._may_speak(line)
@@ -136,19 +146,31 @@ class Link:
             self._owes = False
 
     def _answer(self, line: str, turn: int, deadline_s: float) -> str:
-        while True:
+        raw = b""
+        while not raw.endswith(b"\n"):
             self._may_speak(line)
             if turn != self._turn:
                 raise self._lost(line, "its answer was dropped by an abort")
-            try:
-                raw = bytes(self._resource.read_raw())
-            except VisaIOError as error:
-                if error.error_code != StatusCode.error_timeout:
-                    raise
-                if self.clock.now_s() >= deadline_s:
-                    raise self._lost(line, "no answer in time") from error
-                continue
-            return self._text(line, raw)
+            piece = self._piece()
+            raw += piece
+            if piece and not self._serial:
+                break
+            if self.clock.now_s() >= deadline_s:
+                raise self._lost(line, f"no answer in time{f', only {raw!r}' if raw else ''}")
+        return self._text(line, raw)
+
+    @property
+    def _serial(self) -> bool:
+        return self._address.startswith("ASRL")
+
+    def _piece(self) -> bytes:
+        """An answer, or of a slow serial line one byte: a read there that times out loses what it has. b"": nothing."""
+        try:
+            return bytes(self._resource.read_bytes(1) if self._serial else self._resource.read_raw())
+        except VisaIOError as error:
+            if error.error_code != StatusCode.error_timeout:
+                raise
+            return b""
 
     def _text(self, line: str, raw: bytes) -> str:
         text = raw.decode("ascii")
@@ -162,14 +184,14 @@ class Link:
             raise self._lost(line, "outputs are being switched off")
 
     def _clear(self) -> None:
-        stream = any(mark in self._resource.resource_name for mark in _STREAMS)
+        stream = any(mark in self._address for mark in _STREAMS)
         try:
             self._resource.clear()
         except _FAILURES:
             stream = True
         if not stream:
             return
-        if not self._resource.resource_name.startswith("ASRL"):
+        if not self._serial:
             self._resource.close()
             self._resource.open()
         self._resource.timeout = SLICE_S * 1000
@@ -177,13 +199,9 @@ class Link:
 
     def _drain(self) -> None:
         # until the line was silent for one slice
-        for _ in range(100):
-            try:
-                self._resource.read_raw()
-            except VisaIOError as error:
-                if error.error_code == StatusCode.error_timeout:
-                    return
-                raise
+        for _ in range(MOST_DRAINED):
+            if not self._piece():
+                return
         raise OSError("it does not stop talking")
 
     def _tell(self, direction: str, line: str) -> None:
@@ -193,7 +211,7 @@ class Link:
     def _lost(self, line: str, why: object) -> LinkLost:
         self.losses += 1
         said = line if len(line) <= 80 else f"{line[:77]}..."
-        return LinkLost(f"{self.name}: {why} ({said!r}; {self._resource.resource_name})")
+        return LinkLost(f"{self.name}: {why} ({said!r}; {self._address})")
 
 
 def float_of(text: str, link: Link) -> float:
@@ -229,7 +247,8 @@ def over_range(value: float) -> bool:
 
 
 def garbled(link: Link, text: str, expected: str) -> LinkLost:
-    """The error for an answer that cannot be what was asked for."""
+    """The error for an answer that cannot be what was asked for; the link drops what may follow it."""
+    link.distrust()
     said = text if len(text) <= 80 else f"{text[:77]}..."
     return LinkLost(f"{link.name}: unintelligible answer {said!r}, expected {expected}")
 

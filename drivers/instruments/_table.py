@@ -188,12 +188,13 @@ class Dialect(Instrument):
         self._known = {place: value for place, value in self._known.items() if place[0] not in names}
 
     def explained(self, lost: LinkLost) -> BenchFault:
-        """The error of an exchange that had no answer: the instrument's own words if it has some, else `lost`."""
+        """The error of an exchange that had no answer, with the words that the instrument has for it.
+
+        It stays a LinkLost, which may be asked again: the words can be old ones.
+        """
         self.forget()
         said = self.errors()
-        if not said:
-            return lost
-        return InstrumentError(f"{self.link.name} says: {'; '.join(said)}")
+        return LinkLost(f"{lost}; it says: {'; '.join(said)}") if said else lost
 
     def check(self) -> None:
         """Raise InstrumentError if its error queue holds anything."""

@@ -96,6 +96,7 @@ class Keithley2600B(Tsp, PulsingSmu):
     min_width_s = 100e-6
     max_width_s = 100.0
     max_pulses = 50_000
+    gap_s = GAP_S
     CAPACITY = 999_999  # six digits are printed; a full buffer is cleared in between
 
     def __init__(self, link: Link, section: InstrumentSection) -> None:
@@ -141,6 +142,15 @@ class Keithley2600B(Tsp, PulsingSmu):
     def _try(self, chunk: str) -> None:
         with suppress(BenchFault):
             self.link.write(chunk)
+
+    def explained(self, lost: LinkLost) -> BenchFault:
+        """As for all; but a chunk that missed the mark was stopped by a restart, and would be again."""
+        found = super().explained(lost)
+        if READY.get in str(found).removeprefix(str(lost)):
+            return InstrumentError(
+                f"{self.link.name} has restarted, its limits are gone: open the bench anew ({found})"
+            )
+        return found
 
     # -- reading
 

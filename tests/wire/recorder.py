@@ -70,6 +70,17 @@ class Recorder:
             raise found
         return found if isinstance(found, bytes) else str(found).encode("ascii") + b"\n"
 
+    def read_bytes(self, count: int) -> bytes:
+        """Byte by byte, as a serial line gives them; None among the waiting answers is a pause."""
+        if self.waiting and self.waiting[0] is None:
+            self.waiting.pop(0)
+            self.clock.sleep(self.timeout / 1000)
+            raise VisaIOError(StatusCode.error_timeout)
+        whole = self.read_raw()
+        if whole[count:]:
+            self.waiting.insert(0, whole[count:])
+        return whole[:count]
+
     def clear(self) -> None:
         self.events.append("clear")
         self.waiting.clear()

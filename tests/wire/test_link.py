@@ -183,6 +183,28 @@ def test_what_is_said_can_be_listened_to() -> None:
     assert heard == [(">", "A?"), ("<", "1")]
 
 
+def test_a_slow_serial_line_may_take_longer_than_a_slice_for_one_answer() -> None:
+    recorder = Recorder([("A?", [b"1.5", None, b"E-", None, b"7\n"]), ("B?", "b")], name="ASRL1::INSTR")
+    link = link_to(recorder)
+    assert link.query("A?") == "1.5E-7"
+    assert link.query("B?") == "b"
+
+
+def test_half_an_answer_of_a_serial_line_is_no_answer() -> None:
+    recorder = Recorder([("A?", b"1.5E")], name="ASRL1::INSTR")
+    with pytest.raises(LinkLost, match="only b'1.5E'"):
+        link_to(recorder).query("A?")
+
+
+def test_what_follows_a_garbled_answer_is_not_taken_for_the_next_one() -> None:
+    recorder = Recorder([("A?", ["1;", "2"]), ("B?", "b")])
+    link = link_to(recorder)
+    with pytest.raises(LinkLost, match="unintelligible"):
+        float_of(link.query("A?"), link)
+    assert link.query("B?") == "b"
+    assert recorder.events == ["clear"]
+
+
 # -- numbers
 
 

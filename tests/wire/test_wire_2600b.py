@@ -183,7 +183,16 @@ def test_a_chunk_that_stops_is_told_in_the_words_of_the_instrument() -> None:
     silent = "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00"
     ask = "print(errorqueue.next())"
     smu, _ = prepared((SWEEP, None), (ask, words), (ask, silent))
-    with pytest.raises(InstrumentError, match="nb_ready .a nil value"):
+    with pytest.raises(InstrumentError, match="has restarted.*nb_ready .a nil value"):
+        smu.sweep([0.05, -0.05], averages=4)
+
+
+def test_a_lost_sweep_with_an_old_error_may_be_asked_again() -> None:
+    ask = "print(errorqueue.next())"
+    old = (ask, "-3.50e+02\tQueue overflow\t20\t1")
+    silent = (ask, "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00")
+    smu, _ = prepared((SWEEP, None), old, silent)
+    with pytest.raises(LinkLost, match="no answer in time.*it says: -350, Queue overflow"):
         smu.sweep([0.05, -0.05], averages=4)
 
 
