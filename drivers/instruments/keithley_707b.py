@@ -7,7 +7,7 @@ relays have settled), order of a close page 7-20. The 708B is the same with one 
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from neurobench.errors import UsageError
 
@@ -15,6 +15,11 @@ from ._link import garbled, int_of
 from ._matrix import CardMatrix, Path, Switched, packed
 from ._roles import Crosspoint
 from ._table import Tsp
+
+if TYPE_CHECKING:
+    from neurobench.bench.instruments import InstrumentSection
+
+    from ._link import Link
 
 LONGEST = 1000  # characters in one message; the manual that was seen gives no limit
 ROWS = "ABCDEFGH"
@@ -29,6 +34,10 @@ class Keithley707B(Tsp, CardMatrix):
     rows = len(ROWS)
     card_columns = 12
     settle_s = 0.0  # channel.close() waits for its relays
+
+    def __init__(self, link: Link, section: InstrumentSection) -> None:
+        super().__init__(link, section)
+        self._names: dict[str, Crosspoint] = {}
 
     def name_of(self, point: Crosspoint) -> str:
         """Slot, row letter and two digits of the column on the card: 1A03."""
@@ -59,11 +68,17 @@ class Keithley707B(Tsp, CardMatrix):
         proof = f"print(nb_opened, {ALL}, errorqueue.count)"
         return packed(['channel.open("allslots")', f"nb_opened = {ALL}", *closes, proof], LONGEST, " ")
 
+    def _point_of(self, name: str) -> Crosspoint:
+        """As `crosspoint_of`, but a name is taken apart once: every proof reads all closed ones back."""
+        if name not in self._names:
+            self._names[name] = self.crosspoint_of(name)
+        return self._names[name]
+
     def _points(self, answer: str) -> Path:
         if answer == "nil":
             return frozenset()
         try:
-            return frozenset(self.crosspoint_of(name.strip()) for name in re.split("[;,]", answer))
+            return frozenset(self._point_of(name.strip()) for name in answer.replace(",", ";").split(";"))
         except UsageError as error:
             raise garbled(self.link, answer, "a list of channels") from error
 
