@@ -210,7 +210,7 @@ class VisaCrossbar(Crossbar):
 
     def _await_end(self, staged: _Staged, k: int) -> None:
         """Sleep while the pulses last, then poll; an abort does not wait for them."""
-        lasts_s = self._lasts_s(staged.shots, k)
+        lasts_s = self._lasts_s(staged, k)
         end_s = self._clock.now_s() + lasts_s + MARGIN_S
         self._sleep(lasts_s)
         while not staged.source.done():
@@ -221,8 +221,8 @@ class VisaCrossbar(Crossbar):
         if self._cut == (staged.seq, k):
             raise InstrumentError(f"shot {k} of step {staged.seq} was cut off: the bench was brought to rest")
 
-    def _lasts_s(self, shots: Shots, k: int) -> float:
-        return float(shots.repeat[k]) * shots.pulse.duration_s
+    def _lasts_s(self, staged: _Staged, k: int) -> float:
+        return float(staged.shots.repeat[k]) * (staged.shots.pulse.duration_s + staged.source.gap_s)
 
     def _sleep(self, seconds: float) -> None:
         """Wait, in slices so that an abort does not have to."""
@@ -233,7 +233,7 @@ class VisaCrossbar(Crossbar):
     def _witnessed(self, staged: _Staged, k: int, lost: LinkLost) -> bool:
         """Whether shot k was fired although its answer was lost; LinkLost if not even the witness can tell."""
         self._refuse_halted(f"shot {k} of step {staged.seq} was cut off")
-        self._sleep(self._lasts_s(staged.shots, k))
+        self._sleep(self._lasts_s(staged, k))
         found = self._try(lambda: self._tally(staged))
         if found.doubt or found.pulses or found.shots not in (k, k + 1):
             raise lost

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from neurobench.drivers._visa_open import VisaDriver
+from neurobench.drivers.visa import VisaCrossbar
+from neurobench.drivers.visa_sim import SimulatedBus
+
 from neurobench import registry
 from neurobench.bench.config import BenchConfig, load_bench
 from neurobench.bench.limits import Guard
 from neurobench.bench.passport import Passport
-from neurobench.drivers._visa_open import VisaDriver
-from neurobench.drivers.visa import VisaCrossbar
-from neurobench.drivers.visa_sim import SimulatedBus
 
 # Combinations of instruments that a lab may have, as overrides of the built-in bench.
 PARTS: dict[str, dict[str, Any]] = {

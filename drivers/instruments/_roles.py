@@ -163,6 +163,7 @@ class PulseSource(Instrument):
     min_width_s: float
     max_width_s: float
     max_pulses: int  # of one trigger
+    gap_s: float = 0.0  # between two pulses of one trigger, at 0 V
     source_ohm: float
     measures: bool
     limits_current: bool

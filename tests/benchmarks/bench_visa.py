@@ -1,7 +1,7 @@
 """What the host costs on a VISA bench: round trips per epoch, and time above the instruments' own. `make bench`.
 
-Round trips are counted at the driver's links; time is that of the simulated bench (1 ms per round trip, relays of 3 ms),
-so the figures do not depend on the machine. The host's own processor time is measured apart, without what the
+Round trips are counted at the driver's links; time is that of the simulated bench (1 ms per round trip, 3 ms per
+relay), so the figures do not depend on the machine. The host's own processor time is measured apart, without what the
 simulation takes behind the VISA call. The sync of a run file is listed apart too.
 """
 
@@ -31,6 +31,7 @@ ROUND_TRIP_S = 1e-3
 SHAPES = ((4, 4), (10, 6), (32, 32))
 PULSE = Pulse(2.0, 1e-3)
 READ_V, INTEGRATION_S = 0.05, 1e-3
+RELAY_S = 3e-3  # to open, and to close, as the simulated 707B takes it
 OVERHEAD_BAR = 0.05
 
 
@@ -44,7 +45,7 @@ class Count(NamedTuple):
 
 
 class Meter:
-    """Counts what goes over the links of a bench, and takes the time that is spent behind the VISA calls."""
+    """Counts what goes over the links of a bench, and takes the time that is spent behind VISA calls and in waiting."""
 
     def __init__(self, bench: SimulatedBench) -> None:
         self.bench, self.asked, self.answered, self.behind_s = bench, 0, 0, 0.0
@@ -52,6 +53,8 @@ class Meter:
             link.log = self.hear
             for name in ("write_raw", "read_raw"):
                 self._time(link._resource, name)
+        for name in ("sleep", "now_s"):  # time that passes moves the simulated world
+            self._time(bench.simulation.clock, name)
         self._open = False
 
     def _time(self, resource: Any, name: str) -> None:
@@ -115,21 +118,22 @@ def measured(shape: tuple[int, int]) -> dict[str, Any]:
             firing = meter.of(fire)
         n_shots, n_cells = len(shots(batch, guard.capabilities)), read.mask.size
         return {"shape": shape, "reading": reading, "firing": firing, "shots": n_shots, "cells": n_cells,
-                "signs": 2, "settle_s": bench.crossbar.team.matrix.settle_s}  # fmt: skip
+                "signs": 2}  # fmt: skip
     finally:
         bench.close()
 
 
 def least_round_trips(found: dict[str, Any]) -> tuple[int, int]:
     """What this hardware allows, reads and pulses: matrix and SMU (or generator) are two instruments, and neither may
-    begin before the other has answered. Each cell or shot takes 2, each kind of pulse 1 to be proven, each end 1."""
-    return 2 * found["cells"] + 1, 2 * found["shots"] + found["signs"] + 1
+    begin before the other has answered. Each cell or shot takes 2; each kind of pulse 2, because it is proven before
+    the output goes on and its idle level after; a stimulus 1 for the baseline of its witness; and each end 1."""
+    return 2 * found["cells"] + 1, 2 * found["shots"] + 2 * found["signs"] + 2
 
 
 def least_seconds(found: dict[str, Any]) -> tuple[float, float]:
     """Programmed widths, integration, relays that open and close, and the least round trips."""
     reads, pulses = least_round_trips(found)
-    relays_s = 2 * found["settle_s"]
+    relays_s = 2 * RELAY_S
     reading_s = found["cells"] * (relays_s + 2 * INTEGRATION_S) + reads * ROUND_TRIP_S
     firing_s = found["shots"] * (relays_s + PULSE.width_s) + pulses * ROUND_TRIP_S
     return reading_s, firing_s
