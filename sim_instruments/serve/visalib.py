@@ -52,6 +52,7 @@ T = TypeVar("T")
 
 POLL_S = 0.002  # how often a waiting thread looks, in real time, for what another thread may have done
 RQS = 0x40
+WAITING_BYTES = ResourceAttribute(constants.VI_ATTR_ASRL_AVAIL_NUM)  # its name has changed with pyvisa's versions
 STREAMS = ("SOCKET",)
 NO_DEVICES = 'spec: "1.1"\ndevices: {}\nresources: {}\n'
 
@@ -289,7 +290,7 @@ class SimulatedVisa(SimVisaLibrary):  # type: ignore[misc]
 
     def get_attribute(self, session: Any, attribute: Any) -> tuple[Any, StatusCode]:
         """An attribute of a session; the number of bytes that wait on a serial line is counted."""
-        if attribute == ResourceAttribute(constants.VI_ATTR_ASRL_AVAIL_NUM) and session in self.sessions:
+        if attribute == WAITING_BYTES and session in self.sessions:
             device = self._device(session)
             with device.instrument.world.lock:
                 now_ps = device.instrument.world.now_ps - self.round_trip_ps

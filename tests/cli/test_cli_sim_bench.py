@@ -16,6 +16,7 @@ import pytest
 import serial
 
 from neurobench import registry
+from neurobench.bench import config
 from neurobench.physics.chip import load_chip
 from neurobench.physics.library import load_model
 
@@ -82,7 +83,19 @@ def kept_pulses(file: Path) -> int:
     return int(load_chip(file, load_model("lsmo-gaq3")).pulses.sum())
 
 
-def test_it_announces_the_three_instruments_of_the_built_in_bench(start: Callable[..., Bench]) -> None:
+def bench_file(said: dict[str, Any]) -> str:
+    """A bench file for our own driver of real instruments, on what was announced."""
+    built_in = (Path(config.__file__).parent / "benches" / "visa-sim.toml").read_text(encoding="utf-8")
+    text = built_in.replace('backend = "visa-sim"', 'backend = "visa"').partition("[instruments.simulation]")[0]
+    for row in said["instruments"]:
+        head = f"[instruments.{row['role']}]\n"
+        text = text.replace(head, f'{head}resource = "{row["resource"]}"\n')
+    return text.replace("[instruments.smu]", '[instruments]\nlibrary = "@py"\n\n[instruments.smu]')
+
+
+def test_it_announces_the_three_instruments_of_the_built_in_bench_and_our_own_driver_finds_them(
+    start: Callable[..., Bench], neurobench: Callable[..., Any]
+) -> None:
     bench = start("--tcp")
     said = bench.said
     assert (said["bench"], said["clock"]) == ("visa-sim", "wall")
@@ -93,6 +106,11 @@ def test_it_announces_the_three_instruments_of_the_built_in_bench(start: Callabl
     for row in said["instruments"]:
         assert bench.ask(row["model"], "*IDN?") == row["idn"]
         assert "NBSIM" in row["idn"]
+    Path("lab.toml").write_text(bench_file(said), encoding="utf-8")
+    found = neurobench("check", "lab.toml", "--json")
+    assert found.code == 0, found.err
+    assert (found.data["backend"], found.data["simulated"], found.data["at_rest"]) == ("visa", True, True)
+    assert 3e-7 < found.data["reference"]["conductance_s"] < 7e-7
     assert bench.end() == (0, "", "")
 
 
@@ -157,16 +175,6 @@ def test_one_of_every_simulated_model(start: Callable[..., Bench]) -> None:
     assert bench.end() == (0, "", "")
 
 
-def test_serial_ports(start: Callable[..., Bench]) -> None:
-    bench = start("--serial")
-    row = bench.said["instruments"][0]
-    assert row["resource"].startswith("ASRL/dev/")
-    with serial.Serial(row["resource"].removeprefix("ASRL").removesuffix("::INSTR"), timeout=5) as port:
-        port.write(b"*IDN?\n")
-        assert port.readline().decode().strip() == row["idn"]
-    assert bench.end() == (0, "", "")
-
-
 def test_both_ways_ports_in_a_row_and_instant_time(start: Callable[..., Bench]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -176,6 +184,10 @@ def test_both_ways_ports_in_a_row_and_instant_time(start: Callable[..., Bench]) 
     numbers = [int(row["resource"].split("::")[2]) for row in bench.said["instruments"]]
     assert numbers == [base + 1, base + 2, base + 3]
     assert all(row["serial_resource"].startswith("ASRL/dev/") for row in bench.said["instruments"])
+    row = bench.said["instruments"][0]
+    with serial.Serial(row["serial_resource"].removeprefix("ASRL").removesuffix("::INSTR"), timeout=5) as port:
+        port.write(b"*IDN?\n")
+        assert port.readline().decode().strip() == row["idn"]
     began_s = time.monotonic()
     bench.ask("keithley-2600b", "delay(100) print(1)")
     assert time.monotonic() - began_s < 5
