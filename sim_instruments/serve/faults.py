@@ -166,6 +166,7 @@ class Faulty:
 
     @streaming.setter
     def streaming(self, on: bool) -> None:
+        """See `Served`."""
         self._inner.streaming = on
 
     def no_reply_read(self) -> None:
