@@ -68,6 +68,7 @@ class ScpiPulser(Scpi, PulsingSmu):
     OUTPUT: ClassVar[Knob] = OUTPUT
     CLEAR: ClassVar[str]  # empty the pulse buffer and let it grow ({c}: channel)
     COUNT: ClassVar[str]  # how many readings are in it
+    PROOF: ClassVar[Knob]  # of a programmed pulse: it is otherwise after a restart
     LOST: ClassVar[tuple[Knob, ...]] = ()  # what CLEAR and a trigger set besides
     STATE: ClassVar[str]  # whether something runs
     STATE_PARTS: ClassVar[int] = 1
@@ -117,15 +118,30 @@ class ScpiPulser(Scpi, PulsingSmu):
     # -- pulsing
 
     def baseline(self, seq: int) -> Witness:
-        """Empty the pulse buffer, name the stimulus, no trigger yet."""
+        """Empty the pulse buffer, name the stimulus, no trigger yet; what was programmed is proven to be there still.
+
+        A restart since then would leave a source at 0 V that takes triggers, and count its readings as pulses.
+        """
         nonce = self._nonce(63)  # bit 6 of the register does not exist
-        clear = ";".join(self.CLEAR.format(c=place) for place in self.places)
+        proofs = [self._proof(place) for place in self.places]
+        clear = [self.CLEAR.format(c=place) for place in self.places]
+        said = [*(proof.asked() for proof in proofs), *clear, f"*SRE {nonce};*ESE 1", self._counters()]
         self.lose(*self.LOST)
-        counted = self._counted(f"{clear};*SRE {nonce};*ESE 1;")
+        answers = self.ask(";".join(said), len(proofs) + 3 + self.STATE_PARTS, self._answer_s())
+        if not all(self._agrees(proof, answer) for proof, answer in zip(proofs, answers, strict=False)):
+            self.forget()
+            raise InstrumentError(f"{self.link.name}: the pulse that was programmed is gone: it has restarted")
+        counted = self._count_of(answers[len(proofs) :])
         if counted != Counted(str(nonce), None, 0, 0, TRIGGERS):
             raise InstrumentError(f"{self.link.name}: its counters do not start at 0 ({counted})")
         self._count_from(seq, 0)
         return Witness(0, str(nonce))
+
+    def _proof(self, place: int | str) -> Setting:
+        value = self._known.get((self.PROOF.name, place))
+        if value is None:
+            raise InstrumentError(f"{self.link.name}: no pulse is programmed (program, then baseline)")
+        return Setting(self.PROOF, value, place)
 
     def trigger(self) -> None:
         """One message: the count of triggers, then go. An instrument that has restarted has its outputs off."""
@@ -138,9 +154,14 @@ class ScpiPulser(Scpi, PulsingSmu):
         count, *state = self.ask(f"{self._count_words()};{self.STATE}", 1 + self.STATE_PARTS, self._answer_s())
         return not self._runs(state) and int_of(count, self.link) >= self.READINGS_PER_PULSE * self._expected
 
-    def _counted(self, before: str = "") -> Counted:
-        asked = f"{before}*ESE?;*SRE?;{self._count_words()};{self.STATE}"
-        ese, sre, count, *state = self.ask(asked, 3 + self.STATE_PARTS, self._answer_s())
+    def _counters(self) -> str:
+        return f"*ESE?;*SRE?;{self._count_words()};{self.STATE}"
+
+    def _counted(self) -> Counted:
+        return self._count_of(self.ask(self._counters(), 3 + self.STATE_PARTS, self._answer_s()))
+
+    def _count_of(self, answers: Sequence[str]) -> Counted:
+        ese, sre, count, *state = answers
         triggers, readings = int_of(ese, self.link) - 1, int_of(count, self.link)
         if triggers < 0:
             return Counted("", None, 0, 0, TRIGGERS)

@@ -27,7 +27,8 @@ class Counted(NamedTuple):
     """What an SMU knows of its own pulses.
 
     `nonce` and `seq` of the last baseline (nonce "": it has restarted; seq None: it does not keep it); `fired` pulses
-    and accepted `triggers` since then (modulo `triggers_of`); `busy`: it is firing; `cut`: a train was stopped.
+    and accepted `triggers` since then (modulo `triggers_of`); `busy`: it is firing; `cut`: a train was
+    stopped (None: it does not note that).
     """
 
     nonce: str
@@ -36,7 +37,7 @@ class Counted(NamedTuple):
     triggers: int
     triggers_of: int = 1_000_000
     busy: bool = False
-    cut: bool = False
+    cut: bool | None = None
 
 
 class MeteringSmu(Smu):
@@ -199,7 +200,9 @@ def _doubt(counted: Counted, fired: int, shots: int, rest: int, total: int) -> s
         return f"it counts {fired} pulses where {total} were to come"
     if counted.busy:
         return "it is still pulsing"
-    if rest or counted.cut or (counted.triggers - shots) % counted.triggers_of:
+    # A trigger without a reading: one that was stopped in its first pulse, or garbled before it fired anything.
+    surplus = (counted.triggers - shots) % counted.triggers_of
+    if rest or counted.cut or surplus > (counted.cut is False):
         return f"it took {counted.triggers} triggers and finished {shots} trains: a pulse may have been cut short"
     return ""
 

@@ -59,6 +59,7 @@ class Keithley2450(LevelReader):
     AVERAGES = Knob("averages", ":SENS:CURR:AVER:COUN {v}", ":SENS:CURR:AVER:COUN?", "", 1, 100)
     CLEAR = f':TRAC:CLE "{PULSES}"'
     COUNT = f':TRAC:ACT? "{PULSES}"'
+    PROOF = PULSE
     STATE = ":TRIG:STAT?"
     STATE_PARTS = 3
     READ = f':READ? "{READS}";:SOUR:VOLT:ILIM:TRIP?'

@@ -129,8 +129,9 @@ class Keithley2600B(Tsp, PulsingSmu):
         self.forget()
         self._try("abort")  # of a running chunk
         # A train that is cut may have shortened its last pulse after its reading: the count alone would not show it.
-        self._try("if nb_cut then nb_cut=nb_cut+status.operation.sweeping.condition end")
-        for action in ("abort()", "source.levelv=0", "source.output=0"):
+        aborts = " ".join(f"{name}.abort()" for name in self.names)
+        self._try(f"if nb_cut then nb_cut=nb_cut+status.operation.sweeping.condition end {aborts}")
+        for action in ("source.levelv=0", "source.output=0"):
             for name in self.names:
                 self._try(f"{name}.{action}")
         asked = ", ".join(f"{name}.source.output" for name in self.names)
@@ -258,7 +259,7 @@ class Keithley2600B(Tsp, PulsingSmu):
             counted = self._counted(" ".join(said) + " ")
         except LinkLost as lost:
             raise self.explained(lost) from lost
-        if counted != Counted(str(nonce), seq % 1_000_000, 0, 0):
+        if counted != Counted(str(nonce), seq % 1_000_000, 0, 0, cut=False):
             raise InstrumentError(f"{self.link.name}: its counters do not start at 0 ({counted})")
         self._count_from(seq, 0)
         self._cleared = 0

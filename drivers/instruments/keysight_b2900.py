@@ -65,6 +65,7 @@ class KeysightB2900(ScpiPulser):
     LEVEL = Knob("level", ":SOUR{c}:VOLT {v}", ":SOUR{c}:VOLT?", "V", low=-210.0, high=210.0)
     LIMIT = Knob("current limit", ":SENS{c}:CURR:PROT {v}", ":SENS{c}:CURR:PROT?", "A", 1e-9, 1.515, Number(2e-4))
     READINGS_PER_PULSE = 1
+    PROOF = SHAPE
     STATE = ":STAT:OPER:COND?"
     SUFFIXES = True
 

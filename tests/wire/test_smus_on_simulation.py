@@ -13,6 +13,7 @@ import pytest
 import pyvisa
 from neurobench.drivers.instruments._link import Link
 from neurobench.drivers.instruments._roles import Train
+from neurobench.sim_instruments.serve.faults import FaultPlan, Faulty
 from neurobench.sim_instruments.serve.visalib import SimulatedVisa
 from neurobench.sim_instruments.world.clock import SimClock
 from neurobench.sim_instruments.world.wiring import ground
@@ -93,7 +94,8 @@ def device_for(width_s: float) -> Any:
 
 
 @contextmanager
-def bench(model: str, channels: tuple[int, ...]) -> Iterator[Bench]:
+def bench(model: str, channels: tuple[int, ...], plan: FaultPlan | None = None) -> Iterator[Bench]:
+    """One SMU on one cell, over a line with the faults of a plan."""
     device = device_for(WIDTH_S.get(model, 1e-3))
     world = World(Chip(device, draw_devices(device, (1, 1), 3), 3), Readout(noise=False))
     world.wire(world.terminal(f"smu.{channels[0]}").node, world.line(0, 0))
@@ -101,7 +103,8 @@ def bench(model: str, channels: tuple[int, ...]) -> Iterator[Bench]:
     section = InstrumentSection(model=model, channels=channels)
     sim: Any = registry.load("sim_instruments", model)
     instrument = sim(world, "smu", "NBSIM001", section, noise=False)
-    manager = pyvisa.ResourceManager(SimulatedVisa({RESOURCE: instrument}))
+    served = instrument if plan is None else Faulty(instrument, plan)
+    manager = pyvisa.ResourceManager(SimulatedVisa({RESOURCE: served}))
     resource: Any = manager.open_resource(RESOURCE, read_termination="\n", write_termination="\n")
     link = Link(resource, SimClock(world), "smu")
     seen: list[str] = []

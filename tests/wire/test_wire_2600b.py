@@ -108,9 +108,7 @@ def test_no_output_goes_on_before_a_limit_was_set() -> None:
 
 SAFE = [
     "abort",
-    "if nb_cut then nb_cut=nb_cut+status.operation.sweeping.condition end",
-    "smua.abort()",
-    "smub.abort()",
+    "if nb_cut then nb_cut=nb_cut+status.operation.sweeping.condition end smua.abort() smub.abort()",
     "smua.source.levelv=0",
     "smub.source.levelv=0",
     "smua.source.output=0",
@@ -367,7 +365,9 @@ TALLIES = {
     "100001\t7\t2\t0\t0\t4\t0": (2, 0, ""),
     "100001\t7\t3\t0\t4\t2\t0": (3, 0, ""),
     "100001\t7\t1\t0\t0\t2\t0": (0, 2, "cut short"),
-    "100001\t7\t1\t0\t0\t0\t0": (0, 0, "cut short"),
+    "100001\t7\t1\t0\t0\t0\t0": (0, 0, ""),  # the chunk was garbled before it fired
+    "100001\t7\t1\t2\t0\t0\t0": (0, 0, "cut short"),
+    "100001\t7\t3\t0\t0\t3\t0": (1, 0, "cut short"),
     "100001\t7\t1\t2\t0\t3\t0": (1, 0, "cut short"),
     "100001\t7\t3\t0\t0\t9\t0": (3, 0, "counts 9 pulses where 6"),
     "100002\t7\t1\t0\t0\t3\t0": (0, 0, "something else"),

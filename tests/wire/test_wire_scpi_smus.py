@@ -124,19 +124,20 @@ SWEEPS = {
 
 BASELINES = {
     "keithley-2450": (
-        ':TRAC:CLE "defbuffer1";*SRE 1;*ESE 1;*ESE?;*SRE?;:TRAC:ACT? "defbuffer1";:TRIG:STAT?',
-        "1;1;0;IDLE;IDLE;6",
+        ':SOUR:LIST:VOLT?;:TRAC:CLE "defbuffer1";*SRE 1;*ESE 1;*ESE?;*SRE?;:TRAC:ACT? "defbuffer1";:TRIG:STAT?',
+        "1,0;1;1;0;IDLE;IDLE;6",
     ),
     "keithley-2400": (
-        ":TRAC:CLE;:TRAC:FEED SENS;:TRAC:POIN 2500;:TRAC:FEED:CONT NEXT;*SRE 1;*ESE 1;"
+        ":SOUR:VOLT:MODE?;:TRAC:CLE;:TRAC:FEED SENS;:TRAC:POIN 2500;:TRAC:FEED:CONT NEXT;*SRE 1;*ESE 1;"
         "*ESE?;*SRE?;:TRAC:POIN:ACT?;:STAT:OPER:COND?",
-        "1;1;0;1024",
+        "LIST;1;1;0;1024",
     ),
     "keysight-b2900": (
+        ":SOUR1:FUNC:SHAP?;:SOUR2:FUNC:SHAP?;"
         ":TRAC1:FEED:CONT NEV;:TRAC1:CLE;:TRAC1:POIN 100000;:TRAC1:FEED SENS;:TRAC1:FEED:CONT NEXT;"
         ":TRAC2:FEED:CONT NEV;:TRAC2:CLE;:TRAC2:POIN 100000;:TRAC2:FEED SENS;:TRAC2:FEED:CONT NEXT;"
         "*SRE 1;*ESE 1;*ESE?;*SRE?;:TRAC1:POIN:ACT?;:STAT:OPER:COND?",
-        "1;1;0;130",
+        "PULS;PULS;1;1;0;130",
     ),
 }
 
@@ -388,6 +389,16 @@ def test_one_stimulus_from_its_baseline_to_its_tally(model: str) -> None:
     assert np.array_equal(smu.currents_a(), CURRENTS[model])
     assert smu.tally(7, WITNESS, [3, 1, 2]) == Tally(2, 0)
     recorder.finished()
+
+
+def test_a_restart_after_programming_is_noticed_by_the_baseline(model: str) -> None:
+    said, answer = BASELINES[model]
+    gone = answer.replace("1,0;", "0,0;").replace("LIST", "FIX").replace("PULS;PULS", "DC;DC")
+    smu, _ = pulsing(model, (said, gone))
+    with pytest.raises(InstrumentError, match="it has restarted"):
+        smu.baseline(7)
+    with pytest.raises(InstrumentError, match="no pulse is programmed"):
+        smu.baseline(7)
 
 
 def counters(model: str, ese: int, sre: int, pulses: int) -> str:
