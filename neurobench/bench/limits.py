@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused, UsageError
 
@@ -106,7 +106,11 @@ class ChipLimits(Limits):
         if not (isinstance(given, dict) and isinstance(given.get("forming"), dict)):
             return given
         usual = {name: value for name, value in given.items() if name in Limits.model_fields}
-        return {**usual, "forming": {**usual, **given["forming"]}}
+        try:
+            Limits.model_validate(usual)
+        except ValidationError:  # [limits] itself is wrong: that is told, and not once more for the profile
+            return {name: value for name, value in given.items() if name != "forming"}
+        return {**given, "forming": {**usual, **given["forming"]}}
 
     def profile(self, name: str) -> Limits:
         """The limits of a profile: "" the usual ones, "forming" [limits.forming]. Raises Refused without it."""

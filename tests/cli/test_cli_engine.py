@@ -85,7 +85,7 @@ def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
             writer.intent(0, STEP, witness)
         if fired:
             guard.fire(0)
-        monkeypatch.setattr(launch, "open_bench", lambda config, seed: guard)
+        monkeypatch.setattr(launch, "open_bench", lambda config, seed, profile: guard)
         return path
 
     return leave
