@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 OHMIC = 0.02  # an in-pulse conductance within so much of the one read before it is an ohmic cell's
 SURE = 3.0  # standard deviations
 GAP = 0.02  # of the whole range
+VARIED = 1.5  # a conductance varied by this factor tells a slope
+LEAK = 0.05  # a constant part of the in-pulse current from this share on is not the device's
 FITS = 0.2  # a law that misses the in-pulse current by more than this, relative, is not written
 
 
@@ -294,12 +296,26 @@ def _pulses_needed(means: Sequence[FloatArray], direction: int) -> FloatArray | 
 
 def _write_current(trains: Sequence[Train], read_v: float, lines: list[str]) -> WriteCurrent | None:
     """I(V) from the currents in the pulses, relative to the conductance read before each (bench rule 11)."""
-    ratios: dict[float, list[float]] = {}
+    seen: dict[tuple[float, int], list[FloatArray]] = {}
     for train in trains:
-        expected_a = train.amplitude_v * train.conductance_s[: train.in_pulse_a.size]
-        good = np.isfinite(train.in_pulse_a) & (train.in_pulse_a > 0) & (expected_a > 0)
-        ratios.setdefault(train.amplitude_v, []).extend(np.log(train.in_pulse_a[good] / expected_a[good]).tolist())
-    known = {volts: math.exp(float(np.mean(logs))) for volts, logs in sorted(ratios.items()) if logs and volts > read_v}
+        before_s = train.conductance_s[: train.in_pulse_a.size]
+        good = np.isfinite(train.in_pulse_a) & (train.in_pulse_a > 0) & (before_s > 0)
+        points = np.stack([before_s[good], train.in_pulse_a[good] / train.amplitude_v])
+        seen.setdefault((train.amplitude_v, train.device), []).append(points)
+    logs: dict[float, list[float]] = {}
+    leaks: list[float] = []
+    for (volts, _), parts in sorted(seen.items(), key=lambda item: item[0]):
+        before_s, chord_s = np.concatenate(parts, axis=1)
+        if before_s.size and volts > read_v:
+            ratio, leak = _chord_ratio(before_s, chord_s)
+            logs.setdefault(volts, []).append(math.log(ratio))
+            leaks += [leak] if leak else []
+    if leaks:
+        lines.append(
+            f"currents in the pulses hold {np.mean(leaks):.0%} that does not follow the conductance of the pulsed cell, "
+            "such as half-selected cells on the same line: left out of I(V); in_pulse_a is as measured"
+        )
+    known = {volts: math.exp(float(np.mean(each))) for volts, each in logs.items()}
     if not known:
         lines.append("current in the pulse: not measured, so current and energy of this card are unknown")
         return None
@@ -314,6 +330,19 @@ def _write_current(trains: Sequence[Train], read_v: float, lines: list[str]) -> 
     alone = " (one amplitude does not tell the laws apart)" if len(known) == 1 and law.law != "ohmic" else ""
     lines.append(f"in-pulse over read conductance: {told}; I(V) = {law.law} law{alone}, within {error:.1%} there")
     return law
+
+
+def _chord_ratio(before_s: FloatArray, chord_s: FloatArray) -> tuple[float, float]:
+    """In-pulse over read conductance of one device at one amplitude, and the share of a constant part (0: none).
+
+    Where the conductance was varied enough, the slope tells the ratio and what is left at G = 0 flows elsewhere.
+    """
+    plain = math.exp(float(np.mean(np.log(chord_s / before_s))))
+    if before_s.size < 8 or before_s.max() < VARIED * before_s.min():
+        return plain, 0.0
+    slope, rest = np.polyfit(before_s, chord_s, 1)
+    share = float(rest / chord_s.mean())
+    return (float(slope), share) if share > LEAK and slope > 0 else (plain, 0.0)
 
 
 def _laws(known: dict[float, float], read_v: float) -> list[WriteCurrent]:

@@ -174,6 +174,23 @@ def test_currents_that_no_law_holds_give_none_and_are_said() -> None:
     assert "not measured" in "\n".join(made([unmeasured]).lines)
 
 
+def test_what_flows_through_the_neighbours_is_not_the_devices_current() -> None:
+    trains = [train(s, amplitude_v=v, factor=f) for s in (1, -1) for v, f in ((1.5, 4.0), (2.0, 6.0))]
+    leaking = [
+        Train(t.device, t.direction, t.amplitude_v, t.width_s, t.conductance_s, t.in_pulse_a + t.amplitude_v * 9e-6)
+        for t in trains
+    ]
+    report, clean = made(leaking), made(trains)
+    assert "half-selected cells" in "\n".join(report.lines)
+    assert "half-selected" not in "\n".join(clean.lines)
+    assert report.card.write_current is not None
+    assert clean.card.write_current is not None
+    for volts in (1.5, 2.0):
+        expected = clean.card.write_current.factor(volts, 0.1)
+        assert report.card.write_current.factor(volts, 0.1) == pytest.approx(expected, rel=1e-6)
+    assert report.card.curve[0].in_pulse_a == pytest.approx(leaking[0].in_pulse_a.tolist()), "as measured"
+
+
 @given(st.floats(0.01, 50), st.floats(0.5, 5))
 def test_cubic_law_comes_back(k: float, write_v: float) -> None:
     ratio = (1 + k * write_v**2) / (1 + k * 0.01)
