@@ -312,7 +312,7 @@ def _write_current(trains: Sequence[Train], read_v: float, lines: list[str]) -> 
             leaks += [leak] if leak else []
     if leaks:
         lines.append(
-            f"currents in the pulses hold {np.mean(leaks):.0%} that does not follow the conductance of the pulsed cell, "
+            f"in-pulse currents hold {np.mean(leaks):.0%} that does not follow the conductance of the pulsed cell, "
             "such as half-selected cells on the same line: left out of I(V); in_pulse_a is as measured"
         )
     known = {volts: math.exp(float(np.mean(each))) for volts, each in logs.items()}
