@@ -155,7 +155,7 @@ class Connected:
             return
         for instrument in self.instruments():
             instrument.identify()
-        self.enforce(limits)
+        self.enforce(limits)  # outputs are off from here on: who fires sets its pulses up again
         self.losses = losses
 
     def instruments(self) -> list[Instrument]:

@@ -75,7 +75,7 @@ class VisaCrossbar(Crossbar):
         self._sure = True  # whether all that was triggered is known to have been fired, or not
         self._cut: tuple[int, int] | None = None  # the shot that rest() cut off
         self._flying: tuple[int, int] | None = None  # the shot that was triggered and has not ended
-        self._train: Train | None = None
+        self._set_up: tuple[int, int] | None = None  # sign of the pulses, and answers lost until they were set up
         self._routed: Path | None = None
         self._zeros_a: dict[tuple[int, int], float] = {}
         self._halted = threading.Event()
@@ -140,10 +140,11 @@ class VisaCrossbar(Crossbar):
         level, pulse = shots.levels(sign), shots.pulse
         levels_v = (level.selected_row_v, level.selected_col_v)[: source.outputs]
         train = Train(levels_v, pulse.width_s, pulse.rise_s, pulse.fall_s)
-        self._train = None
+        self._set_up = None
+        losses = self._connected.losses
         source.program(train, measure=shots.measure)
         source.connect()
-        self._train = train
+        self._set_up = sign, losses
 
     def fire(self, seq: int) -> Applied:
         """Fire what was staged, shot by shot, each triggered once. LinkLost: ask `outcome`."""
@@ -173,16 +174,19 @@ class VisaCrossbar(Crossbar):
             self._isolate()
 
     def _fire_shot(self, staged: _Staged, k: int) -> None:
-        shots, source = staged.shots, staged.source
-        sign, by_smu = int(shots.sign[k]), source is not self.team.generator
-        if k and sign != int(shots.sign[k - 1]):
-            self._try(self._isolate)
-            self._try(lambda: self._program(source, shots, sign))
-        self._try(lambda: self._route(self._paths.pulse(shots, k, by_smu)))
         for _ in range(TRIGGERS):
+            self._try(lambda: self._make_ready(staged, k))
             if self._fired(staged, k):
                 return
         raise LinkLost(f"shot {k} of step {staged.seq} was triggered {TRIGGERS} times and certainly never fired")
+
+    def _make_ready(self, staged: _Staged, k: int) -> None:
+        """The pulses of this sign set up, behind open relays; then the cells of shot k connected."""
+        shots, by_smu = staged.shots, staged.source is not self.team.generator
+        if self._set_up != (int(shots.sign[k]), self._connected.losses):
+            self._isolate()
+            self._program(staged.source, shots, int(shots.sign[k]))
+        self._route(self._paths.pulse(shots, k, by_smu))
 
     def _fired(self, staged: _Staged, k: int) -> bool:
         """Trigger shot k and see it end. False: the witness says that it was certainly not fired."""
@@ -401,7 +405,7 @@ class VisaCrossbar(Crossbar):
                 self._cut = self._flying
         with self._resting:
             self._connected.silence()
-            self._routed = self._train = None
+            self._routed = self._set_up = None
             ground = self._paths.grounded()
             self.team.matrix.route(ground)
             self._routed = ground
