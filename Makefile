@@ -8,7 +8,7 @@ CODE := neurobench drivers protocols gui sim_instruments
 # Two workers on two cores: a BLAS with threads of its own would only get in their way.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test soak bench pictures lint format types setup clean
+.PHONY: help demo test soak faults bench pictures lint format types setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ test: $(STAMP) ## the tests, some minutes
 
 soak: $(STAMP) ## the slow tests: crashes, power cuts, statistics
 	$(ONE_THREAD) $(BIN)/pytest -m slow --timeout 3600
+
+faults: $(STAMP) ## the fault campaign: more than 10,000 faults on the VISA bench, some 20 minutes
+	$(ONE_THREAD) $(BIN)/python tests/faults/campaign.py
 
 bench: $(STAMP) ## the speed measurements, one BLAS thread
 	$(ONE_THREAD) $(BIN)/pytest tests/benchmarks -m bench -s --timeout 1800

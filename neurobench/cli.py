@@ -318,6 +318,7 @@ class Kind(StrEnum):
     PROTOCOLS = "protocols"
     DEVICES = "devices"
     BENCHES = "benches"
+    INSTRUMENTS = "instruments"
 
 
 @app.command("list", rich_help_panel=LOOKING)
@@ -328,7 +329,7 @@ def list_(
     folder: FolderOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """List runs, protocols, devices or benches."""
+    """List runs, protocols, devices, benches or instruments."""
     from neurobench.runs import library, screen
 
     if kind is Kind.RUNS:

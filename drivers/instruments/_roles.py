@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from neurobench.bench.crossbar import Witness
@@ -80,6 +80,12 @@ class Instrument(ABC):
     def __init__(self, link: Link, section: InstrumentSection) -> None:
         self.link = link
         self.section = section
+
+    @classmethod
+    def roles(cls) -> list[str]:
+        """In which roles of a bench file it can serve."""
+        kinds: dict[str, Any] = {"smu": Smu, "pulse": PulseSource, "matrix": Matrix}
+        return [role for role, kind in kinds.items() if issubclass(cls, kind)]
 
     @abstractmethod
     def identify(self) -> Identification:

@@ -85,7 +85,9 @@ class Instruments(_Section):
 
     smu: InstrumentSection | None = Field(default=None, description="what reads cells, and may pulse them")
     pulse: InstrumentSection | None = Field(default=None, description="pulse generator; without one the SMU pulses")
-    matrix: InstrumentSection | None = Field(default=None, description="switch matrix; without one a probed single cell")
+    matrix: InstrumentSection | None = Field(
+        default=None, description="switch matrix; without one a single probed cell"
+    )
     wiring: Wiring = Field(default=Wiring(), description="what is connected to which row and column of the matrix")
     library: str = Field(default="", description="pyvisa library, such as @py; empty: pyvisa's choice")
     read_range_a: float | None = Field(

@@ -285,12 +285,14 @@ COLUMNS = {
     "protocols": ("name", "summary", "source"),
     "devices": ("name", "title", "model", "source"),
     "benches": ("name", "backend", "summary"),
+    "instruments": ("name", "roles", "summary", "simulated"),
 }
 
 
 def catalogue(kind: str) -> list[dict[str, Any]]:
     """Protocols, devices or benches that can be named; one that is broken is listed with its error."""
-    return {"protocols": _protocols, "devices": _devices, "benches": _benches}[kind]()
+    return {"protocols": _protocols, "devices": _devices, "benches": _benches,
+            "instruments": _instruments}[kind]()  # fmt: skip
 
 
 def _protocols() -> list[dict[str, Any]]:
@@ -302,6 +304,22 @@ def _devices() -> list[dict[str, Any]]:
     from neurobench.physics import library as devices  # half a second, which a list of runs need not wait for
 
     return [{"name": c.name, "title": c.title, "model": c.model, "source": c.source} for c in devices.cards()]
+
+
+def _instruments() -> list[dict[str, Any]]:
+    """Models that a bench file can name, and whether each can also be simulated."""
+    simulated = registry.find("sim_instruments")
+    return [
+        {"name": p.name, "roles": [] if p.error else roles_of(p.name), "summary": p.error or p.summary,
+         "simulated": p.name in simulated, "error": p.error}
+        for p in registry.check("instruments").values()
+    ]  # fmt: skip
+
+
+def roles_of(model: str) -> list[str]:
+    """In which roles an instrument can serve, as its driver says."""
+    roles: Any = getattr(registry.load("instruments", model), "roles", list)
+    return list(roles())
 
 
 def _benches() -> list[dict[str, Any]]:

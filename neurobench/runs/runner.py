@@ -371,11 +371,12 @@ class Runner:
             self.guard.wait(step.seconds)
         else:
             self.record.flush()
-            self._wait_in_slices(time.monotonic() + step.seconds)
+            self._wait_in_slices(self.guard.clock_s + step.seconds)
         self.record.entry(self.seq, step, None)
 
-    def _wait_in_slices(self, until: float) -> None:
-        while (left := until - time.monotonic()) > 0:
+    def _wait_in_slices(self, until_s: float) -> None:
+        """By the clock of the bench: simulated instruments may have one of their own."""
+        while (left := until_s - self.guard.clock_s) > 0:
             if self.control.state in (State.ABORTING, State.STOPPING):
                 self.obey()
             self.guard.wait(min(left, WAIT_SLICE_S))

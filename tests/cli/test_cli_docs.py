@@ -32,7 +32,9 @@ def commands() -> dict[str, Any]:
 
 
 def options(command: Any) -> set[str]:
-    found = {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)}
+    below = getattr(command, "commands", {}).values()
+    params = [param for one in (command, *below) for param in one.params]
+    found = {opt for param in params for opt in (*param.opts, *param.secondary_opts)}
     return {opt for opt in found if opt.startswith("-")} - {"--help"}
 
 

@@ -19,7 +19,7 @@ from neurobench.bench.stimulus import Pulse, PulseBatch
 from neurobench.errors import ConfigError, ResumeRefused, RunFileError
 from neurobench.physics import library
 from neurobench.physics.card import Noise, card_toml
-from neurobench.runs import launch
+from neurobench.runs import benches, launch
 from neurobench.runs.replay import resume
 from neurobench.runs.request import Request
 from neurobench.runs.runfile import MemoryRecord, RunFile, RunWriter
@@ -201,8 +201,8 @@ def test_a_run_without_a_file_that_died_does_not_hold_the_chip(tmp_path: Path) -
 
 def test_who_only_looks_makes_no_chip(tmp_path: Path) -> None:
     drawer = tmp_path / "a.chip"
-    assert launch.check("emulator", [f"chip.file={drawer}"])["simulated"]
-    launch.rest("emulator", [f"chip.file={drawer}"])
+    assert benches.check("emulator", [f"chip.file={drawer}"])["simulated"]
+    benches.rest("emulator", [f"chip.file={drawer}"])
     assert list(tmp_path.iterdir()) == []
 
 
