@@ -97,7 +97,8 @@ class KeysightB2900(ScpiPulser):
         for c in self.used:
             mode = "LIST" if c == self.used[0] else "FIX"
             words = ((FEED, "NEV"), (SHAPE, "DC"), (MODE, mode), (TRIGGER, "AINT"))
-            settings += [Setting(knob, word, c) for knob, word in words]
+            # a trigger brings a channel in fixed mode to its pulse level, so that of the last pulse must be gone
+            settings += [*(Setting(knob, word, c) for knob, word in words), Setting(TOP, 0.0, c)]
             settings += [*self._meter(c, full_a, aperture_s), Setting(MEASURE_DELAY, settle_s, c)]
         self.ensure(settings)
         self._range_a, self._reading_s, self._settle_s = full_a, aperture_s, settle_s
