@@ -4,7 +4,8 @@ A level is a pulse whose current is measured while it is on, and every level ret
 outside a pulse all outputs of a bench are at 0 V, so that a lost host leaves no volt on a chip. A `staircase` is
 therefore a row of long pulses, not a held ramp: a volatile device may look different from a sweep that never lets go.
 `pulsed` takes short pulses and reads the cell at the read voltage after each.
-Levels that a read may have (up to [limits] max_read_v) are read at that voltage instead of pulsed.
+Levels that a read may have (up to [limits] max_read_v) and that leave the device as it is are read at that voltage
+instead of pulsed.
 
 Where it switched: in a staircase at the lowest level whose current on the way up is nearer, in log, to that on the way
 back than to the old state's; when pulsed, at the first level whose read has gone half of the way, in log, that the
@@ -87,6 +88,20 @@ class IvSweep(Characterisation):
         return Result(any(branch["switch_v"] == branch["switch_v"] for branch in state.branches), sweeps.values(state))
 
 
+def _read_up_to_v(view: BenchView) -> float:
+    """Largest |V| of a level that is read instead of pulsed.
+
+    A read counts nowhere as a pulse, so it must not be one: half more than the device's own read voltage, or a quarter
+    of its smallest known write amplitude, but less than what half-selected cells see.
+    """
+    known = view.device
+    writes_v = [pulse.amplitude_v for pulse in (known.pulse, known.depress_pulse) if pulse is not None]
+    if not writes_v:
+        return view.limits.max_read_v
+    read_v = known.read_voltage_v if known.read_voltage_v > 0 else 0.0
+    return min(view.limits.max_read_v, max(1.5 * read_v, min(writes_v) / 4), 0.45 * min(writes_v))
+
+
 class Point(NamedTuple):
     """One level: volts at the cell (V_row - V_col), its current in amperes, and the read after it (nan: none)."""
 
@@ -136,6 +151,7 @@ class _Sweeps:
         self.measures = rests_on_it or all(self.probe.measures(top) for top in self.tops.values())
         other = "depress" if p.first == "potentiate" else "potentiate"
         self.order = (SIGNS[p.first], SIGNS[other])
+        self.read_up_to_v = _read_up_to_v(view)
 
     def sweep(self, cell: Cell, cycle: int, state: _State) -> Generator[Step, Any, None]:
         """Both branches of one cycle."""
@@ -177,7 +193,7 @@ class _Sweeps:
     def _level(self, cell: Cell, sign: int, amplitude_v: float) -> Generator[Step, Any, tuple[Point, bool]]:
         """One level, and whether it hit the compliance: a read where its volts may be read, else a pulse."""
         volts = self.probe.volts(sign, amplitude_v)
-        if amplitude_v <= self.view.limits.max_read_v:
+        if amplitude_v <= self.read_up_to_v:
             current_a = yield from self.probe.current(cell, volts)
             return Point(volts, current_a, NAN, True), False
         pulse = Pulse(amplitude_v, self.tops[sign].width_s)
