@@ -93,15 +93,21 @@ def test_the_published_vectors_pass_at_the_resolution_of_the_instruments(shared_
 
 
 @pytest.mark.slow
-def test_with_noise_as_many_chips_converge_as_on_the_emulator() -> None:
-    """100 chips each, the default task: the intervals of the two rates overlap, and so do those of the updates."""
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "settings", [{"rereads": 0}, {"rereads": 0, "auto_zero": False}], ids=["default", "no auto-zero"]
+)
+def test_with_noise_as_many_chips_converge_as_on_the_emulator(settings: dict[str, Any]) -> None:
+    """100 chips each: the intervals of the two rates overlap, and the mean numbers of updates agree.
+
+    Without auto-zero about two chips in three converge, so the comparison can fail.
+    """
     rates, updates = {}, {}
     for bench in ("emulator", "visa-sim"):
-        results = [on(bench, seed, {"rereads": 0}, {})[0] for seed in range(100)]
+        results = [on(bench, seed, settings, {})[0] for seed in range(100)]
         rates[bench] = wilson(sum(r["converged"] for r in results), 100)
         updates[bench] = np.array([r["updates"] for r in results], dtype=float)
-    assert rates["emulator"][0] <= rates["visa-sim"][1]
-    assert rates["visa-sim"][0] <= rates["emulator"][1]
-    means = {bench: found.mean() for bench, found in updates.items()}
+    assert rates["emulator"][0] <= rates["visa-sim"][1], rates
+    assert rates["visa-sim"][0] <= rates["emulator"][1], rates
     spread = np.sqrt(sum(found.var(ddof=1) / 100 for found in updates.values()))
-    assert abs(means["emulator"] - means["visa-sim"]) <= 4 * spread + 1e-12, means
+    assert abs(updates["emulator"].mean() - updates["visa-sim"].mean()) <= 4 * spread, (updates, spread)
