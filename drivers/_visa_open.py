@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from neurobench.system import Lock, data_folder
 from ._visa_plan import Team
 from .instruments._link import Link
 from .instruments._roles import Clock, Identification, Instrument, Matrix, PulseSource, Smu
+from .instruments._table import model_in
 
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from .visa import VisaCrossbar
 
+ANY_MODEL = r".*"  # of a driver that is for whatever its description names
 SLICE_MS = 50  # no call into a link blocks longer
 OPEN_MS = 3000
 MADE_FOR: dict[Role, Any] = {"smu": Smu, "pulse": PulseSource, "matrix": Matrix}
@@ -238,6 +241,7 @@ def connect(config: BenchConfig, bus: Bus, lock: bool) -> Connected:
     sections = config.instruments.by_role()
     if "smu" not in sections:
         raise ConfigError("[instruments.smu] is missing: a bench reads its cells by an SMU")
+    sections["smu"] = _as_wired(sections["smu"], bool(config.instruments.wiring.meter))
     with contextlib.ExitStack() as stack:
         stack.callback(bus.close)
         names = {role: bus.name(role, section) for role, section in sections.items() if _is_wired(section)}
@@ -248,6 +252,11 @@ def connect(config: BenchConfig, bus: Bus, lock: bool) -> Connected:
         identified = {role: found[role].identify() for role in names}
         team = _team(found)
         return Connected(team, bus.clock, links, identified, names, stack.pop_all(), bus.chip_id)
+
+
+def _as_wired(smu: InstrumentSection, meter: bool) -> InstrumentSection:
+    """The SMU with its first channel alone where the second is wired to nothing: what it measured would be 0 A."""
+    return smu if meter else smu.model_copy(update={"channels": (smu.channels or (1,))[:1]})
 
 
 def _is_wired(section: InstrumentSection) -> bool:
@@ -330,8 +339,9 @@ def _kind(error: NeurobenchError) -> str:
 def _found(bus: Bus, name: str) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         try:
-            link = _linked(bus, name, "smu", InstrumentSection(model="", timeout_s=1.0), stack)
-            words = link.query("*IDN?").strip()
+            resource = bus.open(name)
+            stack.callback(_closed, resource)
+            words = Link(resource, bus.clock, name, 1.0).query("*IDN?").strip()
         except NeurobenchError as error:
             return {"resource": name, "answers": "", "model": "", "role": "", "why": str(error)}
     model, role = known_as(words)
@@ -340,13 +350,11 @@ def _found(bus: Bus, name: str) -> dict[str, Any]:
 
 def known_as(words: str) -> tuple[str, str]:
     """The plug-in and its first role for an answer to *IDN?; empty where none knows it."""
-    import re
-
+    fields = words.split(",")
+    model = model_in(fields[1]) if len(fields) > 1 else ""
     for name, kind in _kinds():
-        fields = [part.strip() for part in words.split(",")]
-        if len(fields) > 1 and any(re.fullmatch(pattern, fields[1]) for pattern in kind.MODELS):
-            role: str = next((r for r, base in MADE_FOR.items() if issubclass(kind, base)), "")
-            return name, role
+        if ANY_MODEL not in kind.MODELS and any(re.fullmatch(known, model) for known in kind.MODELS):
+            return name, kind.roles()[0]
     return "", ""
 
 

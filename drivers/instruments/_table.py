@@ -97,6 +97,11 @@ class Word:
         return found.startswith(asked) or asked.startswith(found)
 
 
+def model_in(field: str) -> str:
+    """The model in the second field of an answer to `*IDN?`; some makers write MODEL before it."""
+    return re.sub(r"(?i)^model\s+", "", field.strip())
+
+
 @dataclass(frozen=True, slots=True)
 class Knob:
     """One thing that can be set and read back.
@@ -244,7 +249,7 @@ class Dialect(Instrument):
         if len(parts) != 4 or not all(parts[:3]):
             raise garbled(self.link, answer, "maker, model, serial number and firmware")
         maker, model, serial, firmware = parts
-        model = re.sub(r"(?i)^model\s+", "", model)
+        model = model_in(model)
         if not any(re.fullmatch(known, model) for known in self.MODELS):
             raise InstrumentError(
                 f"{self.link.name}: {model} (serial {serial}) answers, the bench file says model = "

@@ -108,7 +108,10 @@ def bench_checked(console: Console, found: Mapping[str, Any]) -> None:
     if rows := found.get("instruments"):
         listing(console, rows, ("role", "model", "resource", "answers", "self_test", "verdict"), "")
         console.print()
-    table(console, {name: value for name, value in found.items() if name != "instruments"})
+    rest = {name: value for name, value in found.items() if name != "instruments"}
+    if rows and "details" in rest:  # who is there stands in the table above
+        rest["details"] = {k: v for k, v in rest["details"].items() if k not in ("instruments", "resources")}
+    table(console, rest)
 
 
 # ---------------------------------------------------------------------------------------------- endings
