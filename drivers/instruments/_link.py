@@ -222,7 +222,7 @@ def float_of(text: str, link: Link) -> float:
 def floats_of(text: str, link: Link, n: int, separator: str = ",") -> list[float]:
     """Exactly n numbers; an overflow (9.9e37 and up) is inf of its sign. Raises LinkLost for anything else."""
     parts = text.split(separator)
-    values = [_value(part.strip()) for part in parts]
+    values = [_value(part) for part in parts]
     if len(parts) != n or any(math.isnan(value) for value in values):
         raise garbled(link, text, f"{n} number{'s' if n > 1 else ''}")
     return values
@@ -236,9 +236,12 @@ def int_of(text: str, link: Link) -> int:
     return int(value)
 
 
+BLANKS = " \t\r"  # what may stand around a number; `str.strip` also takes control characters, which are noise
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number as instruments write them, and nothing else."""
-    return _NUMBER.fullmatch(text.strip()) is not None
+    return _NUMBER.fullmatch(text.strip(BLANKS)) is not None
 
 
 def over_range(value: float) -> bool:
