@@ -11,6 +11,7 @@ import hashlib
 import re
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -231,7 +232,10 @@ class VisaDriver:
         bus = self._bus(config, 0)
         try:
             manager = cast("Any", bus).manager
-            return [_found(bus, name) for name in manager.list_resources("?*")]
+            with warnings.catch_warnings():  # of what a VISA library could find besides
+                warnings.simplefilter("ignore")
+                names = [n for n in manager.list_resources("?*") if n.endswith(("::INSTR", "::SOCKET"))]
+            return [_found(bus, name) for name in names]
         finally:
             bus.close()
 
@@ -337,6 +341,9 @@ def _kind(error: NeurobenchError) -> str:
 
 
 def _found(bus: Bus, name: str) -> dict[str, Any]:
+    if name.startswith("ASRL"):
+        why = "a serial line is not asked: what is on it may take any text for a command"
+        return {"resource": name, "answers": "", "model": "", "role": "", "why": why}
     with contextlib.ExitStack() as stack:
         try:
             resource = bus.open(name)
