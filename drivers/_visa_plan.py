@@ -129,6 +129,13 @@ def _check_by_hand(paths: Paths, team: Team) -> None:
         raise _wrong("without a matrix the operator moves the probes from cell to cell: [chip] rows and cols are 1")
     if team.generator is not None:
         raise _wrong("a generator and an SMU on one cell need a matrix that connects one of them at a time")
+    w = paths.wiring
+    rows = {"smu": w.smu, "meter": w.meter, "guard": w.guard, "pulse_row": w.pulse_row, "pulse_col": w.pulse_col}
+    if on := [name for name, row in {**rows, "ground": w.ground}.items() if row]:
+        raise _wrong(
+            f"{', '.join(on)}: these are rows of a matrix, and there is none. The SMU's first channel is on the word "
+            "line, the bit line on ground; leave the keys out, or set them to 0"
+        )
 
 
 def _wrong(why: str) -> ConfigError:

@@ -1,6 +1,6 @@
 """No matrix: the operator has put the probes on one cell, and nothing can be switched.
 
-Word line 1 is on the SMU and bit line 1 on ground (or on the second channel), for as long as the bench is open.
+Word line 1 is on the SMU's first channel and bit line 1 on ground, for as long as the bench is open.
 """
 
 from __future__ import annotations
