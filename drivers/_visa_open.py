@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from neurobench import registry
@@ -22,8 +22,8 @@ from neurobench.bench.steps import DeviceSpan
 from neurobench.errors import BenchFault, ConfigError, InstrumentError, LinkLost, NeurobenchError
 from neurobench.system import Lock, data_folder
 
-from ._visa_plan import Team
-from .instruments._link import Link
+from ._visa_plan import Team, pulse_line_v, read_line_v
+from .instruments._link import Link, send_at_once
 from .instruments._roles import Clock, Identification, Instrument, Matrix, PulseSource, Smu
 from .instruments._table import model_in
 
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
     from neurobench.bench.crossbar import Crossbar
     from neurobench.bench.limits import Limits
+    from neurobench.bench.stimulus import Bias
 
     from .visa import VisaCrossbar
 
 ANY_MODEL = r".*"  # of a driver that is for whatever its description names
 SLICE_MS = 50  # no call into a link blocks longer
+HASTE_S = 0.25  # how long a silent instrument may keep the others from being switched off
 OPEN_MS = 3000
 MADE_FOR: dict[Role, Any] = {"smu": Smu, "pulse": PulseSource, "matrix": Matrix}
 
@@ -102,9 +104,7 @@ class RealBus:
     def open(self, name: str) -> Any:
         """Open a session; small commands are sent at once, not gathered by the network."""
         opened = open_resource(self.manager, name)
-        with contextlib.suppress(Exception):  # pyvisa-py offers no attribute for it that works; others need none
-            interface = opened.visalib.sessions[opened.session].interface
-            interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(opened)
         return opened
 
     def close(self) -> None:
@@ -113,11 +113,9 @@ class RealBus:
 
 def open_resource(manager: Any, name: str) -> Any:
     """A pyvisa resource with line ends and the longest wait of one call; LinkLost says what VISA says."""
-    import pyvisa
-
     try:
         opened = manager.open_resource(name, open_timeout=OPEN_MS)
-    except (pyvisa.Error, OSError, ValueError) as error:
+    except Exception as error:  # pyvisa-py raises no error of its own where nobody answers
         raise LinkLost(f"{name}: cannot be opened: {error}") from error
     opened.read_termination = opened.write_termination = "\n"
     opened.timeout = SLICE_MS
@@ -142,24 +140,24 @@ class Connected:
         """What can put volts on a line."""
         return [self.team.smu, *([self.team.generator] if self.team.generator else [])]
 
-    def enforce(self, limits: Limits) -> None:
+    def enforce(self, limits: Limits, biases: frozenset[Bias]) -> None:
         """Program what the hardware can limit and read it back: the SMU's current, every source's voltage."""
         smu, generator = self.team.smu, self.team.generator
-        compliance_a = limits.compliance_a
-        pulses_itself = generator is None or self.team.meter_source is not None
-        smu_v = limits.max_cell_v if pulses_itself else limits.max_read_v
+        compliance_a, pulse_v, read_v = limits.compliance_a, pulse_line_v(limits, biases), read_line_v(limits)
+        smu_v = read_v if self.team.meter_source is None else max(read_v, pulse_v)
+        smu.read_v = read_v
         smu.enforce(compliance_a if compliance_a is not None else max(smu.ranges_a), min(smu_v, smu.max_v))
         if generator is not None:
-            generator.enforce(compliance_a, min(limits.line_v, generator.max_v))
+            generator.enforce(compliance_a, min(pulse_v, generator.max_v))
 
-    def reassure(self, limits: Limits | None) -> None:
+    def reassure(self, limits: Limits | None, biases: frozenset[Bias]) -> None:
         """After a lost answer an instrument may have restarted: its limits are programmed again before anything."""
         losses = sum(link.losses for link in self.links.values())
         if losses == self.losses or limits is None:
             return
         for instrument in self.instruments():
             instrument.identify()
-        self.enforce(limits)  # outputs are off from here on: who fires sets its pulses up again
+        self.enforce(limits, biases)  # outputs are off from here on: who fires sets its pulses up again
         self.losses = losses
 
     def instruments(self) -> list[Instrument]:
@@ -167,21 +165,23 @@ class Connected:
         matrix: list[Instrument] = [self.team.matrix] if "matrix" in self.links else []
         return [*self.sources, *matrix]
 
-    def silence(self) -> None:
-        """All outputs to 0 V and off, each tried whatever became of the others.
+    def silence(self, first: Smu | PulseSource | None = None) -> None:
+        """All outputs to 0 V and off, `first` first, each tried whatever became of the others.
 
+        One that does not answer does not keep the others waiting: it is asked once more, with patience, after them.
         A question that another thread waits on is cut short; until `unlatch` only the calling thread is heard.
         """
         for link in self.links.values():
             link.latch()
-        failed: list[Exception] = []
-        for source in self.sources:
-            try:
-                source.safe()
-            except (BenchFault, OSError) as error:
-                failed.append(error)
+        sources = sorted(self.sources, key=lambda source: source is not first)
+        failed = made_safe(made_safe(sources, HASTE_S), inf)
         if failed:
-            raise failed[0]
+            raise next(iter(failed.values()))
+
+    def seal(self) -> None:
+        """Let nobody speak until `unlatch`."""
+        for link in self.links.values():
+            link.seal()
 
     def unlatch(self) -> None:
         """Let queries wait again."""
@@ -191,6 +191,20 @@ class Connected:
     def close(self) -> None:
         """Close the sessions, free the resources for others."""
         self.closing.close()
+
+
+def made_safe(sources: Iterable[Instrument], haste_s: float) -> dict[Instrument, Exception]:
+    """Switch off, each within `haste_s` if it answers in time; those of which that is not certain, and why."""
+    failed: dict[Instrument, Exception] = {}
+    for source in sources:
+        source.link.haste_s = haste_s
+        try:
+            source.safe()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others must be switched off too
+            failed[source] = error
+        finally:
+            source.link.haste_s = inf
+    return failed
 
 
 Make = Callable[[Connected, "BenchConfig", DeviceSpan, str], "VisaCrossbar"]
@@ -208,6 +222,8 @@ class VisaDriver:
 
     def __call__(self, config: BenchConfig, seed: int) -> tuple[Crossbar, DeviceSpan]:
         """Connect, identify, silence. Raises ConfigError, LinkLost, InstrumentError or InUse; no volts were sent."""
+        if self._real:
+            refuse_simulated_settings(config)
         bus = self._bus(config, seed)
         connected = connect(config, bus, lock=self._real)
         try:
@@ -241,21 +257,67 @@ class VisaDriver:
 
 
 def connect(config: BenchConfig, bus: Bus, lock: bool) -> Connected:
-    """Open every instrument of the bench file and let each say who it is. Nothing is set."""
+    """Open every instrument of the bench file and let each say who it is. Nothing is set.
+
+    Where one of them is missing or another one than the file says, the sources among the others are switched off.
+    """
     sections = config.instruments.by_role()
     if "smu" not in sections:
         raise ConfigError("[instruments.smu] is missing: a bench reads its cells by an SMU")
     sections["smu"] = _as_wired(sections["smu"], bool(config.instruments.wiring.meter))
     with contextlib.ExitStack() as stack:
         stack.callback(bus.close)
-        names = {role: bus.name(role, section) for role, section in sections.items() if _is_wired(section)}
-        for name in sorted(names.values()) if lock else ():
+        names = _addresses(bus, sections)
+        for name in sorted(map(canonical, names.values())) if lock else ():
             stack.enter_context(Lock(lock_path(name), f"bench {config.bench.name}"))
-        links = {role: _linked(bus, names[role], role, sections[role], stack) for role in names}
-        found = {role: _instrument(role, section, links.get(role)) for role, section in sections.items()}
-        identified = {role: found[role].identify() for role in names}
-        team = _team(found)
-        return Connected(team, bus.clock, links, identified, names, stack.pop_all(), bus.chip_id)
+        met, failed = _met(bus, names, sections, stack)
+        if failed:
+            made_safe((one for one, _ in met.values() if isinstance(one, Smu | PulseSource)), HASTE_S)
+            raise failed[0]
+        found = {role: one for role, (one, _) in met.items()}
+        found |= {role: _instrument(role, section, None) for role, section in sections.items() if role not in names}
+        identified = {role: who for role, (_, who) in met.items()}
+        links = {role: found[role].link for role in names}
+        return Connected(_team(found), bus.clock, links, identified, names, stack.pop_all(), bus.chip_id)
+
+
+def _met(
+    bus: Bus, names: Mapping[Role, str], sections: Mapping[Role, InstrumentSection], stack: contextlib.ExitStack
+) -> tuple[dict[Role, tuple[Instrument, Identification]], list[BenchFault]]:
+    """The instruments that are who the bench file says, and what is wrong with the others."""
+    met: dict[Role, tuple[Instrument, Identification]] = {}
+    failed: list[BenchFault] = []
+    for role, name in names.items():
+        try:
+            instrument = _instrument(role, sections[role], _linked(bus, name, role, sections[role], stack))
+            met[role] = instrument, instrument.identify()
+        except BenchFault as error:
+            failed.append(error)
+    return met, failed
+
+
+def _addresses(bus: Bus, sections: Mapping[Role, InstrumentSection]) -> dict[Role, str]:
+    """Resource string of each instrument. Raises ConfigError where two roles name one instrument."""
+    names = {role: bus.name(role, section) for role, section in sections.items() if _is_wired(section)}
+    seen: dict[str, Role] = {}
+    for role, name in names.items():
+        other = seen.setdefault(canonical(name), role)
+        if other != role:
+            raise ConfigError(
+                f"[instruments.{other}] and [instruments.{role}] have the same resource {name!r}: one instrument, one "
+                "role (an SMU that also pulses needs no [instruments.pulse])"
+            )
+    return names
+
+
+def canonical(name: str) -> str:
+    """One spelling for all resource strings of one address: `gpib::5` is GPIB0::5::INSTR."""
+    from pyvisa.rname import InvalidResourceName, to_canonical_name
+
+    try:
+        return to_canonical_name(name.upper())
+    except InvalidResourceName:  # an alias of the VISA library, say
+        return name.upper()
 
 
 def _as_wired(smu: InstrumentSection, meter: bool) -> InstrumentSection:
@@ -295,6 +357,18 @@ def _instrument(role: Role, section: InstrumentSection, link: Link | None) -> In
 def _team(found: Mapping[Role, Instrument]) -> Team:
     matrix = found.get("matrix") or _instrument("matrix", InstrumentSection(model="manual"), None)
     return Team(cast("Smu", found["smu"]), cast("PulseSource | None", found.get("pulse")), cast("Matrix", matrix))
+
+
+def refuse_simulated_settings(config: BenchConfig) -> None:
+    """[readout] and [instruments.simulation] make a simulated bench; on a real one they would lie about its noise."""
+    said = {f"readout.{name}" for name in config.readout.model_fields_set}
+    said |= {f"instruments.simulation.{name}" for name in config.instruments.simulation.model_fields_set}
+    defaults = type(config.readout)(), type(config.instruments.simulation)()
+    if (config.readout, config.instruments.simulation) != defaults:
+        raise ConfigError(
+            f"bench {config.bench.name}: {', '.join(sorted(said))} is for simulated benches (backend 'emulator' or "
+            "'visa-sim'); a real bench has the noise that it has: take it out of the bench file"
+        )
 
 
 def span_of(config: BenchConfig) -> DeviceSpan:

@@ -14,6 +14,7 @@ from .instruments._roles import Crosspoint, Matrix, PulseSource, Smu
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
     from neurobench.bench.instruments import Wiring
+    from neurobench.bench.limits import Limits
 
 Topology = Literal["column_virtual_ground", "guarded_row", "isolated_cell"]
 Path = frozenset[Crosspoint]
@@ -157,6 +158,19 @@ def make_capabilities(config: BenchConfig, team: Team, paths: Paths) -> Capabili
         measures_one_cell=True, compliance_path=_compliance_path(config, team), source_ohm=_source_ohm(config, source),
         series_ohm=bench.series_ohm, delivery="exactly_once" if source and source.witness else "at_most_once",
     )  # fmt: skip
+
+
+def pulse_line_v(limits: Limits, biases: frozenset[Bias]) -> float:
+    """Largest |V| that one output needs in a pulse: of a cell's voltage half, where two outputs share it."""
+    halved = Bias.HALF in biases and Bias.ISOLATED not in biases
+    if halved:  # what stands on a line is then what its other cells see
+        return min(limits.line_v, limits.max_cell_v / 2, limits.victim_v)
+    return min(limits.line_v, limits.max_cell_v)
+
+
+def read_line_v(limits: Limits) -> float:
+    """Largest |V| that an output needs in a read."""
+    return min(limits.line_v, limits.max_read_v)
 
 
 def _isolation(config: BenchConfig) -> Literal["passive", "isolated"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf, nan, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -33,7 +33,7 @@ from neurobench.errors import BenchFault, CapabilityMissing, InstrumentError, Li
 
 from ._visa_open import Connected, VisaDriver
 from ._visa_plan import Path, Team, make_capabilities, make_paths, source_for
-from .instruments._roles import PulseSource, Sweep, Tally, Train
+from .instruments._roles import PulseSource, Smu, Sweep, Tally, Train
 
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
@@ -46,6 +46,7 @@ TRIGGERS = 4  # how often a shot is triggered of which the witness says each tim
 POLL_S = 0.002
 SLICE_S = 0.02
 HEADROOM = 1.5  # a read range holds this much more than the largest current that the device is declared to have
+RANGE_SETTLE_S = 0.01  # of a meter that comes from another range, before its first reading
 MARGIN_S = 1.0  # how much longer than its pulses a burst may take until its end counts as lost
 
 
@@ -54,6 +55,15 @@ class _Staged(NamedTuple):
     shots: Shots
     source: PulseSource
     witness: Witness
+
+
+class _Progress(NamedTuple):
+    """How far the firing of a stimulus is known to have come: shots, when it began, currents measured so far."""
+
+    seq: int
+    shots: int
+    start_s: float
+    currents_a: list[float]
 
 
 class VisaCrossbar(Crossbar):
@@ -68,7 +78,7 @@ class VisaCrossbar(Crossbar):
         self._limits: Limits | None = None
         self._staged: _Staged | None = None
         self._answers: dict[int, Applied] = {}
-        self._shots_done: dict[int, int] = {}
+        self._progress = _Progress(-1, 0, nan, [])
         self._last: _Staged | None = None  # what this process staged last
         self._nothing = -1  # the last sequence number that was staged without a pulse
         self._triggered = -1  # the last one of which it sent a trigger
@@ -77,10 +87,12 @@ class VisaCrossbar(Crossbar):
         self._flying: tuple[int, int] | None = None  # the shot that was triggered and has not ended
         self._set_up: tuple[int, int] | None = None  # sign of the pulses, and answers lost until they were set up
         self._routed: Path | None = None
-        self._zeros_a: dict[tuple[int, int], float] = {}
+        self._metered: tuple[float, float] | None = None  # range and aperture that the meter has settled in
+        self._zeros_a: dict[tuple[int, int], float] = {}  # of these, by cell
         self._halted = threading.Event()
-        self._gate = threading.Lock()  # held while a trigger goes out, so that none follows a rest()
-        self._resting = threading.Lock()
+        # Both are reentrant: a signal's handler may rest the bench in the middle of anything.
+        self._gate = threading.RLock()  # held while a trigger goes out or a result is kept: rest() is before or after
+        self._resting = threading.RLock()
         self._closed = False
 
     @property
@@ -121,19 +133,32 @@ class VisaCrossbar(Crossbar):
         self._try(self._isolate)
         self._try(lambda: self._program(source, shots, int(shots.sign[0])))
         witness = self._try(lambda: source.baseline(seq))
-        self._last = self._staged = _Staged(seq, shots, source, witness)
+        with self._unless_halted():
+            self._last = self._staged = _Staged(seq, shots, source, witness)
         return witness
 
     def _go_on(self) -> None:
-        """What rest() stopped may go on: whoever stages or reads has been told so."""
-        self._halted.clear()
-        self._connected.unlatch()
+        """A call begins: what an earlier rest() stopped may go on. One that is under way comes to its end first."""
+        with self._resting:
+            self._halted.clear()
+            self._connected.unlatch()
+
+    @contextlib.contextmanager
+    def _unless_halted(self) -> Iterator[None]:
+        """Keep what was done, unless rest() has undone it meanwhile."""
+        with self._gate:
+            self._refuse_halted("what was begun is undone")
+            yield
 
     def _isolate(self) -> None:
         if self._routed is None or self._routed:
-            self._routed = None
-            self.team.matrix.open_all()
-            self._routed = frozenset()
+            self._switch(frozenset(), self.team.matrix.open_all)
+
+    def _switch(self, path: Path, do: Callable[[], None]) -> None:
+        self._routed = None
+        do()
+        with self._unless_halted():
+            self._routed = path
 
     def _program(self, source: PulseSource, shots: Shots, sign: int) -> None:
         """Set up the pulses of one sign, behind open relays; the source is at 0 V and stays there."""
@@ -142,9 +167,12 @@ class VisaCrossbar(Crossbar):
         train = Train(levels_v, pulse.width_s, pulse.rise_s, pulse.fall_s)
         self._set_up = None
         losses = self._connected.losses
+        if source is self.team.meter_source:
+            self._metered = None
         source.program(train, measure=shots.measure)
         source.connect()
-        self._set_up = sign, losses
+        with self._unless_halted():
+            self._set_up = sign, losses
 
     def fire(self, seq: int) -> Applied:
         """Fire what was staged, shot by shot, each triggered once. LinkLost: ask `outcome`."""
@@ -157,13 +185,13 @@ class VisaCrossbar(Crossbar):
             return self._answers[seq]
         if staged is None or staged.seq != seq:
             raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
-        self._staged, start_s = None, self._clock.now_s()
-        currents: list[float] = []
+        self._staged, progress = None, _Progress(seq, 0, self._clock.now_s(), [])
         for k in range(len(staged.shots)):
+            self._progress = progress._replace(shots=k)
             self._fire_shot(staged, k)
-            self._shots_done[seq] = k + 1
-            self._measured(staged, currents)
-        applied = self._applied(staged, len(staged.shots), start_s, currents)
+            self._progress = progress._replace(shots=k + 1)
+            self._measured(staged, progress.currents_a)
+        applied = self._applied(staged, self._progress)
         self._answers = {seq: applied}
         self._leave()
         return applied
@@ -238,7 +266,7 @@ class VisaCrossbar(Crossbar):
         """Whether shot k was fired although its answer was lost; LinkLost if not even the witness can tell."""
         self._refuse_halted(f"shot {k} of step {staged.seq} was cut off")
         self._sleep(self._lasts_s(staged, k))
-        found = self._try(lambda: self._tally(staged))
+        found = self._ask(lambda: self._tally(staged))
         if found.doubt or found.pulses or found.shots not in (k, k + 1):
             raise lost
         return found.shots == k + 1
@@ -248,16 +276,24 @@ class VisaCrossbar(Crossbar):
 
     def _route(self, path: Path) -> None:
         if path != self._routed:
-            self._routed = None
-            self.team.matrix.route(path)
-            self._routed = path
+            self._switch(path, lambda: self.team.matrix.route(path))
+
+    def _ask(self, ask: Callable[[], T]) -> T:
+        """Ask again what sets nothing, after a lost answer: what is under way must not be disturbed."""
+        for left in reversed(range(STAGINGS)):
+            try:
+                return ask()
+            except LinkLost:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
     def _try(self, ask: Callable[[], T]) -> T:
         """Ask again what sends no volts to the chip, after a lost answer."""
         for left in reversed(range(STAGINGS)):
             try:
                 self._refuse_halted("nothing more was sent")
-                self._connected.reassure(self._limits)
+                self._connected.reassure(self._limits, self._capabilities.biases)
                 return ask()
             except LinkLost:
                 self._routed = None
@@ -271,12 +307,13 @@ class VisaCrossbar(Crossbar):
             measured = self._try(staged.source.currents_a)
             currents.append(nan if measured is None or not len(measured) else float(abs(measured[0][-1])))
 
-    def _applied(self, staged: _Staged, done: int, start_s: float, currents: list[float]) -> Applied:
-        shots = staged.shots
+    def _applied(self, staged: _Staged, progress: _Progress) -> Applied:
+        shots, done, start_s = staged.shots, progress.shots, progress.start_s
         pulses = _pulses(shots, done)
         if not shots.measure:
             return Applied(done, pulses, start_s, self._clock.now_s())
-        amperes = np.array(currents)
+        unheard = done - len(progress.currents_a)
+        amperes = np.array([*progress.currents_a, *[nan] * unheard])
         each_j = amperes * shots.pulse.amplitude_v * shots.pulse.width_s
         energy_j = float(each_j @ shots.repeat[: len(amperes)])
         limit_a = self._limits.compliance_a if self._limits and self._limits.compliance_a else inf
@@ -287,9 +324,9 @@ class VisaCrossbar(Crossbar):
         """What became of `seq`: by what this process saw, else by the witness in the pulse source."""
         if seq in self._answers:
             return Done(self._answers[seq])
-        if self._cut is not None and self._cut[0] == seq:
+        done = self._progress.shots if self._progress.seq == seq else 0
+        if self._cut is not None and self._cut[0] == seq and self._cut[1] >= done:
             return Unknown(self._cut[1], "the outputs were switched off while its pulses were going out")
-        done = self._shots_done.get(seq, 0)
         here = self._last if self._last is not None and self._last.seq == seq else None
         if self._last is not None and seq >= max(self._last.seq, self._triggered + 1):
             return NotDone()  # it was staged here and not triggered, or not even staged
@@ -300,7 +337,7 @@ class VisaCrossbar(Crossbar):
         if seq == self._triggered and self._sure:
             return self._ended(staged, done)
         self._go_on()
-        found = self._try(lambda: self._tally(staged))
+        found = self._ask(lambda: self._tally(staged))
         if found.doubt:
             return Unknown(max(found.shots, done), found.doubt)
         if found.pulses:
@@ -310,8 +347,12 @@ class VisaCrossbar(Crossbar):
     def _ended(self, staged: _Staged, done: int) -> Outcome:
         """So many shots were fired, and the rest of them will not be."""
         if not done:
+            self._triggered = min(self._triggered, staged.seq - 1)  # it may be staged again
             return NotDone()
-        applied = self._applied(staged, done, self._clock.now_s(), [nan] * done if staged.shots.measure else [])
+        seen = self._progress
+        if seen.seq != staged.seq:  # another process fired them; when, is not known here
+            seen = _Progress(staged.seq, 0, self._clock.now_s(), [])
+        applied = self._applied(staged, seen._replace(shots=done))
         self._answers = {staged.seq: applied}
         return Done(applied)
 
@@ -327,12 +368,20 @@ class VisaCrossbar(Crossbar):
         range_a = self._range_a(read)
         settle_s = self._config.instruments.settle_s or 0.0
         self._try(lambda: self.team.smu.prepare(range_a, read.integration_s, settle_s))
+        self._settle_in(range_a, read.integration_s)
         cells = np.argwhere(read.mask)
         currents, flags = np.empty((1 + read.both_polarities, len(cells))), set[str]()
         for n, (row, col) in enumerate(cells.tolist()):
             currents[:, n] = self._read_cell(row, col, read, flags)
         self._try(self._isolate)
         return self._reading(read, currents, range_a, start_s, flags)
+
+    def _settle_in(self, range_a: float, integration_s: float) -> None:
+        """After another range, that of pulses above all: let the meter settle, and measure its zeros anew (rule 6)."""
+        if self._metered != (range_a, integration_s):
+            self._zeros_a.clear()
+            self._sleep(RANGE_SETTLE_S)
+            self._metered = range_a, integration_s
 
     def _range_a(self, read: CellRead) -> float:
         """The range for the largest current that the device is declared to have (bench rule 6)."""
@@ -372,11 +421,15 @@ class VisaCrossbar(Crossbar):
         return Reading(currents, sigma_a, range_a, start_s, self._clock.now_s(), energy_j, tuple(sorted(flags)))
 
     def _sigma_a(self, read: CellRead, currents: FloatArray, range_a: float) -> float:
-        """Standard deviation of one current: the declared noise of the devices (nan: none is), and the SMU's own."""
+        """Standard deviation of one current: the declared noise of the devices (nan: none is), and the SMU's own.
+
+        Where the 0 V read of the path was subtracted, its noise is in it as well.
+        """
         span, volts = self._span, abs(read.voltage_v)
         relative_a = span.read_sigma_relative * float(np.sqrt(np.mean(currents**2)))
         own_a = 0.0 if self._config.readout.ideal else self.team.smu.noise_a(range_a, read.integration_s)
-        return sqrt(((span.read_sigma_s * volts) ** 2 + relative_a**2 + own_a**2) / read.averages)
+        readings = 1 if read.both_polarities else 2
+        return sqrt(((span.read_sigma_s * volts) ** 2 + relative_a**2 + readings * own_a**2) / read.averages)
 
     # -- time and safety -----------------------------------------------------------------------------------------
 
@@ -392,31 +445,51 @@ class VisaCrossbar(Crossbar):
     def enforce(self, limits: Limits) -> None:
         """Program the current and voltage limits that the instruments have, and read them back. Clears nothing."""
         self._limits = limits
-        self._connected.enforce(limits)
+        self._connected.enforce(limits, self._capabilities.biases)
 
     def rest(self) -> None:
-        """Outputs to 0 V and off, then every line to ground. From any thread: it cuts off what is going on."""
-        if self._closed:
-            return
-        with self._gate:
+        """Outputs to 0 V and off, then every line to ground. From any thread: it cuts off what is going on.
+
+        Where a source does not say that it is off, the relays stay as they are: they would switch hot.
+        """
+        self._halt()
+        with self._resting:
+            if self._closed:
+                return
+            self._connected.silence(self._hottest())
+            self._set_up = self._metered = self._routed = None
+            ground = self._paths.grounded()
+            self._ask(lambda: self.team.matrix.route(ground))
+            self._routed = ground
+            self._connected.seal()
+
+    def _halt(self) -> None:
+        """No trigger from here on, and none that was begun counts as known."""
+        held = self._gate.acquire(timeout=SLICE_S)  # a link that hangs must not keep the outputs on
+        try:
             self._halted.set()
             self._staged = None
             if self._flying is not None:
                 self._cut = self._flying
-        with self._resting:
-            self._connected.silence()
-            self._routed = self._set_up = None
-            ground = self._paths.grounded()
-            self.team.matrix.route(ground)
-            self._routed = ground
+        finally:
+            if held:
+                self._gate.release()
+
+    def _hottest(self) -> Smu | PulseSource:
+        """What may have volts on its outputs now: what fires, else what reads."""
+        flying, last = self._flying, self._last
+        return last.source if flying is not None and last is not None else self.team.smu
 
     def close(self) -> None:
         """Rest and let go of the links."""
-        try:
-            self.rest()
-        finally:
-            self._closed = True
-            self._connected.close()
+        with self._resting:
+            if self._closed:
+                return
+            try:
+                self.rest()
+            finally:
+                self._closed = True
+                self._connected.close()
 
 
 def _pulses(shots: Shots, done: int) -> int:

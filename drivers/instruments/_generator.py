@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -27,7 +27,7 @@ from neurobench.errors import CapabilityMissing, InstrumentError, LimitExceeded,
 
 from ._link import garbled, int_of, is_number
 from ._roles import Identification, PulseSource, Tally, Train
-from ._table import Knob, Number, Scpi, Setting, Value
+from ._table import Knob, Number, Scpi, Setting, Value, split_answers
 
 if TYPE_CHECKING:
     from neurobench.bench.instruments import InstrumentSection
@@ -398,25 +398,42 @@ class Generator(Scpi, PulseSource):
         return found
 
     def safe(self) -> None:
-        """Outputs off, confirmed. A shot whose pulses were going out is marked as cut; nothing else is touched."""
+        """Outputs off, confirmed. A shot whose pulses were going out is marked as cut; nothing else is touched.
+
+        The first attempt goes out at once, whatever answer is still under way; the others clear the line before.
+        """
         self._forget()
         try:
-            still_on = self._switch_off()
+            still_on = self._switch_off(self.link.urge)
         except LinkLost:
-            still_on = self._switch_off()
-        if still_on and self._switch_off():
+            still_on = self._switch_off(self._patiently)
+        if still_on and self._switch_off(self._patiently):
             raise InstrumentError(f"{self.link.name}: an output stays on although it was switched off")
 
-    def _switch_off(self) -> bool:
+    def _patiently(self, message: str, fits: Callable[[str], bool]) -> str:
+        answer = self.link.query(message)
+        if not fits(answer):
+            raise garbled(self.link, answer, "whether its outputs are off")
+        return answer
+
+    def _switch_off(self, ask: Callable[[str, Callable[[str], bool]], str]) -> bool:
         outputs = [Setting(self.WORDS.output, False, c) for c in self.channels]
         asked = [*(s.asked() for s in outputs), *self.MARK_QUESTIONS, *self.MARK_QUESTIONS]
         # the status byte before the outputs: a burst that had ended by then was not cut off
         message = ";".join(["*OPC", "*STB?", *(s.said() for s in outputs), *asked])
-        answers = self.ask(message, 1 + len(asked))
+        answers = split_answers(ask(message, lambda text: self._says_off(text, len(asked))))
         marks = answers[1 + len(outputs) :]
         self._mark_cut(int_of(answers[0], self.link), marks)
         states = [s.knob.codec.agrees(False, answer) for s, answer in zip(outputs, answers[1:], strict=False)]
         return not all(states)
+
+    def _says_off(self, text: str, asked: int) -> bool:
+        """Whether it is the answer of `_switch_off`, and not that of an earlier question."""
+        status, *states = split_answers(text)
+        marks = states[len(self.channels) :]
+        half = len(self.MARK_QUESTIONS)
+        flags = all(state.strip() in ("0", "1") for state in states[: len(self.channels)])
+        return is_number(status) and len(states) == asked and flags and marks[:half] == marks[half:]
 
     def _mark_cut(self, stb: int, answers: list[str]) -> None:
         half = len(self.MARK_QUESTIONS)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyvisa
 from pyvisa.constants import StatusCode
@@ -22,6 +23,7 @@ SLICE_S = 0.05
 """No call into a link blocks longer: an abort has to get in (house plan, section 5)."""
 
 # What a resource may raise when the other end, the cable or the library fails.
+NOBODY = -1  # no thread has this number
 _FAILURES = (pyvisa.errors.Error, OSError, NotImplementedError)
 MOST_DRAINED = 100_000  # pieces of answers under way: a line that has more does not stop talking
 _STREAMS = ("::SOCKET", "ASRL")
@@ -50,8 +52,8 @@ class Resource(Protocol):
     def clear(self) -> None:
         """Device clear: empty the buffers of both ends."""
 
-    def open(self) -> None:
-        """Open the session."""
+    def open(self, *, open_timeout: int) -> None:
+        """Open the session, within so many milliseconds."""
 
     def close(self) -> None:
         """Close the session."""
@@ -68,14 +70,16 @@ class Link:
         self.name = name
         self.clock = clock
         self.timeout_s = timeout_s
+        self.haste_s = math.inf  # no answer is waited for any longer, whatever the question says
         self.log: Listener | None = None
         self.losses = 0  # answers lost so far: whoever keeps an instrument's settings in mind checks them again
         self._resource = resource
         self._address = resource.resource_name
         self._lock = threading.RLock()
+        self._sending = threading.RLock()  # held while bytes leave
         self._owes = False
         self._turn = 0
-        self._latched_by: int | None = None
+        self._latched_by: int | None = None  # the thread that alone may speak
         with suppress(*_FAILURES):  # a dead session fails again, and is told, at the first exchange
             resource.timeout = SLICE_S * 1000
 
@@ -91,9 +95,31 @@ class Link:
         """Send one message and read its n lines of answer."""
         return self._exchange(line, n, timeout_s)
 
+    def urge(self, line: str, fits: Callable[[str], bool], timeout_s: float | None = None) -> str:
+        """Ask at once, although an older answer may be under way: answers that do not fit are dropped."""
+        with self._lock, self._turn_of(line) as turn:
+            deadline_s = self._deadline_s(timeout_s)
+            self._say(line)
+            while not fits(answer := self._answer(line, turn, deadline_s)):
+                pass
+        return answer
+
     def latch(self) -> None:
-        """From now on only the calling thread may speak; a waiting question of another one ends within a slice."""
-        self._latched_by = threading.get_ident()
+        """From now on only the calling thread may speak; a waiting question of another one ends within a slice.
+
+        When this returns, nothing of the others is being sent any more.
+        """
+        self._latch(threading.get_ident())
+
+    def seal(self) -> None:
+        """From now on nobody may speak, until `unlatch` or `latch`."""
+        self._latch(NOBODY)
+
+    def _latch(self, thread: int) -> None:
+        held = self._sending.acquire(timeout=SLICE_S)  # a write that hangs must not keep the others from being off
+        self._latched_by = thread
+        if held:
+            self._sending.release()
 
     def unlatch(self) -> None:
         """Let all threads speak again."""
@@ -121,13 +147,25 @@ class Link:
     def _exchange(self, line: str, n: int, timeout_s: float | None) -> list[str]:
         with self._lock:
             self._may_speak(line)
-            if self._owes:
+            # What switches outputs off does not wait until an older answer was dropped: that takes several slices.
+            owes = self._owes and not n and self._latched_by == threading.get_ident()
+            if self._owes and not owes:
                 self.recover()
             with self._turn_of(line) as turn:
-                deadline_s = self.clock.now_s() + (self.timeout_s if timeout_s is None else timeout_s)
-                self._tell(">", line)
-                self._resource.write_raw(line.encode("ascii") + b"\n")
-                return [self._answer(line, turn, deadline_s) for _ in range(n)]
+                deadline_s = self._deadline_s(timeout_s)
+                self._say(line)
+                answers = [self._answer(line, turn, deadline_s) for _ in range(n)]
+            self._owes |= owes
+            return answers
+
+    def _say(self, line: str) -> None:
+        with self._sending:
+            self._may_speak(line)
+            self._tell(">", line)
+            self._resource.write_raw(line.encode("ascii") + b"\n")
+
+    def _deadline_s(self, timeout_s: float | None) -> float:
+        return self.clock.now_s() + min(self.timeout_s if timeout_s is None else timeout_s, self.haste_s)
 
     @contextmanager
     def _turn_of(self, line: str) -> Iterator[int]:
@@ -186,20 +224,29 @@ class Link:
     def _clear(self) -> None:
         stream = any(mark in self._address for mark in _STREAMS)
         try:
-            self._resource.clear()
+            if not stream or self._serial:  # pyvisa-py waits 0.1 s for a socket to fall silent
+                self._resource.clear()
         except _FAILURES:
             stream = True
         if not stream:
             return
         if not self._serial:
-            self._resource.close()
-            self._resource.open()
+            self._reopen()
         self._resource.timeout = SLICE_S * 1000
         self._drain()
+
+    def _reopen(self) -> None:
+        self._resource.close()
+        try:
+            self._resource.open(open_timeout=int(SLICE_S * 1000))
+        except Exception as error:  # pyvisa-py raises no error of its own where nobody answers
+            raise OSError(f"it cannot be opened again: {error}") from error
+        send_at_once(self._resource)
 
     def _drain(self) -> None:
         # until the line was silent for one slice
         for _ in range(MOST_DRAINED):
+            self._may_speak("recover")
             if not self._piece():
                 return
         raise OSError("it does not stop talking")
@@ -212,6 +259,13 @@ class Link:
         self.losses += 1
         said = line if len(line) <= 80 else f"{line[:77]}..."
         return LinkLost(f"{self.name}: {why} ({said!r}; {self._address})")
+
+
+def send_at_once(opened: Any) -> None:
+    """Small commands are not gathered by the network: they would wait for one another."""
+    with suppress(Exception):  # pyvisa-py offers no attribute for it that works; others need none
+        interface = opened.visalib.sessions[opened.session].interface
+        interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def float_of(text: str, link: Link) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ class Smu(Instrument):
     channels: int
     ranges_a: ClassVar[tuple[float, ...]]
     max_v: float
+    read_v: float = inf  # no level of a sweep is larger, whatever the SMU may put out as a source of pulses
     min_aperture_s: float
     max_aperture_s: float
     noise_of_range: ClassVar[float] = 5e-6  # rms at 20 ms: what data sheets of such SMUs give, or more (from memory)

@@ -78,6 +78,12 @@ class MeteringSmu(Smu):
         if not self._reading_s:
             raise InstrumentError(f"{self.link.name}: a read before its range and aperture were set (prepare)")
         self._check_levels(levels_v)
+        highest_v = max(map(abs, levels_v), default=0.0)
+        if highest_v > self.read_v * (1 + 1e-9):
+            raise LimitExceeded(
+                f"a read at {highest_v:g} V on {self.link.name}; reads are limited to {self.read_v:g} V "
+                "([limits] max_read_v)"
+            )
 
     def _limited_to(self) -> float:
         if self._limit_a is None:

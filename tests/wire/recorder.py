@@ -85,7 +85,8 @@ class Recorder:
         self.events.append("clear")
         self.waiting.clear()
 
-    def open(self) -> None:
+    def open(self, *, open_timeout: int) -> None:
+        assert open_timeout <= 50, "no call into a link blocks longer"
         self.events.append("open")
 
     def close(self) -> None:
