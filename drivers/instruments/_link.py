@@ -39,6 +39,7 @@ class Resource(Protocol):
 
     resource_name: str
     timeout: float
+    read_termination: str | None
 
     def write_raw(self, message: bytes) -> int:
         """Send bytes."""
@@ -241,6 +242,7 @@ class Link:
             self._resource.open(open_timeout=int(SLICE_S * 1000))
         except Exception as error:  # pyvisa-py raises no error of its own where nobody answers
             raise OSError(f"it cannot be opened again: {error}") from error
+        self._resource.read_termination = "\n"  # a new session has none, and would wait for more than a line
         send_at_once(self._resource)
 
     def _drain(self) -> None:

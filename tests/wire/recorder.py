@@ -43,6 +43,7 @@ class Recorder:
     ) -> None:
         self.resource_name = name
         self.timeout: float = 2000.0
+        self.read_termination: str | None = "\n"
         self.clock = clock or FakeClock()
         self.script = list(script)
         self.answer = answer
