@@ -109,6 +109,8 @@ EVENTS: Final = ("SWEEPING", "ARMED", "SOURCE_COMPLETE", "MEASURE_COMPLETE", "PU
 BUS_EVENT: Final = 1
 TIMER_EVENTS: Final = 100
 TIMERS: Final = 8
+BLENDER_EVENTS: Final = 200
+BLENDERS: Final = 6
 BUFFER_SIZE: Final = 140_000  # a dedicated buffer without time stamps and source values, from memory
 KINDS: Final[Mapping[str, str]] = {"i": "CURR", "v": "VOLT", "r": "RES", "p": "POW"}
 LIMIT_V, LIMIT_I, OVERFLOWED, BUFFER_BIT = 1, 2, 128, 256  # status.measurement.instrument.smuX
@@ -545,6 +547,53 @@ class Timer:
             self.unit.emit(int(self.event))
         for _ in _counted(self.count):
             yield self.delay_s
+            self.unit.emit(int(self.event))
+
+
+class Blender:
+    """trigger.blender[n]: its event after one (`orenable`) or all of up to four stimuli."""
+
+    ROWS = (
+        *(Attribute("orenable", "any_of", Truth()), Computed("EVENT_ID", "event"), Constant("overrun", False)),
+        *(Method("clear", "clear"), Method("reset", "reset")),
+    )
+    STIMULI: Final = 4
+    any_of: bool
+
+    def __init__(self, unit: Keithley2600B, number: int) -> None:
+        self.unit = unit
+        self.event = float(BLENDER_EVENTS + number)
+        self.stimuli: dict[int, int] = {}
+        self.seen: set[int] = set()
+        self.node = Node(f"blender[{number}]", self, self.ROWS)
+        stimulus = Node("stimulus", self, index=lambda place: float(self.stimuli.get(place, 0)), place=self.listen)
+        self.node.add(Constant("stimulus", stimulus))
+        self.node.restore()
+
+    def listen(self, place: int, event: Value) -> None:
+        """stimulus[place] = event; 0: none."""
+        if not 1 <= place <= self.STIMULI:
+            raise ScpiError(-222, f"Parameter data out of range; stimulus 1 to {self.STIMULI}")
+        self.stimuli[place] = int(Real(0, 999).check(event))
+
+    def clear(self) -> None:
+        """Forget stimuli that have come."""
+        self.seen.clear()
+
+    def reset(self) -> None:
+        """As after power-on."""
+        self.stimuli.clear()
+        self.clear()
+        self.node.restore()
+
+    def heard(self, event: int) -> None:
+        """An event happened."""
+        wanted = {stimulus for stimulus in self.stimuli.values() if stimulus}
+        if event not in wanted:
+            return
+        self.seen.add(event)
+        if self.any_of or self.seen >= wanted:
+            self.clear()
             self.unit.emit(int(self.event))
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from ._keithley_2600b import (
+    BLENDERS,
     BUFFER_BIT,
     BUS_EVENT,
     LIMIT_I,
@@ -26,6 +27,7 @@ from ._keithley_2600b import (
     SHEET,
     SWEEPING,
     TIMERS,
+    Blender,
     ReadingBuffer,
     Smu,
     Timer,
@@ -34,6 +36,7 @@ from ._keithley_2600b import (
     channel_node,
     ramp,
 )
+from .engine.lua import library
 from .engine.smu import LINE_HZ, Background, Steps
 from .engine.status import ScpiError
 from .engine.tsp import Attribute, Computed, Constant, Method, Node, OneOf, Real, Row, String, TspInstrument, Value
@@ -150,6 +153,7 @@ class Keithley2600B(TspInstrument):
         super().build()
         self.work = Background(self)
         self.timers: list[Timer] = []
+        self.blenders: list[Blender] = []
         self.smus: dict[str, Smu] = {}
         self.plans: dict[int, PulsePlan] = {}
         for number, letter in enumerate("ab", 1):
@@ -157,7 +161,8 @@ class Keithley2600B(TspInstrument):
             self.smus[smu.name] = smu
             self.tree.add(channel_node(smu))
         self.timers = [Timer(self, n) for n in range(1, TIMERS + 1)]
-        for row in (*self._status_rows(), *self._trigger_rows(), *self._script_rows()):
+        self.blenders = [Blender(self, n) for n in range(1, BLENDERS + 1)]
+        for row in (*library(self), *self._status_rows(), *self._trigger_rows(), *self._script_rows()):
             self.tree.add(row)
         self._add_panel()
 
@@ -170,13 +175,18 @@ class Keithley2600B(TspInstrument):
         for row in Panel.NODE:
             node.add(row)
 
+    @property
+    def listeners(self) -> list[Timer | Blender]:
+        """What events of the trigger system may start."""
+        return [*self.timers, *self.blenders]
+
     def reset(self) -> None:
         """Everything off and as after power-on; readings and pulse configurations are gone."""
         self.work.stop()
         for smu in self.smus.values():
             smu.reset()
-        for timer in self.timers:
-            timer.reset()
+        for part in self.listeners:
+            part.reset()
         self.plans.clear()
         super().reset()
 
@@ -199,8 +209,8 @@ class Keithley2600B(TspInstrument):
         """An event of the trigger system happens: whoever has it as stimulus reacts."""
         for smu in self.smus.values():
             smu.heard(event)
-        for timer in self.timers:
-            timer.heard(event)
+        for part in self.listeners:
+            part.heard(event)
 
     def smu_of(self, node: Node) -> Smu:
         """The channel that a parameter names."""
@@ -249,8 +259,12 @@ class Keithley2600B(TspInstrument):
         def timer(n: int) -> Value:
             return self.timers[n - 1].node if 1 <= n <= len(self.timers) else None
 
+        def blender(n: int) -> Value:
+            return self.blenders[n - 1].node if 1 <= n <= len(self.blenders) else None
+
         return [
             Constant("trigger.timer", Node("timer", index=timer)),
+            Constant("trigger.blender", Node("blender", index=blender)),
             Constant("trigger.EVENT_ID", float(BUS_EVENT)),
             Method("trigger.clear", lambda: None),
         ]

@@ -3,18 +3,20 @@
 Commands and replies after the Series 700B Reference Manual 707B-901-01 (section 2, channel specifiers; section 7,
 channel functions); error numbers and settling time from memory. An error in a channel list is put into the error queue
 and nothing moves; the function answers nil and the rest of its line goes on, as there. Not there: scans, backplane,
-labels, TSP-Link, setups, and the old DDC commands (CA03X) that the 707A understands.
+labels, TSP-Link. Of the DDC commands of the 707A: closing, opening, clearing (CA03X, NA03X, P0X).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
+from .engine.lua import library
 from .engine.matrix import BREAK, MAKE, OFF, Frame, Point, Rule
 from .engine.status import ScpiError
-from .engine.tsp import Attribute, Constant, Method, Node, OneOf, Row, TspInstrument
+from .engine.tsp import Attribute, Constant, Method, Node, OneOf, Row, TspInstrument, Value
 
 ROWS, COLUMNS, SLOTS = 8, 12, (1, 2, 3, 4, 5, 6)
 SETTLE_S: Final = 3e-3
@@ -24,6 +26,8 @@ CONSTANTS: Final = (("OFF", 0), ("ON", 1), ("BREAK_BEFORE_MAKE", 1), ("MAKE_BEFO
                     ("TYPE_SWITCH", 1))  # fmt: skip
 WRONG_CHANNEL, NOT_A_CHANNEL, FORBIDDEN = 1115, 1116, 1117
 _SPECIFIER = re.compile(r"([1-6])([A-Ha-h1-8])([0-9]{2})")
+_DDC = re.compile(r"(?:[CN][A-H][0-9]{1,2}(?:,[A-H][0-9]{1,2})*|[PR]0)+X", re.IGNORECASE)
+_DDC_COMMAND = re.compile(r"([CNPR])((?:,?[A-H][0-9]{1,2})+|0)", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_]\w{0,18}")
 Found = TypeVar("Found")
 
@@ -58,6 +62,7 @@ class Keithley707B(TspInstrument):
         self._forbidden: set[Point] = set()
         self._delays: dict[Point, float] = {}
         self._patterns: dict[str, list[Point]] = {}
+        self._setup: list[Point] = []
         names = ("close", "open", "exclusiveclose", "exclusiveslotclose", "getclose", "getstate", "gettype", "setdelay",
                  "getdelay", "setforbidden", "getforbidden", "clearforbidden", "reset")  # fmt: skip
         rows: list[Row] = [
@@ -67,6 +72,8 @@ class Keithley707B(TspInstrument):
             Attribute("connectrule", "connect_rule", OneOf(*RULES, default=1.0)),
             Attribute("connectsequential", "connect_sequential", OneOf(0.0, 1.0)),
         ]
+        for row in (*library(self), Method("setup.save", self.setup_save), Method("setup.recall", self.setup_recall)):
+            self.tree.add(row)
         self.tree.add(Node("channel", self, rows))
         slots = {number: self._slot(number) for number in SLOTS}
         self.tree.add(Node("slot", self, index=slots.get))
@@ -75,7 +82,13 @@ class Keithley707B(TspInstrument):
         if number not in self.frame.slots:
             return Node(f"slot[{number}]", self, (Constant("idn", "Empty Slot"),))
         card = f"7072,8x12 Semiconductor Matrix,01.40h,{self.serial}S{number}"
-        rows = (("idn", card), ("rows.matrix", float(ROWS)), ("columns.matrix", float(COLUMNS)), ("matrix", 1.0))
+        rows: tuple[tuple[str, Value], ...] = (
+            ("idn", card),
+            ("interlock.state", None),
+            ("rows.matrix", float(ROWS)),
+            ("columns.matrix", float(COLUMNS)),
+            ("matrix", 1.0),
+        )
         return Node(f"slot[{number}]", self, [Constant(name, value) for name, value in rows])
 
     def reset(self) -> None:
@@ -85,6 +98,46 @@ class Keithley707B(TspInstrument):
         self._delays.clear()
         self._patterns.clear()
         self.frame.release()
+
+    # ---- the commands of the 707A
+
+    def execute(self, message: bytes) -> Iterator[None]:
+        """TSP, or device-dependent commands as the 707A has them, which end with X."""
+        text = message.decode("latin-1").replace(" ", "").strip()
+        if _DDC.fullmatch(text) is None:
+            yield from super().execute(message)
+            return
+        for found in _DDC_COMMAND.finditer(text):
+            self.guarded(partial(self._ddc, found[1].upper(), found[2]))
+            yield
+
+    def _ddc(self, command: str, given: str) -> None:
+        if command in "PR":  # setup 0 are the relays as they are now; R0: factory settings
+            self.frame.open(self.frame.closed)
+            return
+        points = [self._counted_on(item) for item in given.split(",")]
+        (self.frame.close if command == "C" else self.frame.open)(points)
+
+    def _counted_on(self, item: str) -> Point:
+        """A crosspoint as A03, whose columns are counted on from slot to slot."""
+        column = int(item[1:]) - 1
+        point = Point(column // COLUMNS + 1, LETTERS.index(item[0].upper()) + 1, column % COLUMNS + 1)
+        if column < 0 or point not in self.frame:
+            raise ScpiError(WRONG_CHANNEL, f"Parameter error; no channel {item}")
+        return point
+
+    # ---- setups
+
+    def setup_save(self, _place: Value = None) -> None:
+        """Keep what is closed now."""
+        self._setup = self.frame.closed
+
+    def setup_recall(self, place: Value) -> None:
+        """0: as after a reset; 1: what was saved, and nothing else, is closed."""
+        if str(place) in ("0", "0.0"):
+            self.reset()
+            return
+        self._exclusive(self._setup, self.frame.slots)
 
     # ---- channel lists
 

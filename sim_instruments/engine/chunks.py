@@ -1,19 +1,21 @@
 """The part of Lua that TSP clients send line by line, read into plain functions; nothing else is carried out.
 
     chunk := {statement [;]}       statement := a.b.c = e {, e} | a, b = f(...) | f(...) | local n = e
-                                                | if e then ... [else ...] end
+                               | if e then ... [elseif e then ...] [else ...] end | do ... end
+                               | for n = e, e[, e] do ... end | while e do ... end | break
     e     := numbers, 'strings', true, false, nil, names, a.b, a[i], f(e), {e, e}, - not, * / + - .. == ~= < <= > >=
 
 `parse(text)` returns statements, each to be called with a `Scope`. What does not parse is -285 and nothing has been
-done; what fails while it runs is -286. Loops and function definitions are refused: a simulated instrument runs no
-programs. Source: Lua 5.0 reference manual, sections 2.1 to 2.5; from memory.
+done; what fails while it runs is -286. Function definitions are refused, and a loop without end is broken off: a
+simulated instrument runs the short scripts of public drivers, no programs. Source: Lua 5.0 reference manual, sections
+2.1 to 2.5; from memory.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
@@ -42,6 +44,14 @@ class Scope(Protocol):
         """Call a function; a tuple is several results."""
 
 
+class Table(list[Any]):
+    """A table of the client: what it numbers from 1, and `fields` by name."""
+
+    def __init__(self, items: Sequence[Value] = ()) -> None:
+        super().__init__(items)
+        self.fields: dict[str, Value] = {}
+
+
 Expression = Callable[[Scope], Value]
 Statement = Callable[[Scope], object]
 
@@ -68,6 +78,7 @@ _KEYWORDS: Final = frozenset({
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r"}
 _DEEPEST = 30  # parentheses, lists and ifs inside each other
 _LONGEST = 1 << 16  # characters of a string
+_MOST_ROUNDS = 100_000  # of one loop
 
 
 class Token(NamedTuple):
@@ -227,6 +238,29 @@ def values(expressions: Sequence[Expression], scope: Scope) -> list[Value]:
     return [*found, *(last if isinstance(last, tuple) else (last,))]
 
 
+# ---------------------------------------------------------------------------------------------- loops
+
+
+class _Broken(Exception):
+    """`break` was reached."""
+
+
+def _break(_scope: Scope) -> None:
+    raise _Broken
+
+
+def _repeat(rounds: Iterator[None], inside: Sequence[Statement], scope: Scope) -> None:
+    """Carry out what is inside of a loop; one that does not end is broken off, so that it stops no server."""
+    try:
+        for turn, _ in enumerate(rounds):
+            if turn >= _MOST_ROUNDS:
+                raise fail("the loop does not end")
+            for statement in inside:
+                statement(scope)
+    except _Broken:
+        pass
+
+
 # ---------------------------------------------------------------------------------------------- parser
 
 
@@ -237,6 +271,7 @@ class _Parser:
         self.tokens = _tokens(text)
         self.at = 0
         self.depth = 0
+        self.loops = 0  # that the present statement is in
 
     @property
     def token(self) -> Token:
@@ -282,10 +317,9 @@ class _Parser:
             found.append(self.statement())
 
     def statement(self) -> Statement:
-        if self.accept("if"):
-            return self.choice()
-        if self.accept("local"):
-            return self.local()
+        special = {"if": self.choice, "local": self.local, "for": self.counted, "while": self.loop, "do": self.inner}
+        if word := self.accept(*special, *(("break",) if self.loops else ())):
+            return special[word]() if word in special else _break
         first = self.place()
         if first.is_call and self.token.text not in ("=", ","):
             return first
@@ -295,13 +329,73 @@ class _Parser:
         self.deeper()
         condition = self.expression()
         self.expect("then")
-        yes, end = self.block("else", "end")
-        no = self.block("end")[0] if end == "else" else []
+        yes, end = self.block("elseif", "else", "end")
+        no = [self.choice()] if end == "elseif" else self.block("end")[0] if end == "else" else []
         self.depth -= 1
 
         def act(scope: Scope) -> None:
             for statement in yes if is_true(one(condition(scope))) else no:
                 statement(scope)
+
+        return act
+
+    def body(self, loop: int = 1) -> list[Statement]:
+        """Statements between `do` and `end`."""
+        self.deeper()
+        self.loops += loop
+        found = self.block("end")[0]
+        self.loops -= loop
+        self.depth -= 1
+        return found
+
+    def inner(self) -> Statement:
+        inside = self.body(loop=0)
+
+        def act(scope: Scope) -> None:
+            for statement in inside:
+                statement(scope)
+
+        return act
+
+    def counted(self) -> Statement:
+        """for name = first, last, step do .. end"""
+        name = self.name()
+        self.expect("=")
+        bounds = self.expressions()
+        self.expect("do")
+        inside = self.body()
+        if not 2 <= len(bounds) <= 3:
+            raise self.wrong()
+
+        def act(scope: Scope) -> None:
+            numbers = [one(each(scope)) for each in bounds]
+            if not all(map(is_number, numbers)):
+                raise fail("`for' limits and step must be numbers")
+            first, last, step = float(numbers[0]), float(numbers[1]), float(numbers[2] if len(numbers) > 2 else 1)
+
+            def rounds() -> Iterator[None]:
+                value = first
+                while value <= last if step > 0 else value >= last:
+                    scope.set(name, value, local=True)
+                    yield
+                    value += step
+
+            _repeat(rounds(), inside, scope)
+
+        return act
+
+    def loop(self) -> Statement:
+        """while condition do .. end"""
+        condition = self.expression()
+        self.expect("do")
+        inside = self.body()
+
+        def act(scope: Scope) -> None:
+            def rounds() -> Iterator[None]:
+                while is_true(one(condition(scope))):
+                    yield
+
+            _repeat(rounds(), inside, scope)
 
         return act
 
@@ -397,7 +491,7 @@ class _Parser:
             return lambda scope: one(inner(scope))
         if self.accept("{"):
             items = self.listed("}")
-            return lambda scope: list(values(items, scope))
+            return lambda scope: Table(values(items, scope))
         constant = _constant(token)
         if constant is NotImplemented:
             raise self.wrong()

@@ -670,7 +670,3 @@ class Generator(ScpiInstrument, Generic[AnyChannel]):
     @scpi("SYSTem:BEEPer[:IMMediate]", "SYSTem:{LOCal|REMote|RWLock}", params=0, event=True)
     def _nothing(self) -> None:
         """Heard or seen at the front panel only."""
-
-    @scpi("*OPT?", params=0)
-    def _options(self) -> str:
-        return "0"

@@ -475,6 +475,17 @@ class Ieee488(SimInstrument):
     def _trg(self) -> None:
         self.triggered()
 
+    @scpi("*OPT?", params=0)
+    def _options(self) -> str:
+        return "0"
+
+    @scpi("*PSC")
+    def _psc(self, call: Call) -> str:
+        """Whether a power-on clears the enable registers: it always does here."""
+        if not call.query:
+            call.number(0, low=-32767, high=32767)
+        return "1"
+
     @scpi("*TST?", params=0)
     def _tst(self) -> str:
         return str(self.self_test())

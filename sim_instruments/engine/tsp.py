@@ -35,13 +35,15 @@ Reference Manual 2600BS-901-01, chapters 5 to 8, and Series 700B Reference Manua
 from __future__ import annotations
 
 import inspect
+import re
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from .chunks import Statement, Value, fail, is_number, kind_of, parse
+from .chunks import Statement, Table, Value, fail, is_number, kind_of, parse
 from .scpi import Ieee488
 from .status import MSS, ScpiError
 
@@ -241,7 +243,8 @@ Row = Attribute | Computed | Method | Constant
 class Node:
     """A table of the instrument, such as smua or smua.nvbuffer1: a value that can be passed to functions.
 
-    `series`: the numbers that `printbuffer` prints and `[n]` gives (from 1); `index`: what `[n]` gives otherwise.
+    `series`: the numbers that `printbuffer` prints and `[n]` gives (from 1); `index`: what `[n]` gives otherwise;
+    `place`: what `[n] = value` does.
     """
 
     def __init__(
@@ -252,11 +255,13 @@ class Node:
         *,
         series: Callable[[], Sequence[float]] | None = None,
         index: Callable[[int], Value] | None = None,
+        place: Callable[[int, Value], object] | None = None,
     ) -> None:
         self.name = name
         self.owner = owner
         self.series = series
         self._index = index
+        self._place = place
         self._members: dict[str, Value | Attribute | Computed] = {}
         for row in rows:
             self.add(row)
@@ -302,12 +307,32 @@ class Node:
         numbers = self.series() if self.series is not None else ()
         return float(numbers[place - 1]) if 1 <= place <= len(numbers) else None
 
-    def set(self, name: str, value: Value) -> None:
+    def set(self, name: str | int, value: Value) -> None:
         """Give an attribute a value. Raises ScpiError -286 if there is none of that name that can be set."""
-        member = self._members.get(name)
+        if isinstance(name, int) and self._place is not None:
+            self._place(name, value)
+            return
+        member = self._members.get(name) if isinstance(name, str) else None
         if not isinstance(member, _Owned):
             raise fail(f"cannot set `{self.name}.{name}'")
         member.set(value)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether it is an array of objects, as slot[1]."""
+        return self._index is not None
+
+    def names(self) -> list[str]:
+        """Its members."""
+        return list(self._members)
+
+    def settable(self) -> list[str]:
+        """Members that can be set."""
+        return [name for name, member in self._members.items() if isinstance(member, _Owned) and member.can_be_set]
+
+    def computed(self) -> list[str]:
+        """Members that can be read only, and change."""
+        return [name for name, member in self._members.items() if isinstance(member, _Owned) and not member.can_be_set]
 
     def restore(self) -> None:
         """Give all attributes from here on their defaults."""
@@ -322,6 +347,10 @@ class _Owned:
 
     row: Attribute | Computed
     owner: Any
+
+    @property
+    def can_be_set(self) -> bool:
+        return isinstance(self.row, Attribute) or self.row.store is not None
 
     def get(self) -> Value:
         if isinstance(self.row, Attribute):
@@ -347,6 +376,19 @@ class _Owned:
         if isinstance(self.row, Attribute):
             setattr(self.owner, self.row.attribute, self.row.kind.default)
 
+
+def _put(table: Table, key: Value, value: Value) -> None:
+    """table[key] = value for a table of the client, which has no gaps."""
+    if isinstance(key, str):
+        table.fields[key] = value
+        return
+    place = _whole(key)
+    if not 1 <= place <= min(len(table) + 1, _LONGEST_TABLE):
+        raise fail(f"a table of {len(table)} values has no place {place}")
+    table[place - 1 : place] = [value]
+
+
+_LONGEST_TABLE: Final = 1_000_000
 
 # ---------------------------------------------------------------------------------------------- names
 
@@ -375,21 +417,48 @@ class _Names:
     def member(self, container: Value, key: Value, what: str) -> Value:
         if isinstance(container, Node):
             return container.at(key)
+        if isinstance(container, Table) and isinstance(key, str):
+            return container.fields.get(key)
         if isinstance(container, list):
             place = _whole(key)
             return container[place - 1] if 1 <= place <= len(container) else None
         raise fail(f"attempt to index `{what[:60]}' (a {kind_of(container)} value)")
 
     def set_member(self, container: Value, key: Value, value: Value, what: str) -> None:
-        if isinstance(container, Node) and isinstance(key, str):
-            container.set(key, value)
+        if isinstance(container, Node):
+            container.set(key if isinstance(key, str) else _whole(key), value)
+            return
+        if isinstance(container, Table):
+            _put(container, key, value)
             return
         raise fail(f"attempt to set an index of `{what[:60]}' (a {kind_of(container)} value)")
 
     def call(self, function: Value, args: Sequence[Value], what: str) -> Value:
+        if isinstance(function, Node) and isinstance(function.owner, Script):
+            function = function.get("run")
         if not isinstance(function, Function):
             raise fail(f"attempt to call `{what[:60]}' (a {kind_of(function)} value)")
         return function(*args)
+
+
+# ---------------------------------------------------------------------------------------------- scripts
+
+
+class Script:
+    """A script that was loaded: run by its name or `name.run()`."""
+
+    def __init__(self, unit: TspInstrument, name: str, lines: Sequence[str]) -> None:
+        self._unit, self.source = unit, "\n".join(lines)
+        self.node = Node(name, self, (Method("run", "run"), Method("save", "save"), Constant("source", self.source)))
+
+    def run(self) -> None:
+        """Carry it out."""
+        names = self._unit.names()
+        for statement in parse(self.source):
+            statement(names)
+
+    def save(self) -> None:
+        """Saved scripts would survive a power cycle: not simulated, the command is accepted."""
 
 
 # ---------------------------------------------------------------------------------------------- instruments
@@ -400,10 +469,13 @@ class TspInstrument(Ieee488):
 
     SEVERITY: ClassVar[float] = 20.0  # of every entry of the error queue: recoverable
     ascii_precision: float
+    data_format: float
+    byte_order: float
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.tree = Node("", self, _COMMON)
         self.users: dict[str, Value] = {}  # global variables of the client; a power cycle loses them
+        self._loading: list[str] | None = None  # lines of a script that is being loaded, its first line included
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
@@ -427,12 +499,14 @@ class TspInstrument(Ieee488):
     def execute(self, message: bytes) -> Iterator[None]:
         """Carry out one line: a chunk, or a message of common commands if it begins with `*`."""
         text = message.decode("latin-1")
+        if self._loading is not None or _LOAD.fullmatch(text.strip()):
+            text = self._loaded(text)
         if text.lstrip().startswith("*"):
             yield from super().execute(message)
             return
         if text.strip() == "abort":  # the bus command that ends a running script; none runs between messages
             return
-        names = _Names(self.tree, self.users)
+        names = self.names()
         statements: list[Statement] = []
         self.guarded(lambda: statements.extend(parse(text)))
         for statement in statements:
@@ -440,6 +514,27 @@ class TspInstrument(Ieee488):
             yield
             if failed:
                 return
+
+    def names(self) -> _Names:
+        """The names that a chunk sees."""
+        return _Names(self.tree, self.users)
+
+    def _loaded(self, line: str) -> str:
+        """Keep a line of loadscript .. endscript; what is to be carried out after it."""
+        self._loading = [*(self._loading or ()), line]
+        if line.strip() != "endscript" and len(self._loading) <= _LONGEST_SCRIPT:
+            return ""
+        (first, *body, _), self._loading = self._loading, None
+        found = _LOAD.fullmatch(first.strip())
+        assert found is not None  # it has begun with this line
+        if found[2]:
+            self.users[found[2]] = Script(self, found[2], body).node
+        return "\n".join(body) if found[1] == "loadandrunscript" else ""
+
+    def clear(self) -> None:
+        """Device clear: also a script that is only half there."""
+        self._loading = None
+        super().clear()
 
     def text(self, value: Value) -> str:
         """A value as `print` shows it."""
@@ -458,14 +553,22 @@ class TspInstrument(Ieee488):
         self._line(values, "\t")
 
     def _print_number(self, *values: float) -> None:
-        self._line(values, ", ")
+        self._numbers(values)
+
+    def _numbers(self, values: Sequence[float]) -> None:
+        """Numbers as text, or as `format.data` says: an indefinite block, #0, in the byte order of `format`."""
+        if self.data_format == 1:
+            self._line(values, ", ")
+            return
+        letter, order = "f" if self.data_format == 2 else "d", "<" if self.byte_order else ">"
+        self.reply(b"#0" + struct.pack(f"{order}{len(values)}{letter}", *values))
 
     def _print_buffer(self, first: int, last: int, *buffers: Node) -> None:
         """Readings first .. last of each buffer, by turns; what is beyond the last reading is left out."""
         if first < 1 or any(buffer.series is None for buffer in buffers):
             raise ScpiError(-222, "Parameter data out of range; printbuffer(first, last, buffer ..)")
         columns = [buffer.series()[first - 1 : max(last, 0)] for buffer in buffers if buffer.series is not None]
-        self._line([value for row in zip(*columns, strict=False) for value in row], ", ")
+        self._numbers([value for row in zip(*columns, strict=False) for value in row])
 
     def _delay(self, seconds: float) -> None:
         if not 0 <= seconds <= 1e5:
@@ -525,6 +628,12 @@ class TspInstrument(Ieee488):
         self.status.sre = int(_MASK.check(mask)) & ~MSS
 
 
+_LOAD: Final = re.compile(r"(loadscript|loadandrunscript)(?:\s+([A-Za-z_]\w*))?")
+_LONGEST_SCRIPT: Final = 20_000  # lines
+_FORMATS: Final = {
+    "ASCII": 1.0, "SREAL": 2.0, "REAL32": 2.0, "REAL": 3.0, "REAL64": 3.0, "DREAL": 3.0,
+    "NORMAL": 0.0, "NETWORK": 0.0, "BIGENDIAN": 0.0, "SWAPPED": 1.0, "LITTLEENDIAN": 1.0,
+}  # fmt: skip
 _MASK: Final = Real(0, 255, integer=True)
 _COMMON: Final[tuple[Row, ...]] = (
     Method("print", "_print"),
@@ -542,6 +651,9 @@ _COMMON: Final[tuple[Row, ...]] = (
     Method("errorqueue.next", "_next_error"),
     Method("errorqueue.clear", "_clear_errors"),
     Attribute("format.asciiprecision", "ascii_precision", Real(0, 16, default=6, integer=True)),
+    Attribute("format.data", "data_format", OneOf(1.0, 2.0, 3.0)),
+    Attribute("format.byteorder", "byte_order", OneOf(1.0, 0.0)),
+    *(Constant(f"format.{name}", value) for name, value in _FORMATS.items()),
     Method("status.reset", "_status_reset"),
     Computed("status.condition", "_status_byte"),
     Computed("status.standard.event", "_take_esr"),

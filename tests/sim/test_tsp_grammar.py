@@ -239,8 +239,8 @@ def test_a_local_is_gone_and_a_global_stays_until_the_power_goes() -> None:
 
 @pytest.mark.parametrize(
     "tail",
-    ["print(", "x = ", "for i = 1, 2 do end", "function f() end", "x", "'open", "1", "a.b() = 2", "x = = 2",
-     "print(1) )", "x = #t", "\xb5 = 1", "x = 'a\xb5'", "while true do end", "x = 1 2", "end", "a, b()", "x = }",
+    ["print(", "x = ", "for i = 1 do end", "function f() end", "x", "'open", "1", "a.b() = 2", "x = = 2",
+     "print(1) )", "x = #t", "\xb5 = 1", "x = 'a\xb5'", "while true end", "break", "x = 1 2", "end", "a, b()", "x = }",
      "print(1,)", "x = {,}"],
 )  # fmt: skip
 def test_a_chunk_that_does_not_parse_does_nothing_at_all(tail: str) -> None:
