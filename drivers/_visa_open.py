@@ -39,6 +39,7 @@ ANY_MODEL = r".*"  # of a driver that is for whatever its description names
 SLICE_MS = 50  # no call into a link blocks longer
 HASTE_S = 0.25  # how long a silent instrument may keep the others from being switched off
 OPEN_MS = 3000
+MOST_SHOWN = 80  # characters of an answer that nobody understands
 MADE_FOR: dict[Role, Any] = {"smu": Smu, "pulse": PulseSource, "matrix": Matrix}
 
 
@@ -393,10 +394,12 @@ def _examined(bus: Bus, role: Role, section: InstrumentSection) -> dict[str, Any
     row: dict[str, Any] = {"role": role, "model": section.model, "resource": section.resource}
     if not _is_wired(section):
         return row | {"answers": "", "self_test": "", "verdict": "the operator"}
+    heard: list[str] = []  # what it said, also where that was no answer to anything
     with contextlib.ExitStack() as stack:
         try:
             row["resource"] = bus.name(role, section)
             link = _linked(bus, row["resource"], role, section, stack)
+            link.log = lambda direction, line: heard.append(line) if direction == "<" else None
             instrument = _instrument(role, section, link)
             who = instrument.identify()
             row["answers"] = f"{who.maker} {who.model} {who.serial}"
@@ -405,12 +408,13 @@ def _examined(bus: Bus, role: Role, section: InstrumentSection) -> dict[str, Any
             verdict = "ok" if row["self_test"] == "passed" else "fault"
             return row | {"verdict": f"{verdict}{' (simulated)' if who.simulated else ''}"}
         except NeurobenchError as error:
-            return {"answers": "", "self_test": ""} | row | {"verdict": f"{_kind(error)}: {error}"}
+            said = {"answers": heard[-1][:MOST_SHOWN] if heard else "", "self_test": ""}
+            return said | row | {"verdict": f"{_kind(error, bool(heard))}: {error}"}
 
 
-def _kind(error: NeurobenchError) -> str:
+def _kind(error: NeurobenchError, heard: bool) -> str:
     if isinstance(error, LinkLost):
-        return "no answer"
+        return "not understood" if heard else "no answer"
     return "wrong" if isinstance(error, InstrumentError) else "refused"
 
 

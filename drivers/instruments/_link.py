@@ -212,8 +212,8 @@ class Link:
             return b""
 
     def _text(self, line: str, raw: bytes) -> str:
+        self._tell("<", raw.decode("ascii", "backslashreplace").removesuffix("\n"))
         text = raw.decode("ascii")
-        self._tell("<", text.removesuffix("\n"))
         if not text.endswith("\n") or not text.strip():
             raise self._lost(line, f"a broken answer {text!r}")
         return text.removesuffix("\n").removesuffix("\r")
