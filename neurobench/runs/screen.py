@@ -85,7 +85,7 @@ def table(console: Console, values: Mapping[str, Any], title: str = "") -> None:
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in values.items():
-        grid.add_row(name.replace("_", " "), word(value))
+        grid.add_row(name.replace("_", " "), Text(word(value)))  # an instrument may answer what looks like markup
     console.print(grid)
 
 
@@ -98,7 +98,7 @@ def listing(console: Console, rows: Sequence[Mapping[str, Any]], columns: Sequen
     for n, column in enumerate(columns):
         grid.add_column(column.replace("_", " "), overflow="fold", no_wrap=n == 0)
     for row in rows:
-        cells = (state(row[c]) if c == "status" and row[c] in COLOURS else word(row[c]) for c in columns)
+        cells = (state(row[c]) if c == "status" and row[c] in COLOURS else Text(word(row[c])) for c in columns)
         grid.add_row(*cells)
     console.print(grid)
 
