@@ -216,13 +216,24 @@ class ReadingBuffer:
         """The buffer as it is seen from outside."""
         made = Node(name, self, BUFFER_ROWS, series=self.readings)
         for column in ("readings", "timestamps", "sourcevalues", "statuses"):
-            made.add(Node(column, self, series=getattr(self, column)))
+            made.add(_column(column, getattr(self, column)))
         return made
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ONLY_EMPTY and self.__dict__.get("entries") and value != getattr(self, name):
             raise ScpiError(-221, f"Settings conflict; {name} can be changed in an empty reading buffer only")
         object.__setattr__(self, name, value)
+
+
+def _column(name: str, series: Callable[[], list[float]]) -> Node:
+    """One column of a buffer: `[n]`, or `getreading(n)` as older scripts ask for it."""
+    made = Node(name, series=series)
+
+    def reading(place: int) -> Value:
+        return made.at(float(place))
+
+    made.add(Method("getreading", reading))
+    return made
 
 
 class Smu:

@@ -14,6 +14,7 @@ than 42 V. A point takes trigger delay, source delay and integration; nothing el
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .engine.scpi import Boolean, Call, Number, ScpiError, Setting, Text, Words, scpi
@@ -82,7 +83,6 @@ class Keithley2400(ScpiSmu):
         Setting("SOURce#:VOLTage:PROTection[:LEVel]", "over_volts", Number("V", 20, 210, 210)),
         Setting("SYSTem:RSENse", "remote", Boolean(False)),
         Setting("SYSTem:GUARd", "guard_kind", Words("CABLe", "OHMS")),
-        Setting("SYSTem:AZERo[:STATe]", "auto_zero", Words("ON", "OFF", "ONCE")),
         Setting("SYSTem:AZERo:CACHing[:STATe]", "caching", Boolean(True)),
         Setting("SYSTem:TIME:RESet:AUTO", "time_auto", Boolean(False)),
         Setting("[:SENSe#]:RESistance:MODE", "ohms_mode", Words("MANual", "AUTO")),
@@ -92,7 +92,7 @@ class Keithley2400(ScpiSmu):
         Setting("[:SENSe#]:FUNCtion:CONCurrent", "concurrent", Boolean(True)),
         Setting("[:SENSe#]:AVERage:TCONtrol", "filter_kind", Words("REPeat", "MOVing")),
         Setting("TRIGger[:SEQuence#]:COUNt", "points", Number("", 1, MOST_POINTS, 1, integer=True, form=".0f")),
-        Setting("TRIGger[:SEQuence#]:DELay", "trigger_delay_s", Number("S", 0, 999.9999, 0)),
+        Setting("TRIGger[:SEQuence#]:DELay", "trigger_delay_s", Number("S", 0, 1000, 0)),
         Setting("TRIGger[:SEQuence#]:SOURce", "trigger_source", Words("IMMediate", "TLINk", "BUS")),
         Setting("TRIGger[:SEQuence#]:INPut", "trigger_input", Words("SOURce", "DELay", "SENSe", "NONE")),
         Setting("TRIGger[:SEQuence#]:OUTPut", "trigger_output", Words("NONE", "SOURce", "DELay", "SENSe")),
@@ -101,7 +101,7 @@ class Keithley2400(ScpiSmu):
         Setting("TRIGger[:SEQuence#]:OLINe", "trigger_out", Number("", 1, 4, 2, integer=True, form=".0f")),
         Setting("ARM[:SEQuence#][:LAYer#]:COUNt", "arms", Number("", 1, MOST_POINTS, 1, integer=True, form=".0f")),
         Setting("ARM[:SEQuence#][:LAYer#]:SOURce", "arm_source", Words("IMMediate", "TLINk", "TIMer", "MANual", "BUS")),
-        Setting("ARM[:SEQuence#][:LAYer#]:TIMer", "arm_timer_s", Number("S", 1e-3, 99999.99, 0.1)),
+        Setting("ARM[:SEQuence#][:LAYer#]:TIMer", "arm_timer_s", Number("S", 1e-3, 1e5, 0.1)),
         Setting("ARM[:SEQuence#][:LAYer#]:DIRection", "arm_direction", Words("ACCeptor", "SOURce")),
         Setting("ARM[:SEQuence#][:LAYer#]:OUTPut", "arm_output", Words("NONE", "TENTer", "TEXit")),
         Setting("ARM[:SEQuence#][:LAYer#]:ILINe", "arm_in", Number("", 1, 4, 1, integer=True, form=".0f")),
@@ -148,6 +148,7 @@ class Keithley2400(ScpiSmu):
         self.sweep_points = 2500
         self.elements: list[str] = list(ORDER)
         self.feed_control = "NEV"
+        self.auto_zero = True
         self.trace = Store(100)
         self.latest: list[Reading] = []
         self.status.operation.update(IDLE, True)
@@ -223,6 +224,12 @@ class Keithley2400(ScpiSmu):
     def _shown(self) -> None:
         """Nothing is shown or heard here."""
 
+    @scpi("SYSTem:AZERo[:STATe]")
+    def _auto_zero(self, call: Call) -> str | None:
+        if not call.query and call.arg(0).upper() == "ONCE":
+            return None
+        return self.flag(call, self.auto_zero, lambda on: setattr(self, "auto_zero", on))
+
     # -- source
 
     @scpi(f"{SOURCE}:MODE")
@@ -287,6 +294,8 @@ class Keithley2400(ScpiSmu):
 
     @scpi("[:SENSe#]:{VOLTage|CURRent}[:DC]:PROTection[:LEVel]")
     def _protection(self, call: Call) -> str | None:
+        if call.args and call.args[0].startswith("-"):  # the manual allows both signs: it holds for both polarities
+            call = replace(call, args=(call.args[0][1:],))
         return self.limit_knob(call, self.smu, quantity(call.choices[0]))
 
     @scpi("[:SENSe#]:{VOLTage|CURRent}[:DC]:PROTection:TRIPped?", params=0)
@@ -331,9 +340,9 @@ class Keithley2400(ScpiSmu):
         chosen = self._sensed(call)
         self.smu.sensed = [name for name in self.smu.sensed if name not in chosen]
 
-    @scpi("[:SENSe#]:FUNCtion:{ON|OFF}:ALL", params=0, event=True)
+    @scpi("[:SENSe#]:FUNCtion:{ON|OFF}:ALL", "[:SENSe#]:FUNCtion:ALL", params=0, event=True)
     def _function_all(self, call: Call) -> None:
-        self.smu.sensed = ["VOLT", "CURR", "RES"] if call.choices[0] == "ON" else []
+        self.smu.sensed = [] if call.choices == ("OFF",) else ["VOLT", "CURR", "RES"]
 
     def _sensed(self, call: Call) -> list[str]:
         found = []

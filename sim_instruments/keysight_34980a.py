@@ -19,7 +19,7 @@ from .engine.scpi import Boolean, Call, ScpiError, ScpiInstrument, Setting, scpi
 ROWS, COLUMNS, SLOTS = 8, 32, (1, 2, 3, 4, 5, 6, 7, 8)
 SETTLE_S: Final = 4e-3
 LAYOUT: Final = f"{ROWS}x{COLUMNS}"
-PROTECTION: Final = ("AUTO100", "AUTO0", "FIXed", "ISOLated")
+PROTECTION: Final = ("AUTO100", "AUTO0", "FIXed", "ISOlated")
 LONGEST_DELAY_S: Final = 60.0
 SWITCHING: Final = grammar.Pattern("[:ROUTe]:{CLOSe|OPEN}[:EXCLusive]")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .engine.scpi import Boolean, Call, Number, ScpiError, Setting, Text, Words, scpi
 from .engine.scpi_smu import UNITS, Channel, ScpiSmu, quantity
-from .engine.smu import BEFORE_S, PLC_S, DataSheet, Detector, Quantity, Range, Reading, Steps, Store
+from .engine.smu import BEFORE_S, DataSheet, Detector, Quantity, Range, Reading, Steps, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -351,12 +351,12 @@ class KeysightB2900(ScpiSmu):
         unit = self.unit(call)
 
         def put(value: float) -> None:
-            unit.nplc, unit.aperture_auto = value / PLC_S, False
+            unit.nplc, unit.aperture_auto = value * self.line_hz, False
             unit.apply()
             unit.meter.aperture_s = value
 
-        low, high = (n * PLC_S for n in self.NPLC)
-        return self.knob(call, unit.meter.aperture_s, put, low, high, 0.1 * PLC_S, "S")
+        low, high = (n / self.line_hz for n in self.NPLC)
+        return self.knob(call, unit.meter.aperture_s, put, low, high, 0.1 / self.line_hz, "S")
 
     @scpi("SENSe#:{VOLTage|CURRent|RESistance}[:DC]:{NPLCycles|APERture}:AUTO")
     def _aperture_auto(self, call: Call) -> str | None:

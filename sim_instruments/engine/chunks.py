@@ -67,7 +67,7 @@ _TOKEN = re.compile(
     r"""(?P<blank>[\x00-\x20]+|--.*)
     | (?P<number>0[xX][0-9a-fA-F]+ | (?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<string>"(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*')
+    | (?P<string>"(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | \[\[[^\]]*\]\])
     | (?P<sign>==|~=|<=|>=|\.\.|[=<>+*/.,;()\[\]{}-])""",
     re.VERBOSE | re.ASCII,
 )
@@ -531,6 +531,8 @@ def _constant(token: Token) -> Value:
     """The value of a literal; NotImplemented: it is none."""
     if token.what == "number":
         return float(int(token.text, 16)) if token.text[:2] in ("0x", "0X") else float(token.text)
+    if token.text.startswith("[["):
+        return token.text[2:-2]
     if token.what == "string":
         return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), token.text[1:-1])
     return {"true": True, "false": False, "nil": None}.get(

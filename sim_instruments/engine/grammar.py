@@ -22,7 +22,9 @@ INFINITY: Final = 9.9e37  # SCPI's number for "infinite"
 
 # ---------------------------------------------------------------------------------------------- headers
 
-_PIECE = re.compile(r"(?P<open>\[)|(?P<close>\])|:|\{(?P<any>[^}]+)\}|(?P<node>\*?[A-Za-z]\w*)|#(?P<max>[0-9]*)")
+_PIECE = re.compile(
+    r"(?P<open>\[)|(?P<close>\])|:|\{(?P<any>[^}]+)\}|(?P<node>\*?[A-Za-z]\w*)|#(?P<max>[0-9]*)|(?P<digits>[0-9]+)"
+)
 
 
 class Match(NamedTuple):
@@ -44,7 +46,8 @@ def _either(mnemonic: str) -> str:
 class Pattern:
     """A header as manuals write it: `[:SOURce#]:VOLTage[:LEVel]`, `{VOLTage|CURRent}:RANGe`, `OUTPut#2`, `*CLS`.
 
-    [] may be left out; # is a numeric suffix (1 if left out), #2 one that goes to 2; {|} are alternatives.
+    [] may be left out, also around digits (`INTernal[1]`); # is a numeric suffix (1 if left out), #2 one that goes to 2;
+    {|} are alternatives.
     """
 
     def __init__(self, text: str) -> None:
@@ -66,6 +69,8 @@ class Pattern:
             return f":({'|'.join(map(_either, words))})"
         if piece["node"]:
             return f"{'' if piece['node'].startswith('*') else ':'}(?:{_either(piece['node'])})"
+        if piece["digits"]:
+            return piece["digits"]
         if piece["max"] is not None:
             self._limits.append(int(piece["max"]) if piece["max"] else None)
             self._order.append(True)

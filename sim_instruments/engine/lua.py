@@ -73,7 +73,7 @@ def metatable(table: Value = None) -> Table | None:
 def _luatype(table: Node) -> str:
     if table.series is None:
         return "table"
-    return "reading_buffer" if table.names() else "synchronous_table"
+    return "reading_buffer" if "n" in table else "synchronous_table"
 
 
 def _array(table: Node) -> dict[Value, Value]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from . import grammar
 from .scpi import Boolean, Call, ScpiError, ScpiInstrument, Setting, Words, scpi
-from .smu import LINE_HZ, PLC_S, Background, DataSheet, Quantity, SourceMeter, Steps
+from .smu import LINE_HZ, Background, DataSheet, Quantity, SourceMeter, Steps
 
 if TYPE_CHECKING:
     from ..world.world import Terminal
@@ -60,7 +60,7 @@ class Channel:
 
     def apply(self) -> None:
         """Bring the settings to the meter and the terminal."""
-        self.meter.aperture_s = self.nplc * PLC_S
+        self.meter.aperture_s = self.nplc / self.unit.line_hz
         self.meter.averages = self.average_count if self.averaging else 1
         self.meter.update()
 
@@ -92,6 +92,7 @@ class ScpiSmu(ScpiInstrument):
     def build(self) -> None:
         """Channels and what runs in the background."""
         super().build()
+        self.line_hz, self.line_found = LINE_HZ, True  # the mains of the bench; kept by *RST
         self.work = Background(self)
         guard = self.world.terminal(f"{self.role}.guard") if self.GUARDED else None
         self.channels = [self.new_channel(n, guard if n == 1 else None) for n in range(1, self.CHANNELS + 1)]
@@ -383,10 +384,23 @@ class ScpiSmu(ScpiInstrument):
     @scpi("SYSTem:LFRequency")
     def _line_frequency(self, call: Call) -> str | None:
         if call.query:
-            return f"{LINE_HZ:.0f}"
-        if call.number(0, "HZ") != LINE_HZ:
-            raise ScpiError(-224, "Illegal parameter value; the mains of this bench has 50 Hz")
+            return f"{self.line_hz:.0f}"
+        if (asked := call.number(0, "HZ")) not in (50.0, 60.0):
+            raise ScpiError(-224, "Illegal parameter value; 50 or 60 Hz")
+        self.line_hz, self.line_found = asked, False
+        for channel in self.channels:
+            channel.apply()
         return None
+
+    @scpi("SYSTem:LFRequency:AUTO")
+    def _line_auto(self, call: Call) -> str | None:
+        def put(on: bool) -> None:
+            self.line_found = on
+            self.line_hz = LINE_HZ if on else self.line_hz
+            for channel in self.channels:
+                channel.apply()
+
+        return self.flag(call, self.line_found, put)
 
     @scpi("SYSTem:{LOCal|REMote|RWLock|CLEar}", params=0, event=True)
     def _control(self, call: Call) -> None:
