@@ -138,6 +138,9 @@ def _by_engine(spec: engine.Spec, watch: Watch | None) -> BaseException | None:
         running.wait()
     with RunFile.open(running.path) as reader:
         words, code = reader.value("error"), reader.value("exit_code", 0)
+        if words is None and reader.status == "crashed":
+            go_on = f"go on with: neurobench resume {running.path.stem}"
+            words, code = f"the engine died, and its watcher brings the bench to rest; {go_on}", 4
     return None if words is None else Ended(words, code)
 
 
