@@ -230,7 +230,9 @@ def source_for(team: Team, shots: Shots) -> PulseSource:
     source = team.meter_source if shots.measure else team.source
     if source is None:
         raise CapabilityMissing("this bench has nothing that pulses (no generator, and an SMU that only measures)")
-    width_s = shots.pulse.width_s
+    width_s, edges_s = shots.pulse.width_s, max(shots.pulse.rise_s, shots.pulse.fall_s)
+    if edges_s and source.measures:
+        raise CapabilityMissing(f"edges of {edges_s:g} s; an SMU makes its own (rise_s = fall_s = 0, or a generator)")
     if not source.min_width_s <= width_s <= source.max_width_s:
         allowed = f"{source.min_width_s:g} to {source.max_width_s:g} s"
         raise CapabilityMissing(f"a width of {width_s:g} s; what fires it here does {allowed}")
