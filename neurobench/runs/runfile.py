@@ -665,14 +665,15 @@ class RunFile:
 
     def _connected(self) -> sqlite3.Connection:
         for attempt in range(20):
-            path = self._source()
-            db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=2.0)
+            db = None
             try:
+                db = sqlite3.connect(f"file:{quote(str(self._source()))}?mode=ro", uri=True, timeout=2.0)
                 db.execute("PRAGMA schema_version").fetchone()
                 return db
-            except sqlite3.OperationalError:
-                # The writer may be ending it at this moment, in which its side files come and go.
-                db.close()
+            except (sqlite3.OperationalError, FileNotFoundError):
+                # Its writer or a watcher may be ending it at this moment, in which its side files come and go.
+                if db is not None:
+                    db.close()
                 if attempt == 19:
                     raise
                 time.sleep(0.005)
@@ -683,10 +684,13 @@ class RunFile:
         sides = [side for side in map(self._side, self._SIDES) if side.exists() and side.stat().st_size]
         if not sides or self.live:
             return self.path
-        state = tuple(n for file in (self.path, *sides) for n in (file.stat().st_size, file.stat().st_mtime_ns))
+        state = _state_of(self.path, *sides)
         if self._copy is None or self._copy.made_from != state:
             self.close()
             self._copy = self._recovered(sides, state)
+            if _state_of(self.path, *sides) != state:
+                self.close()
+                raise sqlite3.OperationalError("the file was written while it was copied")
         return self._copy.path
 
     def _recovered(self, sides: list[Path], state: tuple[int, ...]) -> _Copy:
@@ -700,6 +704,11 @@ class RunFile:
 
     def _side(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
+
+
+def _state_of(*files: Path) -> tuple[int, ...]:
+    """What tells whether files were written since: sizes and times."""
+    return tuple(n for file in files for n in (file.stat().st_size, file.stat().st_mtime_ns))
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
