@@ -113,8 +113,8 @@ class Keithley2400(ScpiSmu):
         Setting("FORMat:SOURce2", "limit_form", Words("ASCii", "HEXadecimal", "OCTal", "BINary")),
         Setting("DISPlay:ENABle", "display_on", Boolean(True)),
         Setting("DISPlay:DIGits", "digits", Number("", 4, 7, 6, integer=True, form=".0f")),
-        Setting("DISPlay[:WINDow1]:TEXT:DATA", "text1", Text("", 20)),
-        Setting("DISPlay[:WINDow1]:TEXT:STATe", "text1_on", Boolean(False)),
+        Setting("DISPlay[:WINDow[1]]:TEXT:DATA", "text1", Text("", 20)),
+        Setting("DISPlay[:WINDow[1]]:TEXT:STATe", "text1_on", Boolean(False)),
         Setting("DISPlay:WINDow2:TEXT:DATA", "text2", Text("", 32)),
         Setting("DISPlay:WINDow2:TEXT:STATe", "text2_on", Boolean(False)),
     )
@@ -215,6 +215,10 @@ class Keithley2400(ScpiSmu):
     def _system(self, call: Call) -> None:
         if call.header.upper().endswith(("PRES", "PRESET")):
             self.reset()
+
+    @scpi("SYSTem:RCMode?", "SYSTem:POSetup?", params=0)
+    def _modes(self, call: Call) -> str:
+        return "SING" if ":RCM" in call.header else "RST"
 
     @scpi("SYSTem:KEY", event=True)
     def _key(self, call: Call) -> None:
@@ -468,7 +472,7 @@ class Keithley2400(ScpiSmu):
         self.run(self._points())
         return self._numbers(self.latest)
 
-    @scpi("FETCh?", params=0)
+    @scpi("FETCh?", "[:SENSe#]:DATA[:LATest]?", params=0)
     def _fetch(self) -> str | bytes:
         self.work.finish()
         if not self.latest:

@@ -75,6 +75,14 @@ class Plan(NamedTuple):
     buffer: str
 
 
+class Loop(NamedTuple):
+    """The trigger model SimpleLoop: so many readings, each after a delay."""
+
+    readings: int
+    delay_s: float
+    buffer: str
+
+
 class Keithley2450(ScpiSmu):
     """See the module."""
 
@@ -117,7 +125,7 @@ class Keithley2450(ScpiSmu):
         """The two buffers that are always there."""
         super().build()
         self.buffers: dict[str, Store] = {}
-        self.plan: Plan | None = None
+        self.plan: Plan | Loop | None = None
 
     def reset(self) -> None:
         """Made buffers are gone, the others empty; no sweep is configured."""
@@ -169,6 +177,16 @@ class Keithley2450(ScpiSmu):
         if call.word(0, "SCPI", "TSP", "SCPI2400") != "SCPI":
             raise ScpiError(-224, "Illegal parameter value; this simulated 2450 speaks SCPI only")
         return None
+
+    @scpi("SYSTem:EVENtlog:NEXT?", params=1)
+    def _event(self, call: Call) -> str:
+        del call
+        return self.format_error(self.status.next_error())
+
+    @scpi("SYSTem:EVENtlog:COUNt?", params=1)
+    def _events(self, call: Call) -> str:
+        del call
+        return str(len(self.status.errors))
 
     @scpi("STATus:CLEar", params=0, event=True)
     def _clear_status(self) -> None:
@@ -536,7 +554,21 @@ class Keithley2450(ScpiSmu):
             raise ScpiError(2731, "Trigger model, Initiate failed: no trigger model is configured")
         if self.work.busy(self.smu):
             raise ScpiError(-213)
-        self.work.launch(self._sweep(self.plan), self.smu)
+        steps = self._loop(self.plan) if isinstance(self.plan, Loop) else self._sweep(self.plan)
+        self.work.launch(steps, self.smu)
+
+    @scpi("TRIGger:LOAD", params=4, event=True)
+    def _load(self, call: Call) -> None:
+        if call.text(0).upper() != "SIMPLELOOP":
+            raise ScpiError(-224, "Illegal parameter value; of the trigger models only SimpleLoop is simulated")
+        count = int(call.number(1, low=1, high=268435455, integer=True))
+        delay_s = call.number(2, "S", low=0, high=1e4, default=0.0) if len(call.args) > 2 else 0.0
+        self.plan = Loop(count, delay_s, self._named(call, 3))
+
+    def _loop(self, plan: Loop) -> Steps:
+        for _ in range(plan.readings):
+            yield plan.delay_s + self.smu.meter.reading_s
+            self._record(plan.buffer)
 
     def _sweep(self, plan: Plan) -> Steps:
         meter = self.smu.meter

@@ -2,8 +2,8 @@
 
 Commands after the 34980A programmer's reference (its help pages for ROUTe and SYSTem:MODule) and public drivers;
 settling time and the words of SYSTem:CDEScription? from memory. A channel is slot, row, two digits of the column:
-(@1203). Columns 33 to 64 are those of the module's second matrix, which is wired to nothing here. Not there: the DMM,
-scans, the analog buses, other modules.
+(@1203). Columns 33 to 64 are those of the module's second matrix, which is wired to nothing here. The relays to
+the analog buses close and open, and nothing is on the buses. Not there: the DMM, scans, other modules.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .engine.scpi import Boolean, Call, ScpiError, ScpiInstrument, Setting, scpi
 
 ROWS, COLUMNS, SLOTS = 8, 32, (1, 2, 3, 4, 5, 6, 7, 8)
 SETTLE_S: Final = 4e-3
+BUS_RELAYS: Final = (921, 922, 923, 924)  # of a module to the analog buses 1 to 4 (from memory)
 LAYOUT: Final = f"{ROWS}x{COLUMNS}"
 PROTECTION: Final = ("AUTO100", "AUTO0", "FIXed", "ISOlated")
 LONGEST_DELAY_S: Final = 60.0
@@ -55,7 +56,8 @@ class Keysight34980A(ScpiInstrument):
         """The modules in their slots."""
         self.frame = Frame(self.world, self.section.slots or SLOTS, ROWS, COLUMNS, SETTLE_S, self.spend)
         cards = [channel_of(point) for slot in self.frame.slots for point in self.frame.card(slot)]
-        self._known = frozenset(cards) | {channel + COLUMNS for channel in cards}
+        buses = {slot * 1000 + relay for slot in self.frame.slots for relay in BUS_RELAYS}
+        self._known = frozenset(cards) | {channel + COLUMNS for channel in cards} | buses
         self._sequences: dict[str, str] = {}
 
     def reset(self) -> None:

@@ -10,6 +10,7 @@ modulation, no double pulses, no patterns. No query tells how many bursts it has
 
 from __future__ import annotations
 
+import struct
 from typing import ClassVar
 
 from .engine.generator import OWN_OHM, Channel, Generator, on_grid
@@ -17,6 +18,7 @@ from .engine.grammar import quoted
 from .engine.scpi import Boolean, Call, Number, ScpiError, Setting, Words, scpi
 
 MOST = 2_147_483_647
+MOST_STORED = 4  # names besides VOLATILE (from memory of the 33220A family)
 FUNCTIONS = ("SINusoid", "SQUare", "RAMP", "PULSe", "NOISe", "DC", "USER")
 RISE = tuple(1 - 2 * 0.5 ** (k / 8) for k in range(65))
 DAC_FULL = 8191.0
@@ -205,10 +207,13 @@ class Keysight81160A(Generator[Channel81160A]):
         _on("ARM[:SEQuence][:LAYer]:LEVel#", "arm_level_v", Number("V", -10, 10, 1)),
         _on("ARM[:SEQuence][:LAYer]:PERiod#", "timer_s", Number("S", 2e-9, 1e3, 1e-5)),
         # the rest
+        Setting("FORMat:BORDer", "byte_order", Words("NORMal", "SWAPped")),
         Setting("CHANnel:MATH", "math", Words("OFF")),
         Setting("[:SOURce]:ROSCillator:SOURce", "reference", Words("INTernal", "EXTernal")),
         Setting("SYSTem:CHECk[:ALL][:STATe]", "checks", Boolean(True)),
     )  # fmt: skip
+
+    byte_order: str
 
     def channel(self, number: int) -> Channel81160A:
         """A new channel on its terminal."""
@@ -230,12 +235,40 @@ class Keysight81160A(Generator[Channel81160A]):
         channel.fire()
 
     @scpi("[:SOURce]:{AM|FM|PM|FSKey|PWM|SWEep}#:STATe", "[:SOURce]:{AM|FM|PM|FSKey|PWM|SWEep}:STATe#",
-          "TRACk:{CHANnel#|FREQuency}")  # fmt: skip
+          "TRACk:CHANnel#", "TRACk:FREQuency")  # fmt: skip
     def modulation(self, call: Call) -> str:
         """Off, and stays so: this is not simulated."""
         if not call.query and call.boolean():
             raise ScpiError(-241, "Hardware missing; not simulated")
         return "0"
+
+    @scpi("[:SOURce]:APPLy#:{SINusoid|SQUare|RAMP|PULSe|NOISe|DC|USER}", params=3, event=True)
+    def apply(self, call: Call) -> None:
+        """Function, frequency, amplitude and offset; burst off, armed at once and output ON: it runs freely."""
+        channel = self.chosen(call)
+        channel.on = False
+        channel.output_changed()
+        channel.function, channel.burst, channel.arming = call.choices[0], False, "IMM"
+        channel.function_changed()
+        if call.args:
+            channel.frequency_hz = call.number(0, "HZ", low=1e-6, high=channel.max_hz, default=1e6)
+            channel.period_changed()
+        if len(call.args) > 1:
+            low, high = channel.least_shown, channel.most_shown
+            channel.shown_amplitude = call.number(1, "V|VPP|VRMS|DBM", low=low, high=high, default=1.0)
+            channel.amplitude_changed()
+        if len(call.args) > 2:
+            channel.offset_v = call.number(2, "V", low=channel.min_v, high=channel.max_v, default=0.0)
+            channel.offset_changed()
+        channel.on = True
+        channel.output_changed()
+
+    @scpi("[:SOURce]:APPLy#?", params=0)
+    def applied(self, call: Call) -> str:
+        """The same, as a quoted string."""
+        channel = self.chosen(call)
+        values = (channel.frequency_hz, channel.shown_amplitude, channel.offset_v)
+        return quoted(f"{channel.function} {','.join(map(self.format_number, values))}")
 
     # ---- arbitrary waveforms and files
 
@@ -251,7 +284,14 @@ class Keysight81160A(Generator[Channel81160A]):
 
     def _keep(self, call: Call, full: float) -> None:
         call.word(0, "VOLATILE")
-        values = [call.number(i, low=-full, high=full) for i in range(1, len(call.args))]
+        if len(call.args) == 2 and call.args[1].startswith("#"):
+            data = call.block(1)
+            order = "<" if self.byte_order == "SWAP" else ">"
+            values = [float(code) for code in struct.unpack(f"{order}{len(data) // 2}h", data[: len(data) & ~1])]
+        else:
+            values = [call.number(i, low=-full, high=full) for i in range(1, len(call.args))]
+        if max(map(abs, values), default=0.0) > full:
+            raise ScpiError(-222)
         if len(values) < 2:
             raise ScpiError(-109)
         self._arbs["VOLATILE"] = tuple(value / full for value in values)
@@ -263,6 +303,30 @@ class Keysight81160A(Generator[Channel81160A]):
     def waveforms(self) -> str:
         """Names of the waveforms in memory."""
         return ",".join(map(quoted, self._arbs))
+
+    @scpi("[:SOURce]:{DATA|TRACe}#:NVOLatile:{CATalog|FREE}?", params=0)
+    def stored(self, call: Call) -> str:
+        """Names of the waveforms that a power cycle does not lose, or how many more fit."""
+        kept = [name for name in self._arbs if name != "VOLATILE"]
+        return ",".join(map(quoted, kept)) if call.choices[1] == "CAT" else str(MOST_STORED + 1 - len(kept))
+
+    @scpi("[:SOURce]:{DATA|TRACe}#:COPY", params=2, event=True)
+    def store(self, call: Call) -> None:
+        """Give the volatile waveform a name."""
+        name = call.arg(0).strip("\"'").upper()
+        if "VOLATILE" not in self._arbs:
+            raise ScpiError(780, "Specified arb waveform does not exist")
+        if len(self._arbs) > MOST_STORED + 1:
+            raise ScpiError(781, "Not enough memory to store new arb waveform; use DATA:DELETE")
+        self._arbs[name] = self._arbs["VOLATILE"]
+
+    @scpi("[:SOURce]:{DATA|TRACe}#:DELete", event=True)
+    def delete(self, call: Call) -> None:
+        """Forget a waveform that no channel uses."""
+        name = call.arg(0).strip("\"'").upper()
+        if name == "EXP_RISE" or any(channel.arb_name == name for channel in self.channels):
+            raise ScpiError(-221, f"Settings conflict; {name} is in use or built in")
+        self._arbs.pop(name, None)
 
     @scpi("[:SOURce]:FUNCtion#:USER")
     def user(self, call: Call) -> str:

@@ -46,8 +46,8 @@ def _either(mnemonic: str) -> str:
 class Pattern:
     """A header as manuals write it: `[:SOURce#]:VOLTage[:LEVel]`, `{VOLTage|CURRent}:RANGe`, `OUTPut#2`, `*CLS`.
 
-    [] may be left out, also around digits (`INTernal[1]`); # is a numeric suffix (1 if left out), #2 one that goes to 2;
-    {|} are alternatives.
+    [] may be left out, also digits (`INTernal[1]`); # is a numeric suffix (1 if left out), #2 one that goes to 2; {|}
+    are alternatives.
     """
 
     def __init__(self, text: str) -> None:

@@ -512,6 +512,15 @@ class ScpiInstrument(Ieee488):
     def _next_error(self) -> str:
         return self.format_error(self.status.next_error())
 
+    @scpi("SYSTem:ERRor:ALL?", params=0)
+    def _all_errors(self) -> str:
+        first = self.format_error(self.status.next_error())
+        return ",".join([first, *(self.format_error(self.status.next_error()) for _ in list(self.status.errors))])
+
+    @scpi("SYSTem:ERRor:CODE[:NEXT]?", params=0)
+    def _error_code(self) -> str:
+        return f"{self.status.next_error().code:+d}"
+
     @scpi("SYSTem:ERRor:COUNt?", params=0)
     def _error_count(self) -> str:
         return str(len(self.status.errors))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, ClassVar
 
 from . import grammar
 from .scpi import Boolean, Call, ScpiError, ScpiInstrument, Setting, Words, scpi
-from .smu import LINE_HZ, Background, DataSheet, Quantity, SourceMeter, Steps
+from .smu import LINE_HZ, OVERFLOW, Background, DataSheet, Quantity, SourceMeter, Steps
 
 if TYPE_CHECKING:
     from ..world.world import Terminal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 UNITS = {"VOLT": "V", "CURR": "A", "RES": "OHM"}
 FUNCTIONS = ("VOLTage[:DC]", "CURRent[:DC]", "RESistance")
 LEAST_LIMIT = {"VOLT": 0.02, "CURR": 1e-9}  # from memory
+SETUPS = 5  # places of *SAV and *RCL
 INTERLOCK_V = 42.0  # beyond this an output needs a closed interlock; here it is open
 
 
@@ -30,6 +32,15 @@ def quantity(word: str) -> Quantity:
 def other(kind: Quantity) -> Quantity:
     """What is limited when this is sourced."""
     return "VOLT" if kind == "CURR" else "CURR"
+
+
+def _plain(part: object) -> dict[str, object]:
+    """The settings of an object: numbers, words, and lists and tables of them."""
+    return {
+        name: deepcopy(value)
+        for name, value in vars(part).items()
+        if isinstance(value, bool | int | float | str | list | dict) and name not in ("results", "layers", "bus")
+    }
 
 
 class Channel:
@@ -97,6 +108,7 @@ class ScpiSmu(ScpiInstrument):
         guard = self.world.terminal(f"{self.role}.guard") if self.GUARDED else None
         self.channels = [self.new_channel(n, guard if n == 1 else None) for n in range(1, self.CHANNELS + 1)]
         self.data_format = "ASC"
+        self._setups: dict[int, list[dict[str, object]]] = {}
 
     def new_channel(self, number: int, guard: Terminal | None) -> Channel:
         """A channel of this model."""
@@ -157,11 +169,35 @@ class ScpiSmu(ScpiInstrument):
         put(call.boolean(0))
         return None
 
+    # -- stored setups
+
+    @scpi("*SAV", event=True)
+    def _save(self, call: Call) -> None:
+        place = int(call.number(0, low=0, high=SETUPS - 1, integer=True))
+        self._setups[place] = [_plain(part) for part in self._parts()]
+
+    @scpi("*RCL", event=True)
+    def _recall(self, call: Call) -> None:
+        place = int(call.number(0, low=0, high=SETUPS - 1, integer=True))
+        if place not in self._setups:
+            raise ScpiError(-224, f"Illegal parameter value; nothing is stored in {place}")
+        self.work.stop()
+        for part, kept in zip(self._parts(), self._setups[place], strict=True):
+            vars(part).update(deepcopy(kept))
+        for channel in self.channels:
+            channel.apply()
+            channel.switch(False)
+
+    def _parts(self) -> list[object]:
+        """What has settings: channels and their meters, and what a table of settings names."""
+        meters = [channel.meter for channel in self.channels]
+        return [*self.channels, *meters]
+
     # -- numbers out
 
     def format_number(self, value: float) -> str:
         """A setting or a reading: seven digits as on the wire, all of them where nothing is rounded."""
-        return f"{value:+.6E}" if self.noise else f"{value:+.15E}"
+        return f"{value:+.6E}" if self.noise or abs(value) >= OVERFLOW else f"{value:+.15E}"
 
     def format_readings(self, values: Sequence[float]) -> str | bytes:
         """Readings in the format of FORMat[:DATA]: text, or an indefinite block of binary numbers."""
