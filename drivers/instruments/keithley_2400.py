@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PROTECTIONS_V = (20, 40, 60, 80, 100, 120, 160)
 BUFFER = 2500
 SHORTEST_PLC = 0.01
+CYCLE_S = 5e-4  # what a point of a sweep takes besides its delay and its aperture, from memory
 OVERFLOW, COMPLIANCE, RANGE_COMPLIANCE = 1 << 0, 1 << 3, 1 << 16  # status word of a reading
 SWEEPING, WAITS_TRIGGER, WAITS_ARM = 1 << 3, 1 << 5, 1 << 6  # operation register
 
@@ -112,6 +113,11 @@ class Keithley2400(LevelReader):
         settings = [*self._meter(self._pulse_range_a(), shortest_s, averaging=False), Setting(MODE, "LIST")]
         self.ensure([*settings, Setting(PULSE, level_v), Setting(DELAY, train.width_s - shortest_s)])
         self._train, self._measuring = train, measure
+
+    @property
+    def gap_s(self) -> float:  # type: ignore[override]
+        """The point at 0 V takes as long as the pulse, and both a cycle of their own."""
+        return 2 * CYCLE_S + (self._train.width_s if self._train is not None else 0.0)
 
     def _go(self, pulses: int) -> str:
         if self._train is None:

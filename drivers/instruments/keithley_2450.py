@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PROTECTIONS_V = (2, 5, 10, 20, 40, 60, 80, 100, 120, 140, 160, 180)
 PULSES, READS = "defbuffer1", "defbuffer2"
 SHORTEST_PLC = 0.01
+CYCLE_S = 3e-4  # what a point of a sweep takes besides its delay and its aperture, from memory
 STATES = ("IDLE", "RUNNING", "WAITING", "EMPTY", "BUILDING", "FAILED", "ABORTING", "ABORTED", "INACTIVE")
 WORKING = ("RUNNING", "WAITING", "BUILDING", "ABORTING")
 
@@ -117,6 +118,11 @@ class Keithley2450(LevelReader):
 
     def _shortest_s(self) -> float:
         return SHORTEST_PLC / self._mains_hz()
+
+    @property
+    def gap_s(self) -> float:  # type: ignore[override]
+        """The point at 0 V takes as long as the pulse, and both a cycle of their own."""
+        return 2 * CYCLE_S + (self._train.width_s if self._train is not None else 0.0)
 
     def _go(self, pulses: int) -> str:
         if self._train is None:
