@@ -240,7 +240,7 @@ def _outline(said: Mapping[str, Any]) -> dict[str, Any]:
     """Status, cost, and every single number or word of the result; grids are left to `export`."""
     result = said["result"] or {}
     single = {name: value for name, value in result.items() if value is None or isinstance(value, str | int | float)}
-    return {name: said[name] for name in ("status", "pulses", "energy_j", "wall_s")} | single
+    return {name: said[name] for name in ("status", "simulated", "pulses", "energy_j", "wall_s")} | single
 
 
 def flat_settings(path: Path) -> dict[str, Any]:

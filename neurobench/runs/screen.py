@@ -179,8 +179,8 @@ def sweep_ended(console: Console, said: Mapping[str, Any]) -> None:
     low, high = (100 * end for end in found["interval"])
     rate = 100 * found["convergence_rate"]
     console.print(
-        f"{found['converged']} of {found['chips']} chips reached the goal: {rate:.1f} % "
-        f"({low:.1f} to {high:.1f} %, {found['interval_kind']})"
+        f"{found['converged']} of {found['chips']} {'simulated ' if said['simulated'] else ''}chips reached the goal: "
+        f"{rate:.1f} % ({low:.1f} to {high:.1f} %, {found['interval_kind']})"
     )
     for name, unit in (("updates", ""), ("reads", ""), ("pulses", ""), ("bench_s", "s"), ("wall_s", "s")):
         spread = found["updates"] if name == "updates" else found["cost_per_chip"][name]
