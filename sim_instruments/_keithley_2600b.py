@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .engine.smu import PLC_S, DataSheet, Detector, Quantity, Range, Reading, SourceMeter, Steps, integrate
 from .engine.status import ScpiError
-from .engine.tsp import Attribute, Computed, Constant, Kind, Method, Node, OneOf, Real, Row, Value
+from .engine.tsp import Attribute, Computed, Constant, Method, Node, OneOf, Real, Row, Truth, Value
 
 if TYPE_CHECKING:
     from .keithley_2600b import Keithley2600B
@@ -132,18 +132,6 @@ BUFFER_ROWS: Final[tuple[Row, ...]] = (
     *(Computed("n", "n"), Computed("capacity", "capacity"), Computed("basetimestamp", "base_s")),
     *(Constant("timestampresolution", 1e-6), Method("clear", "clear"), Method("clearcache", "clear_cache")),
 )
-
-
-class Truth(Kind):
-    """true or false."""
-
-    default = False
-
-    def check(self, value: Value) -> bool:
-        """The truth; 1 and 0 do as well."""
-        if not isinstance(value, bool | int | float):
-            raise ScpiError(-104, "Data type error; true or false expected")
-        return bool(value)
 
 
 class Entry(NamedTuple):

@@ -31,7 +31,6 @@ from ._keithley_2600b import (
     ReadingBuffer,
     Smu,
     Timer,
-    Truth,
     buffer_of,
     channel_node,
     ramp,
@@ -39,7 +38,20 @@ from ._keithley_2600b import (
 from .engine.lua import library
 from .engine.smu import LINE_HZ, Background, Steps
 from .engine.status import ScpiError
-from .engine.tsp import Attribute, Computed, Constant, Method, Node, OneOf, Real, Row, String, TspInstrument, Value
+from .engine.tsp import (
+    Attribute,
+    Computed,
+    Constant,
+    Method,
+    Node,
+    OneOf,
+    Real,
+    Row,
+    String,
+    Truth,
+    TspInstrument,
+    Value,
+)
 
 
 class PulsePlan(NamedTuple):

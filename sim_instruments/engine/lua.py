@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from .chunks import Table, Value, fail, is_number, kind_of
-from .tsp import Attribute, Constant, Function, Method, Node, OneOf, Real, Row
+from .tsp import Attribute, Constant, Function, Method, Node, Real, Row, Truth
 
 if TYPE_CHECKING:
     from ..world.world import World
@@ -126,7 +126,7 @@ class Ports:
     """How the instrument is connected and what memory is free: can be read, and has no effect here."""
 
     ROWS: ClassVar[tuple[Row, ...]] = (
-        *(Attribute(f"comm.{name}.enable", f"{name}_enabled", OneOf(1.0, 0.0)) for name in ("gpib", "lan")),
+        *(Attribute(f"comm.{name}.enable", f"{name}_enabled", Truth(True)) for name in ("gpib", "lan")),
         Attribute("gpib.address", "gpib_address", Real(0, 30, 16, integer=True)),
         Constant("lan.status.ipaddress", "127.0.0.1"),
         Method("lan.reset", "nothing"),

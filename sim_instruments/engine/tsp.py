@@ -48,7 +48,7 @@ from .scpi import Ieee488
 from .status import MSS, ScpiError
 
 __all__ = [
-    "Attribute", "Computed", "Constant", "Function", "Method", "Node", "OneOf", "Real", "ScpiError", "String",
+    "Attribute", "Computed", "Constant", "Function", "Method", "Node", "OneOf", "Real", "ScpiError", "String", "Truth",
     "TspInstrument", "Value", "fail",
 ]  # fmt: skip
 
@@ -109,6 +109,19 @@ class String(Kind):
     def check(self, value: Value) -> str:
         """The text."""
         return _string(value)
+
+
+@dataclass(frozen=True)
+class Truth(Kind):
+    """true or false."""
+
+    default: bool = False
+
+    def check(self, value: Value) -> bool:
+        """The truth; 1 and 0 do as well."""
+        if not isinstance(value, bool | int | float):
+            raise ScpiError(-104, "Data type error; true or false expected")
+        return bool(value)
 
 
 def _number(value: Value) -> float:
