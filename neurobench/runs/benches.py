@@ -200,7 +200,7 @@ library = "{library}"                            # pyvisa library: empty for its
 """
 
 _TAIL = """\
-[instruments.wiring]                    # matrix row of each terminal (1 is A); 0: not wired; without a matrix none of them is
+[instruments.wiring]                    # matrix row of each terminal (1 is A); 0: not wired; no matrix: all 0
 smu = 1                                 # SMU channel that drives word lines
 meter = 2                               # second SMU channel: the ammeter at 0 V (guard = N for a one-channel SMU)
 pulse_row = 3                           # generator channel for word lines
