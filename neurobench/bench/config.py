@@ -253,6 +253,14 @@ def _resolved(config: BenchConfig, folder: Path) -> BenchConfig:
     return config.model_copy(update={"chip": chip.model_copy(update=paths)})
 
 
+def said_in(config: BenchConfig) -> dict[str, Any]:
+    """What somebody said of the bench, as plain values: to make the same config again, in another process or later.
+
+    A default is no statement: a driver may know better than it, and a real chip is not what nobody said that it is.
+    """
+    return config.model_dump(mode="json", exclude_unset=True)
+
+
 Driver = Callable[[BenchConfig, int], tuple[Crossbar, DeviceSpan]]
 
 

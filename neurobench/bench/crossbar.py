@@ -313,6 +313,10 @@ class Crossbar(ABC):
         """Put an emulated chip into its file as it is after step `seq`; a real chip keeps itself."""
         del run_file, seq
 
+    def harm(self) -> list[str]:
+        """What an emulated chip has suffered that would have hurt a real one, in sentences."""
+        return []
+
     def truth_s(self) -> FloatArray | None:
         """The emulated chip's hidden conductances [rows, cols] in siemens; None for a real chip."""
         return None

@@ -6,12 +6,14 @@ bench, which has to be wired as the file says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Role = Literal["smu", "pulse", "matrix"]
 ROLES: tuple[Role, ...] = ("smu", "pulse", "matrix")
+NONE = "none"
 
 
 class _Section(BaseModel):
@@ -21,7 +23,7 @@ class _Section(BaseModel):
 class InstrumentSection(_Section):
     """One instrument in its role."""
 
-    model: str = Field(description="which instrument: a name of `neurobench list instruments`, or `manual` as a matrix")
+    model: str = Field(description="a name of `neurobench list instruments`; `none`: nothing in this role")
     resource: str = Field(default="", description="VISA resource string; empty: given by the simulated bench")
     serial: str = Field(default="", description="serial number that the instrument must answer; empty: any")
     channels: tuple[int, ...] = Field(default=(), description="channels in use, in order; empty: all of the model's")
@@ -81,7 +83,7 @@ class Simulation(_Section):
 
 
 class Instruments(_Section):
-    """All instruments of a bench by their role. None in a role: the bench has none."""
+    """All instruments of a bench by their role. None in a role, or `model = "none"`: the bench has none."""
 
     smu: InstrumentSection | None = Field(default=None, description="what reads cells, and may pulse them")
     pulse: InstrumentSection | None = Field(default=None, description="pulse generator; without one the SMU pulses")
@@ -103,6 +105,12 @@ class Instruments(_Section):
         default=None, gt=0, description="its conductance in siemens, where a resistor is in its place; checked to 5 %"
     )
     simulation: Simulation = Field(default=Simulation(), description="only for simulated instruments")
+
+    @field_validator(*ROLES, mode="before")
+    @classmethod
+    def _none_is_none(cls, given: Any) -> Any:
+        """A file cannot say that a simulated bench has no generator in any other way: TOML has no null."""
+        return None if isinstance(given, Mapping) and given.get("model") == NONE else given
 
     def by_role(self) -> dict[Role, InstrumentSection]:
         """The instruments that there are."""

@@ -521,6 +521,10 @@ class Guard:
         self.raw.restore(snapshot)
         self._charged, self._staged_seq = None, -1
 
+    def harm(self) -> list[str]:
+        """What has hurt an emulated chip; nobody knows of a real one."""
+        return self.raw.harm()
+
     def truth_s(self) -> FloatArray | None:
         """The emulated chip's hidden conductances; None for a real one."""
         return self.raw.truth_s()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from neurobench.bench.config import IN_PROCESS, BenchConfig, open_bench
+from neurobench.bench.config import IN_PROCESS, BenchConfig, open_bench, said_in
 from neurobench.bench.crossbar import Done, Unknown
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply
@@ -111,12 +111,12 @@ def _settled(guard: Guard, writer: RunWriter, entry: Entry) -> dict[str, Any]:
 def recorded(path: Path) -> Prepared:
     """What a run file was started with: its bench as it was then, not as the bench file is now."""
     with RunFile.open(path) as reader:
-        asked, config = reader.value("request"), reader.value("config")
+        asked, config, said = reader.value("request"), reader.value("config"), reader.value("config_said")
     if asked is None or config is None:
         raise ResumeRefused(f"{path} does not say how it was started, so it cannot be resumed from here")
     request = Request(**asked)
     protocol = validated(protocol_class(request.protocol), request.settings, request.protocol)
-    return Prepared(request, protocol, BenchConfig.model_validate(config))
+    return Prepared(request, protocol, BenchConfig.model_validate(said or config))
 
 
 # ---------------------------------------------------------------------------------------------- in the engine
@@ -124,7 +124,7 @@ def recorded(path: Path) -> Prepared:
 
 def _spec(prepared: Prepared, path: Path) -> engine.Spec:
     asked = prepared.request
-    bench, parameters = prepared.bench.model_dump(mode="json"), prepared.protocol.model_dump(mode="json")
+    bench, parameters = said_in(prepared.bench), prepared.protocol.model_dump(mode="json")
     return engine.Spec(
         str(path.absolute()), asked.protocol, parameters, bench, asked.seed, manifest=jsonable(manifest(prepared))
     )
@@ -247,4 +247,5 @@ def _taken(path: Path) -> bool:
 def manifest(prepared: Prepared) -> dict[str, Any]:
     """What a run file says of the request besides what the runner itself records."""
     asked = prepared.request
-    return {"request": asked, "config": prepared.bench, "command": asked.command()}
+    said = {"config": prepared.bench, "config_said": said_in(prepared.bench)}
+    return {"request": asked, "command": asked.command(), **said}

@@ -105,6 +105,7 @@ def report(path: Path) -> dict[str, Any]:
         "energy_j": number(manifest.get("energy_j")),
         "energy_basis": basis,
         "wall_s": number(manifest.get("wall_s")),
+        "harm": manifest.get("harm", []),
         "error": manifest.get("error"),
     }
 

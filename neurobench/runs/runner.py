@@ -228,6 +228,7 @@ class Runner:
                 status=outcome.status, state=self.control.state.value, stopped=outcome.stopped, pulses=outcome.pulses,
                 energy_j=outcome.energy_j, wall_s=outcome.wall_s, totals=self.totals, last_seq=self.seq,
                 error=None if outcome.error is None else f"{type(outcome.error).__name__}: {outcome.error}",
+                harm=self.guard.harm(),
                 exit_code=getattr(outcome.error, "exit_code", 0 if outcome.error is None else 1),
             )  # fmt: skip
             self.record.flush()

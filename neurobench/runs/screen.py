@@ -124,6 +124,8 @@ def run_ended(console: Console, said: Mapping[str, Any]) -> None:
     console.print(Text.assemble(f"{said['protocol']} on {said['bench']}", mark, ": ", state(said["status"])))
     if said["error"]:
         console.print(Text(str(said["error"]), style="red"))
+    for sentence in said["harm"]:
+        console.print(Text(f"the chip was hurt: {sentence}", style="red"))
     for line in _result_lines(result):
         console.print(line)
     energy = f"{si(said['energy_j'], 'J')} ({said['energy_basis']})" if said["energy_j"] is not None else "unknown"

@@ -71,5 +71,5 @@ def test_json_keys_of_a_sweep(page: str, tmp_path: Path, capsys: pytest.CaptureF
     assert cli.invoke(arguments) == cli.OK
     said = json.loads(capsys.readouterr().out)
     run_keys = keys(page, "`run`, `resume`, `watch`, `show` and `demo` print:")
-    assert set(said) == run_keys - {"seed", "stopped"} | {"example"}
+    assert set(said) == run_keys - {"seed", "stopped", "harm"} | {"example"}
     assert set(said["result"]) == keys(page, "`result` then holds:")
