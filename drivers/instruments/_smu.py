@@ -63,6 +63,19 @@ class MeteringSmu(Smu):
         self._range_a = inf  # of the sweeps that follow, as are
         self._reading_s = self._settle_s = 0.0
 
+    def safe(self) -> None:
+        """Stop what runs, 0 V, off, read back. The counters of pulses stay. Raises if an output may still be on.
+
+        Twice if need be: what was said before the line was cleared may never have been read at the other end.
+        """
+        still_on = self._switch_off() and self._switch_off()
+        if still_on:
+            raise InstrumentError(f"{self.link.name}: output {' and '.join(still_on)} is still on".replace("  ", " "))
+
+    @abstractmethod
+    def _switch_off(self) -> list[str]:
+        """Say and ask it once: the outputs that are still on."""
+
     def smallest_range(self, current_a: float) -> float:
         """The smallest range that holds a current. Raises ConfigError beyond the largest."""
         for full_a in self.ranges_a:

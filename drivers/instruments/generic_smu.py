@@ -204,8 +204,7 @@ class GenericSmu(Scpi, MeteringSmu):
             limited |= hit
         return mean_sweep(currents, len(levels_v), self._range_a, limited)
 
-    def safe(self) -> None:
-        """Stop, 0 V, off, read back. Raises if the output may still be on."""
+    def _switch_off(self) -> list[str]:
         self.forget()
         for command in (
             self.description.commands.abort,
@@ -215,8 +214,7 @@ class GenericSmu(Scpi, MeteringSmu):
             with suppress(BenchFault):
                 self.link.write(command)
         off = self._to("output", False)
-        if not self._agrees(off, self.link.query(off.asked())):
-            raise InstrumentError(f"{self.link.name}: its output is still on")
+        return [] if self._agrees(off, self.link.query(off.asked())) else ["1"]
 
     def _to(self, name: str, value: float | bool) -> Setting:
         return Setting(self._knobs[name], value)

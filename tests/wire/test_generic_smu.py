@@ -174,7 +174,7 @@ def test_long_reads_are_cut_into_messages_that_all_end_at_zero(example: Path) ->
 
 def test_safe_is_abort_zero_off_and_its_proof(example: Path) -> None:
     script = [(":ABOR", None), (":SOUR:VOLT 0", None), (":OUTP 0", None)]
-    recorder = Recorder([*script, (":OUTP?", "0"), *script, (":OUTP?", "1")])
+    recorder = Recorder([*script, (":OUTP?", "0"), *[*script, (":OUTP?", "1")] * 2])
     smu = GenericSmu(link_to(recorder), section("generic-smu", description=str(example)))
     smu.safe()
     with pytest.raises(InstrumentError, match="still on"):

@@ -123,8 +123,9 @@ def test_safe_stops_goes_to_zero_and_off_and_proves_it() -> None:
     recorder.finished()
 
 
-def test_safe_raises_if_an_output_is_still_on() -> None:
-    recorder = Recorder([*((line, None) for line in SAFE), (OFF, "0.00000e+00\t1.00000e+00")])
+def test_safe_says_it_again_and_raises_if_an_output_is_still_on() -> None:
+    once = [*((line, None) for line in SAFE), (OFF, "0.00000e+00\t1.00000e+00")]
+    recorder = Recorder([*once, *once])
     with pytest.raises(InstrumentError, match="smub is still on"):
         Keithley2600B(link_to(recorder, name="smu"), section("keithley-2600b")).safe()
 
