@@ -406,7 +406,7 @@ class Generator(Scpi, PulseSource):
         try:
             still_on = self._switch_off(self.link.urge)
         except LinkLost:
-            still_on = self._switch_off(self._patiently)
+            still_on = self._switch_off(self._patiently, again=True)
         if still_on and self._switch_off(self._patiently):
             raise InstrumentError(f"{self.link.name}: an output stays on although it was switched off")
 
@@ -416,24 +416,32 @@ class Generator(Scpi, PulseSource):
             raise garbled(self.link, answer, "whether its outputs are off")
         return answer
 
-    def _switch_off(self, ask: Callable[[str, Callable[[str], bool]], str]) -> bool:
+    def _switch_off(self, ask: Callable[[str, Callable[[str], bool]], str], *, again: bool = False) -> bool:
+        """Whether an output is still on. `again`: it was told before and its answer was lost.
+
+        If the outputs are off by then, they may have been cut in a burst that has ended behind them since: the status
+        byte says nothing any more about what came out.
+        """
         outputs = [Setting(self.WORDS.output, False, c) for c in self.channels]
         asked = [*(s.asked() for s in outputs), *self.MARK_QUESTIONS, *self.MARK_QUESTIONS]
         # the status byte before the outputs: a burst that had ended by then was not cut off
-        message = ";".join(["*OPC", "*STB?", *(s.said() for s in outputs), *asked])
-        answers = split_answers(ask(message, lambda text: self._says_off(text, len(asked))))
+        before = [s.asked() for s in outputs] if again else []
+        message = ";".join(["*OPC", "*STB?", *before, *(s.said() for s in outputs), *asked])
+        answers = split_answers(ask(message, lambda text: self._says_off(text, len(before), len(asked))))
+        were = [answers.pop(1) for _ in before]
+        unclear = again and all(outputs[0].knob.codec.agrees(False, state) for state in were)
         marks = answers[1 + len(outputs) :]
-        self._mark_cut(int_of(answers[0], self.link), marks)
+        self._mark_cut(0 if unclear else int_of(answers[0], self.link), marks)
         states = [s.knob.codec.agrees(False, answer) for s, answer in zip(outputs, answers[1:], strict=False)]
         return not all(states)
 
-    def _says_off(self, text: str, asked: int) -> bool:
+    def _says_off(self, text: str, before: int, asked: int) -> bool:
         """Whether it is the answer of `_switch_off`, and not that of an earlier question."""
         status, *states = split_answers(text)
-        marks = states[len(self.channels) :]
-        half = len(self.MARK_QUESTIONS)
-        flags = all(state.strip() in ("0", "1") for state in states[: len(self.channels)])
-        return is_number(status) and len(states) == asked and flags and marks[:half] == marks[half:]
+        n, half = before + len(self.channels), len(self.MARK_QUESTIONS)
+        flags, marks = states[:n], states[n:]
+        whole = is_number(status) and len(states) == before + asked and marks[:half] == marks[half:]
+        return whole and all(state.strip() in ("0", "1") for state in flags)
 
     def _mark_cut(self, stb: int, answers: list[str]) -> None:
         half = len(self.MARK_QUESTIONS)

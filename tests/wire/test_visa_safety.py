@@ -292,6 +292,37 @@ def test_a_stimulus_that_certainly_was_not_fired_may_be_staged_and_fired_again()
         bench.close()
 
 
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_burst_that_ended_behind_outputs_that_were_off_is_not_taken_for_fired(heard: bool) -> None:
+    """The answer to "off" is lost, and when it is asked again the generator has ended its burst inside itself."""
+    bench = open_simulated({**CHIP})
+    try:
+        crossbar, generator, clock = bench.crossbar, bench.crossbar.team.generator, bench.simulation.clock
+        assert generator is not None
+        stimulus = shots(batch(counts=((50, 0, 0), (0, 0, 0))), crossbar.capabilities)
+        witness = crossbar.stage(0, stimulus)
+        crossbar._make_ready(crossbar._staged, 0)  # type: ignore[arg-type]
+        generator.arm(0, 0, 50)
+        generator.trigger()
+        clock.sleep(0.02)
+        urge = generator.link.urge
+
+        def deaf(line: str, fits: Any, timeout_s: float | None = None) -> str:
+            answer = urge(line, fits, timeout_s)
+            if not heard:
+                clock.sleep(1.0)
+                raise LinkLost("its answer is lost")
+            return answer
+
+        generator.link.urge = deaf  # type: ignore[method-assign]
+        generator.safe()  # as another process does, that has found the bench so
+        found = generator.tally(0, witness, [50])
+        assert 0 < bench.world.pulses_fired() < 50
+        assert "switched off while" in found.doubt
+    finally:
+        bench.close()
+
+
 def _lost(generator: Any) -> Any:
     def trigger() -> None:
         generator._armed, generator._flying = None, generator._armed
