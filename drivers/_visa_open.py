@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from neurobench import registry
 from neurobench.bench.instruments import InstrumentSection, Role
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from .visa import VisaCrossbar
 
+T = TypeVar("T")
+
 ANY_MODEL = r".*"  # of a driver that is for whatever its description names
 SLICE_MS = 50  # no call into a link blocks longer
 HASTE_S = 0.25  # how long a silent instrument may keep the others from being switched off
@@ -48,6 +50,9 @@ class Bus(Protocol):
 
     clock: Clock
     chip_id: str  # what the chip says of itself; a real one says nothing
+
+    def harm(self) -> list[str]:
+        """What has hurt an emulated chip; a real one says nothing."""
 
     def name(self, role: Role, section: InstrumentSection) -> str:
         """The resource string of an instrument."""
@@ -108,6 +113,10 @@ class RealBus:
         send_at_once(opened)
         return opened
 
+    def harm(self) -> list[str]:
+        """A real chip does not say what hurt it."""
+        return []
+
     def close(self) -> None:
         """Nothing of its own to let go of."""
 
@@ -134,6 +143,7 @@ class Connected:
     resources: dict[Role, str]
     closing: contextlib.ExitStack
     chip_id: str = ""
+    harm: Callable[[], list[str]] = list
     losses: int = field(default=0)
 
     @property
@@ -279,7 +289,7 @@ def connect(config: BenchConfig, bus: Bus, lock: bool) -> Connected:
         found |= {role: _instrument(role, section, None) for role, section in sections.items() if role not in names}
         identified = {role: who for role, (_, who) in met.items()}
         links = {role: found[role].link for role in names}
-        return Connected(_team(found), bus.clock, links, identified, names, stack.pop_all(), bus.chip_id)
+        return Connected(_team(found), bus.clock, links, identified, names, stack.pop_all(), bus.chip_id, bus.harm)
 
 
 def _met(
@@ -291,10 +301,18 @@ def _met(
     for role, name in names.items():
         try:
             instrument = _instrument(role, sections[role], _linked(bus, name, role, sections[role], stack))
-            met[role] = instrument, instrument.identify()
+            met[role] = instrument, patiently(instrument.identify)
         except BenchFault as error:
             failed.append(error)
     return met, failed
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Ask once more what changes nothing, if its answer is lost: one answer in many is, and a bench should open."""
+    try:
+        return ask()
+    except LinkLost:
+        return ask()
 
 
 def _addresses(bus: Bus, sections: Mapping[Role, InstrumentSection]) -> dict[Role, str]:

@@ -31,7 +31,7 @@ from neurobench.bench.steps import DeviceSpan
 from neurobench.bench.stimulus import CellRead, FloatArray, Read, ShotList, Shots
 from neurobench.errors import BenchFault, CapabilityMissing, InstrumentError, LinkLost, UsageError
 
-from ._visa_open import Connected, VisaDriver
+from ._visa_open import Connected, VisaDriver, patiently
 from ._visa_plan import Path, Team, make_capabilities, make_paths, source_for
 from .instruments._roles import PulseSource, Smu, Sweep, Tally, Train
 
@@ -438,6 +438,10 @@ class VisaCrossbar(Crossbar):
         """Time of the bench in seconds."""
         return self._clock.now_s()
 
+    def harm(self) -> list[str]:
+        """What a simulated bench says has hurt its chip."""
+        return self._connected.harm()
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self._clock.sleep(seconds)
@@ -445,7 +449,7 @@ class VisaCrossbar(Crossbar):
     def enforce(self, limits: Limits) -> None:
         """Program the current and voltage limits that the instruments have, and read them back. Clears nothing."""
         self._limits = limits
-        self._connected.enforce(limits, self._capabilities.biases)
+        patiently(lambda: self._connected.enforce(limits, self._capabilities.biases))
 
     def rest(self) -> None:
         """Outputs to 0 V and off, then every line to ground. From any thread: it cuts off what is going on.
@@ -459,7 +463,7 @@ class VisaCrossbar(Crossbar):
             self._connected.silence(self._hottest())
             self._set_up = self._metered = self._routed = None
             ground = self._paths.grounded()
-            self._ask(lambda: self.team.matrix.route(ground))
+            patiently(lambda: self._ask(lambda: self.team.matrix.route(ground)))
             self._routed = ground
             self._connected.seal()
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .instruments._roles import Clock
 
 
+MOST_HARM = 8
+
+
 class Simulation(Protocol):
     """A simulated bench, as the registry finds it."""
 
@@ -53,6 +56,13 @@ class SimulatedBus:
     def open(self, name: str) -> Any:
         """A session with a simulated instrument."""
         return open_resource(self.manager, name)
+
+    def harm(self) -> list[str]:
+        """Cells that were destroyed, and what no careful operator does: the first of many."""
+        found = [f"cell {one.cell} is a short since {one.volts:.3g} V for {one.seconds:.3g} s ({one.why})"
+                 for one in self.simulation.world.damage]  # fmt: skip
+        found += [one.what for one in self.simulation.world.mishaps]
+        return [*found[:MOST_HARM], *([f"and {len(found) - MOST_HARM} times more"] if len(found) > MOST_HARM else [])]
 
     def close(self) -> None:
         """Put the chip away and the library with it: nothing is left for the next one."""

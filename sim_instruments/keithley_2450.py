@@ -554,6 +554,8 @@ class Keithley2450(ScpiSmu):
             raise ScpiError(2731, "Trigger model, Initiate failed: no trigger model is configured")
         if self.work.busy(self.smu):
             raise ScpiError(-213)
+        if isinstance(self.plan, Plan):  # the trigger model of a sweep begins with a block that clears (from memory)
+            self.buffers[self.plan.buffer].clear()
         steps = self._loop(self.plan) if isinstance(self.plan, Loop) else self._sweep(self.plan)
         self.work.launch(steps, self.smu)
 

@@ -9,7 +9,7 @@ from typing import Any
 from neurobench.drivers._visa_open import VisaDriver
 from neurobench.drivers.visa import VisaCrossbar
 from neurobench.drivers.visa_sim import SimulatedBus
-from neurobench.sim_instruments.serve.faults import Faulty, FaultPlan
+from neurobench.sim_instruments.serve.faults import FaultPlan, Faulty
 
 from neurobench import registry
 from neurobench.bench.config import BenchConfig, load_bench

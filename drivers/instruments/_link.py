@@ -19,6 +19,7 @@ from neurobench.errors import LinkLost
 if TYPE_CHECKING:
     from ._roles import Clock
 
+LONGEST_ANSWER = 4 << 20  # bytes; who talks on without a line end is no instrument
 SLICE_S = 0.05
 """No call into a link blocks longer: an abort has to get in (house plan, section 5)."""
 
@@ -44,11 +45,8 @@ class Resource(Protocol):
     def write_raw(self, message: bytes) -> int:
         """Send bytes."""
 
-    def read_raw(self) -> bytes:
-        """Read one whole message, or raise VisaIOError after `timeout` milliseconds."""
-
-    def read_bytes(self, count: int) -> bytes:
-        """Read so many bytes, or raise VisaIOError after `timeout` milliseconds without one."""
+    def read_bytes(self, count: int, *, break_on_termchar: bool = False) -> bytes:
+        """Read so many bytes, or one message if that is shorter and asked for; VisaIOError after `timeout` ms."""
 
     def clear(self) -> None:
         """Device clear: empty the buffers of both ends."""
@@ -195,7 +193,7 @@ class Link:
             if piece and not self._serial:
                 break
             if self.clock.now_s() >= deadline_s:
-                raise self._lost(line, f"no answer in time{f', only {raw!r}' if raw else ''}")
+                raise self._lost(line, f"no answer in time{f', only {raw[:80]!r}' if raw else ''}")
         return self._text(line, raw)
 
     @property
@@ -205,7 +203,9 @@ class Link:
     def _piece(self) -> bytes:
         """An answer, or of a slow serial line one byte: a read there that times out loses what it has. b"": nothing."""
         try:
-            return bytes(self._resource.read_bytes(1) if self._serial else self._resource.read_raw())
+            if self._serial:
+                return bytes(self._resource.read_bytes(1))
+            return bytes(self._resource.read_bytes(LONGEST_ANSWER, break_on_termchar=True))
         except VisaIOError as error:
             if error.error_code != StatusCode.error_timeout:
                 raise
@@ -215,7 +215,7 @@ class Link:
         self._tell("<", raw.decode("ascii", "backslashreplace").removesuffix("\n"))
         text = raw.decode("ascii")
         if not text.endswith("\n") or not text.strip():
-            raise self._lost(line, f"a broken answer {text!r}")
+            raise self._lost(line, f"a broken answer {short(text)!r}")
         return text.removesuffix("\n").removesuffix("\r")
 
     def _may_speak(self, line: str) -> None:
@@ -259,8 +259,7 @@ class Link:
 
     def _lost(self, line: str, why: object) -> LinkLost:
         self.losses += 1
-        said = line if len(line) <= 80 else f"{line[:77]}..."
-        return LinkLost(f"{self.name}: {why} ({said!r}; {self._address})")
+        return LinkLost(f"{self.name}: {why} ({short(line)!r}; {self._address})")
 
 
 def send_at_once(opened: Any) -> None:
@@ -308,8 +307,12 @@ def over_range(value: float) -> bool:
 def garbled(link: Link, text: str, expected: str) -> LinkLost:
     """The error for an answer that cannot be what was asked for; the link drops what may follow it."""
     link.distrust()
-    said = text if len(text) <= 80 else f"{text[:77]}..."
-    return LinkLost(f"{link.name}: unintelligible answer {said!r}, expected {expected}")
+    return LinkLost(f"{link.name}: unintelligible answer {short(text)!r}, expected {expected}")
+
+
+def short(text: str) -> str:
+    """A text for a message: whole if it fits into a line."""
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _value(text: str) -> float:

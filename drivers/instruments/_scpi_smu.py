@@ -74,6 +74,7 @@ class ScpiPulser(Scpi, PulsingSmu):
     STATE_PARTS: ClassVar[int] = 1
     STOP: ClassVar[str] = ":ABOR"
     READINGS_PER_PULSE: ClassVar[int] = 2
+    FIRST: ClassVar[str] = ""  # what a trigger begins with
     SUFFIXES: ClassVar[bool] = False  # whether commands name the channel
 
     @property
@@ -144,7 +145,7 @@ class ScpiPulser(Scpi, PulsingSmu):
         """One message: the count of triggers, then go. An instrument that has restarted has its outputs off."""
         shot, pulses = self._armed
         self.lose(*self.LOST)
-        self.link.write(f"*ESE {1 + (shot + 1) % TRIGGERS};{self._go(pulses)}")
+        self.link.write(f"{self.FIRST}*ESE {1 + (shot + 1) % TRIGGERS};{self._go(pulses)}")
 
     def done(self) -> bool:
         """All readings are there and nothing runs any more."""

@@ -126,6 +126,7 @@ class PulsingSmu(MeteringSmu, PulseSource):
     limits_current = True
     witness = True
     CAPACITY: ClassVar[int]  # pulses that can be counted from one baseline on
+    EACH_TRAIN_CLEARS: ClassVar[bool] = False  # whether the buffer holds the readings of the last train alone
 
     def __init__(self, link: Link, section: InstrumentSection) -> None:
         super().__init__(link, section)
@@ -143,7 +144,7 @@ class PulsingSmu(MeteringSmu, PulseSource):
         if seq != self._seq:  # counted from a baseline of another process
             self._count_from(seq, self._counted().fired)
         if shot != self._armed[0]:
-            self._expected += pulses
+            self._expected = pulses + (0 if self.EACH_TRAIN_CLEARS else self._expected)
         self._check_room()
         self._armed = (shot, pulses)
 
@@ -154,6 +155,9 @@ class PulsingSmu(MeteringSmu, PulseSource):
         while counted.busy and self.link.clock.now_s() < until_s:
             self.link.clock.sleep(POLL_S)
             counted = self._counted()
+        if self.EACH_TRAIN_CLEARS and counted.triggers:
+            before = sum(repeats[: counted.triggers - 1])
+            counted = counted._replace(fired=counted.fired + before)
         return judged(counted, seq, witness, repeats)
 
     def _check_room(self) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neurobench.errors import InstrumentError
+from neurobench.errors import CapabilityMissing, InstrumentError
 
-from ._link import float_of, floats_of, garbled
+from ._link import float_of, floats_of, garbled, int_of
 from ._roles import Identification, Train
-from ._scpi_smu import FUNCTION, PULSE, SENSE, LevelReader, magnitudes
+from ._scpi_smu import FUNCTION, PULSE, SENSE, TRIGGERS, LevelReader, magnitudes
 from ._table import AtLeast, Flag, Knob, Number, Setting, Word
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Keithley2450(LevelReader):
     max_width_s = 100.0
     max_pulses = 50_000
     CAPACITY = 50_000  # two readings each, defbuffer1 holds 100 000
+    # A sweep begins by clearing its buffer (a block of its trigger model, from memory). It is cleared with every
+    # trigger, so that its count means the same where that should not be so.
+    EACH_TRAIN_CLEARS = True
+    FIRST = f':TRAC:CLE "{PULSES}";'
 
     LEVEL = Knob("level", ":SOUR:VOLT {v}", ":SOUR:VOLT?", "V", low=-210.0, high=210.0)
     LIMIT = Knob("current limit", ":SOUR:VOLT:ILIM {v}", ":SOUR:VOLT:ILIM?", "A", 1e-9, 1.05, Number(2e-4))
@@ -123,6 +127,23 @@ class Keithley2450(LevelReader):
     def gap_s(self) -> float:  # type: ignore[override]
         """The point at 0 V takes as long as the pulse, and both a cycle of their own."""
         return 2 * CYCLE_S + (self._train.width_s if self._train is not None else 0.0)
+
+    def arm(self, seq: int, shot: int, pulses: int) -> None:
+        """As every SMU; a stimulus has at most 254 triggers, since their number is all that tells its trains apart."""
+        if shot >= TRIGGERS - 1:
+            raise CapabilityMissing(
+                f"{self.link.name}: shot {shot} of a stimulus; it tells {TRIGGERS - 1} apart (split the batch)"
+            )
+        super().arm(seq, shot, pulses)
+
+    def done(self) -> bool:
+        """The trigger has arrived, all its readings are there, and nothing runs any more."""
+        shot, _ = self._armed
+        triggers, count, *state = self.ask(f"*ESE?;{self.COUNT};{self.STATE}", 2 + self.STATE_PARTS)
+        arrived = int_of(triggers, self.link) == 1 + (shot + 1) % TRIGGERS
+        return (
+            arrived and not self._runs(state) and int_of(count, self.link) >= self.READINGS_PER_PULSE * self._expected
+        )
 
     def _go(self, pulses: int) -> str:
         if self._train is None:

@@ -349,12 +349,16 @@ class _Host:
         if self.control.rested.wait(PATIENCE_S) or self._back(worker, 0):
             worker.join()
             return
-        done = threading.Event()
-        threading.Thread(target=self._cut, args=(done,), daemon=True).start()
-        at_rest = done.wait(REST_S)
+        self._rested_beside()
         if self._back(worker, LAST_WORDS_S):
             return
-        self._end_stuck(at_rest)
+        self._end_stuck(self._rested_beside())  # once more: the runner may have begun another call in between
+
+    def _rested_beside(self) -> bool:
+        """Bring the bench to rest over the second path, whatever the runner hangs in; whether that is known to be."""
+        done = threading.Event()
+        threading.Thread(target=self._cut, args=(done,), daemon=True).start()
+        return done.wait(REST_S)
 
     def _cut(self, done: threading.Event) -> None:
         if self.guard is not None:

@@ -51,7 +51,7 @@ class Meter:
         self.bench, self.asked, self.answered, self.behind_s = bench, 0, 0, 0.0
         for link in bench.crossbar._connected.links.values():
             link.log = self.hear
-            for name in ("write_raw", "read_raw"):
+            for name in ("write_raw", "read_bytes"):
                 self._time(link._resource, name)
         for name in ("sleep", "now_s"):  # time that passes moves the simulated world
             self._time(bench.simulation.clock, name)

@@ -211,6 +211,20 @@ def test_what_answers_is_no_instrument(what: str, neurobench: Command, lab: str,
         stranger.close()
 
 
+def test_who_talks_without_an_end_is_not_listened_to_for_ever(neurobench: Command, lab: str, served: Bench) -> None:
+    stranger = Stranger(lambda _: b"x" * (16 << 20))
+    try:
+        wrong = lab.replace(address(served, "pulse"), stranger.resource).replace("[instruments.pulse]\n", QUICK)
+        Path("lab.toml").write_text(wrong, encoding="utf-8")
+        ended = neurobench("check", "lab.toml", "--json")
+    finally:
+        stranger.close()
+    assert ended.code == cli.FAULT
+    (row,) = [row for row in ended.data["instruments"] if row["role"] == "pulse"]
+    assert row["verdict"].startswith(("no answer:", "not understood:"))
+    assert len(str(row)) < 1000, "not all of it is repeated"
+
+
 def test_nothing_is_left_open(neurobench: Command, lab: str, served: Bench) -> None:
     """The instruments can be asked by others afterwards, and no file or socket stays with this process."""
     wrong = lab.replace("[instruments.smu]\n", '[instruments.smu]\nserial = "4711"\n')

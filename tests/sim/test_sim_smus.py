@@ -83,17 +83,17 @@ def test_2450_dialogue_of_qcodes_with_its_sweep(k2450: Dialogue) -> None:
 def test_2450_list_sweep_pulses_and_counts(k2450: Dialogue) -> None:
     k2450.write(":TRAC:MAKE 'pulses', 1000", ":SENS:CURR:NPLC 0.01", ":SENS:CURR:RANG 1e-4", ":SOUR:VOLT:ILIM 1e-3")
     k2450.write(":SOUR:LIST:VOLT 1.5", ":SOUR:SWE:VOLT:LIST 1, 800e-6, 3, ON, 'pulses'")
-    for shots in (1, 2):
+    for _ in range(2):
         k2450.silent(":INIT")
         assert k2450.ask(":TRIG:STAT?").startswith("RUNNING")
         k2450.wait(10e-3)
         assert k2450.ask(":TRIG:STAT?").startswith("IDLE")
-        assert k2450.ask(":TRAC:ACT? 'pulses'") == str(3 * shots)
+        assert k2450.ask(":TRAC:ACT? 'pulses'") == "3", "a sweep clears its buffer first"
     assert k2450.pulses() == [(1.5, pytest.approx(3e-3, rel=1e-9))] * 2
     k2450.write(":SOUR:LIST:VOLT 1.5,0", ":SOUR:LIST:VOLT:APP 1.5,0", ":SOUR:SWE:VOLT:LIST 1, 800e-6, 1, ON, 'pulses'")
     k2450.silent(":INIT;*WAI")
     assert k2450.pulses()[2:] == [(1.5, 1e-3)] * 2
-    found = k2450.ask(":TRAC:DATA? 7, 8, 'pulses', SOUR, READ, REL").split(",")
+    found = k2450.ask(":TRAC:DATA? 1, 2, 'pulses', SOUR, READ, REL").split(",")
     assert [float(found[i]) for i in (0, 1, 3, 4)] == [1.5, near(1.5 * SIEMENS), 0, 0]
     no_errors(k2450)
 

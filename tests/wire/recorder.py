@@ -71,8 +71,10 @@ class Recorder:
             raise found
         return found if isinstance(found, bytes) else str(found).encode("ascii") + b"\n"
 
-    def read_bytes(self, count: int) -> bytes:
+    def read_bytes(self, count: int, *, break_on_termchar: bool = False) -> bytes:
         """Byte by byte, as a serial line gives them; None among the waiting answers is a pause."""
+        if break_on_termchar:
+            return self.read_raw()[:count]
         if self.waiting and self.waiting[0] is None:
             self.waiting.pop(0)
             self.clock.sleep(self.timeout / 1000)

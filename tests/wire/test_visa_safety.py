@@ -197,7 +197,7 @@ class Dead:
         self.sent.append(message)
         return len(message)
 
-    def read_raw(self) -> bytes:
+    def read_bytes(self, count: int, *, break_on_termchar: bool = False) -> bytes:
         from pyvisa.constants import StatusCode
         from pyvisa.errors import VisaIOError
 

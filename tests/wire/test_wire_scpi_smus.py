@@ -144,13 +144,13 @@ BASELINES = {
 # Two shots of 3 and 1 pulses: triggers and polls, with the answers before and after their ends.
 FIRED: dict[str, list[tuple[str, Any]]] = {
     "keithley-2450": [
-        ('*ESE 2;:SOUR:SWE:VOLT:LIST 1,0.0048,3,OFF,"defbuffer1";:INIT', None),
-        (':TRAC:ACT? "defbuffer1";:TRIG:STAT?', "3;RUNNING;RUNNING;4"),
-        (':TRAC:ACT? "defbuffer1";:TRIG:STAT?', "6;IDLE;IDLE;6"),
-        ('*ESE 3;:SOUR:SWE:VOLT:LIST 1,0.0048,1,OFF,"defbuffer1";:INIT', None),
-        (':TRAC:ACT? "defbuffer1";:TRIG:STAT?', "8;IDLE;IDLE;6"),
-        (':TRAC:DATA? 7,8,"defbuffer1",READ', "1.5E-5,1E-12"),
-        ('*ESE?;*SRE?;:TRAC:ACT? "defbuffer1";:TRIG:STAT?', "3;1;8;IDLE;IDLE;6"),
+        (':TRAC:CLE "defbuffer1";*ESE 2;:SOUR:SWE:VOLT:LIST 1,0.0048,3,OFF,"defbuffer1";:INIT', None),
+        ('*ESE?;:TRAC:ACT? "defbuffer1";:TRIG:STAT?', "2;3;RUNNING;RUNNING;4"),
+        ('*ESE?;:TRAC:ACT? "defbuffer1";:TRIG:STAT?', "2;6;IDLE;IDLE;6"),
+        (':TRAC:CLE "defbuffer1";*ESE 3;:SOUR:SWE:VOLT:LIST 1,0.0048,1,OFF,"defbuffer1";:INIT', None),
+        ('*ESE?;:TRAC:ACT? "defbuffer1";:TRIG:STAT?', "3;2;IDLE;IDLE;6"),
+        (':TRAC:DATA? 1,2,"defbuffer1",READ', "1.5E-5,1E-12"),
+        ('*ESE?;*SRE?;:TRAC:ACT? "defbuffer1";:TRIG:STAT?', "3;1;2;IDLE;IDLE;6"),
     ],
     "keithley-2400": [
         ("*ESE 2;:TRIG:COUN 6;:INIT", None),
@@ -406,6 +406,8 @@ def test_a_restart_after_programming_is_noticed_by_the_baseline(model: str) -> N
 
 
 def counters(model: str, ese: int, sre: int, pulses: int) -> str:
+    if KINDS[model].EACH_TRAIN_CLEARS:
+        pulses -= sum([3, 1, 2][: max(ese - 2, 0)])  # what went before the last train is not in the buffer any more
     readings = pulses * KINDS[model].READINGS_PER_PULSE
     state = {"keithley-2450": "IDLE;IDLE;6", "keithley-2400": "1024", "keysight-b2900": "130"}[model]
     return f"{ese};{sre};{readings};{state}"
@@ -433,12 +435,23 @@ def test_what_the_counters_mean(
     assert bool(doubt) == bool(found.doubt)
 
 
+@pytest.mark.parametrize("model", ["keithley-2400", "keysight-b2900"])
 def test_the_count_of_triggers_wraps_and_is_still_compared(model: str) -> None:
     repeats = [1] * 300
     smu = driver(model, Recorder(answer=lambda _: counters(model, 1 + 300 % 255, 1, 300)))
     assert smu.tally(7, WITNESS, repeats) == Tally(300, 0)
 
 
+def test_a_2450_refuses_more_trains_than_it_tells_apart() -> None:
+    smu, recorder = pulsing("keithley-2450", BASELINES["keithley-2450"])
+    smu.baseline(7)
+    smu.arm(7, 253, 1)
+    with pytest.raises(CapabilityMissing, match="254 apart"):
+        smu.arm(7, 254, 1)
+    recorder.finished()
+
+
+@pytest.mark.parametrize("model", ["keithley-2400", "keysight-b2900"])
 def test_more_pulses_than_can_be_counted_are_refused_before_they_are_fired(model: str) -> None:
     smu, recorder = pulsing(model, BASELINES[model])
     smu.baseline(7)
