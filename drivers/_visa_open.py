@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from neurobench import registry
 from neurobench.bench.instruments import InstrumentSection, Role
 from neurobench.bench.steps import DeviceSpan
-from neurobench.errors import BenchFault, ConfigError, InstrumentError, LinkLost, NeurobenchError
+from neurobench.errors import BenchFault, ConfigError, InstrumentError, LinkLost, NeurobenchError, UnknownName
 from neurobench.system import Lock, data_folder
 
 from ._visa_plan import Team, pulse_line_v, read_line_v
@@ -366,7 +366,10 @@ def _closed(resource: Any) -> None:
 
 
 def _instrument(role: Role, section: InstrumentSection, link: Link | None) -> Instrument:
-    kind = registry.load("instruments", section.model)
+    try:
+        kind = registry.load("instruments", section.model)
+    except UnknownName as error:
+        raise UnknownName(f"[instruments.{role}] model: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, MADE_FOR[role])):
         raise ConfigError(f"[instruments.{role}] model = {section.model!r} cannot serve as {role}")
     made: Instrument = kind(cast("Link", link), section)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from neurobench import registry
-from neurobench.errors import ConfigError, OutsideHull
+from neurobench.errors import ConfigError, OutsideHull, UnknownName
 from neurobench.physics.library import load_model
 from neurobench.physics.maker import make_chip, make_readout
 
@@ -110,7 +110,7 @@ def _instruments(world: World, described: Instruments, noise: bool) -> dict[str,
     for number, role in enumerate(ORDER, start=1):
         section = sections.get(role)  # type: ignore[call-overload]
         if section is not None:
-            kind = cast("Callable[..., SimInstrument]", registry.load("sim_instruments", section.model))
+            kind = _kind(role, section.model)
             serial = section.serial if section.serial.startswith("NBSIM") else f"NBSIM{number:03d}"
             made[role] = kind(world, role, serial, section, noise=noise)
             if role != made[role].ROLE:
@@ -118,6 +118,13 @@ def _instruments(world: World, described: Instruments, noise: bool) -> dict[str,
                     f"[instruments.{role}] model = {section.model!r} is simulated as {made[role].ROLE}, not as {role}"
                 )
     return made
+
+
+def _kind(role: str, model: str) -> Callable[..., SimInstrument]:
+    try:
+        return cast("Callable[..., SimInstrument]", registry.load("sim_instruments", model))
+    except UnknownName as error:
+        raise UnknownName(f"[instruments.{role}] model: {error}") from error
 
 
 def _wire(world: World, described: Instruments) -> None:
