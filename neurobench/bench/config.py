@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from neurobench import registry
 from neurobench.errors import ConfigError, Refused, UnknownName, unknown
 
+from .board import Board
 from .crossbar import CompliancePath, Crossbar, Identity, Isolation, Parallelism
 from .instruments import ROLES, Instruments
 from .limits import ChipLimits, Guard
@@ -25,7 +26,8 @@ from .steps import DeviceSpan
 from .stimulus import Bias, Direction
 
 IN_PROCESS = ("emulator",)  # run where they are asked for: their chip can be put back, so nothing can be lost
-SIMULATED_BACKENDS = (*IN_PROCESS, "visa-sim")  # what their bench file leaves out comes from the built-in bench
+# what their bench file leaves out comes from the built-in bench
+SIMULATED_BACKENDS = (*IN_PROCESS, "visa-sim", "fpga-sim")
 PATHS = ("curve", "offset_s", "file")  # keys of [chip] that name files
 
 
@@ -113,6 +115,7 @@ class BenchConfig(_Section):
     readout: ReadoutSection = ReadoutSection()
     limits: ChipLimits
     instruments: Instruments = Field(default=Instruments(), description="instruments of a bench, by their role")
+    board: Board = Field(default=Board(), description="the FPGA board of a bench")
 
 
 def bench_names() -> list[str]:
