@@ -186,7 +186,7 @@ def test_text_that_is_not_utf8_is_not_toml(tmp_path: Path) -> None:
         ("[limits]\nmax_cel_v = 4\n", ["no key 'max_cel_v'; did you mean max_cell_v", "[limits]"]),
         ("[readout]\nadcbits = 4\n", ["did you mean adc_bits", "[readout]"]),
         ("[limit]\nmax_cell_v = 4\n", ["no key 'limit'; did you mean limits", "the file"]),
-        ("[xyz]\n", ["no key 'xyz'; known: bench, chip, instruments, limits, readout"]),
+        ("[xyz]\n", ["no key 'xyz'; known: bench, board, chip, instruments, limits, readout"]),
     ],
 )
 def test_unknown_keys_are_named_with_the_nearest_known_one(
