@@ -29,26 +29,20 @@ from neurobench.bench.crossbar import (
 )
 from neurobench.bench.steps import DeviceSpan
 from neurobench.bench.stimulus import (
-    CellRead,
-    Direction,
     FloatArray,
-    LineState,
-    LineStates,
     Pulse,
     Read,
     ShotList,
     Shots,
-    VectorRead,
 )
 from neurobench.errors import CapabilityMissing, Refused, UsageError
-from neurobench.physics import kernels
 from neurobench.physics.chip import Chip, Fired
-from neurobench.physics.circuit import input_volts
 from neurobench.physics.drive import Drive, Plan, make_drive, mean_curve, plan_shots
 from neurobench.physics.library import load_model
 from neurobench.physics.maker import make_chip, make_readout
 from neurobench.physics.noise import Stream, key
-from neurobench.physics.readout import ReadNoise, Readout
+from neurobench.physics.reading import Reader
+from neurobench.physics.readout import Readout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +83,7 @@ class Emulator(Crossbar):
         self._overhead_s, self._file = pulse_overhead_s, file
         self._read_key = key(chip.seed, Stream.READ)
         self._ohm = self._capabilities.source_ohm + self._capabilities.series_ohm
+        self._reader = Reader(chip, self.readout, self._ohm)
         self._drives: dict[tuple[Any, ...], Drive] = {}
         self._staged: _Staged | None = None
         self._answers: dict[int, Applied] = {}
@@ -207,105 +202,7 @@ class Emulator(Crossbar):
         """Read through the readout; the devices are not disturbed (no model of the library has read disturb)."""
         if read.delay_s:
             self.chip.advance(read.delay_s)
-        if isinstance(read, VectorRead):
-            return self._vector(read)
-        return self._cells(read)
-
-    def _vector(self, read: VectorRead) -> Reading:
-        chip, start_s = self.chip, self.chip.counters.clock_s
-        forward = read.direction is Direction.ROWS_TO_COLS
-        volts, over = self.readout.drive(read.volts)
-        g = chip.conductance_s() if forward else chip.conductance_s().T
-        line_s = chip.row_conductance_s() if forward else chip.col_conductance_s()
-        inputs, outputs = self._lines(read, g.shape)
-        if volts.shape[1] != inputs.stop - inputs.start:
-            raise UsageError(
-                f"vectors of {volts.shape[1]} volts on {inputs.stop - inputs.start} input lines ({read.direction})"
-            )
-        if self._ohm or read.idle is LineState.FLOATING:
-            volts = self._solved(read, volts, g, inputs, outputs)
-            inputs = slice(0, len(g))
-        if read.region is not None:
-            g, line_s = g[inputs, outputs], line_s[inputs]
-        currents = np.empty((1 + read.both_polarities, len(volts), g.shape[1]))
-        np.matmul(volts, g, out=currents[0])
-        if read.both_polarities:
-            np.negative(currents[0], out=currents[1])
-        sigma_a, flags = self._finish(currents, volts, g, read.averages, chip.next_read())
-        power_w = kernels.read_power(volts, line_s)
-        return self._reading(read, currents, sigma_a, flags + ("dac_over_range",) * over, start_s, power_w, len(volts))
-
-    def _lines(self, read: VectorRead, shape: tuple[int, ...]) -> tuple[slice, slice]:
-        """Input and output lines of a vector read."""
-        if read.region is None:
-            return slice(0, shape[0]), slice(0, shape[1])
-        rows, cols = read.region.slices
-        inputs, outputs = (rows, cols) if read.direction is Direction.ROWS_TO_COLS else (cols, rows)
-        if inputs.stop > shape[0] or outputs.stop > shape[1]:
-            raise UsageError(f"{read.region} does not lie inside the array of {self.chip.shape}")
-        return inputs, outputs
-
-    def _solved(self, read: VectorRead, volts: FloatArray, g: FloatArray, inputs: slice, outputs: slice) -> FloatArray:
-        """Voltages [n, all input-side lines] behind the source's resistance, floating lines solved.
-
-        The noise of devices on a floating line's path is that of its own line voltage only.
-        """
-        state = [np.full(n, read.idle, np.int8) for n in g.shape]
-        state[0][inputs], state[1][outputs] = LineState.DRIVEN, LineState.VIRTUAL_GROUND
-        given = np.zeros((len(volts), len(g)))
-        given[:, inputs] = volts
-        lines = LineStates(state[0], given[0], state[1], np.zeros(g.shape[1]))
-        return input_volts(lines, given, g, self._ohm)
-
-    def _finish(
-        self, currents: FloatArray, volts: FloatArray, g: FloatArray, averages: int, index: int
-    ) -> tuple[float, tuple[str, ...]]:
-        variance, (absolute, relative) = 0.0, self._noise()
-        if absolute or relative:
-            noise = ReadNoise(absolute, relative, averages)
-            variance = noise.add(currents, volts, g, self._read_key, index)
-        flags = self.readout.convert(currents)
-        return self.readout.sigma_a(variance), flags
-
-    def _noise(self) -> tuple[float, float]:
-        """Read noise of one device that this bench sees: sigma in siemens, and sigma relative to G."""
-        model = self.chip.model
-        if not self.readout.noise:
-            return 0.0, 0.0
-        return model.read_sigma_s * self.chip.devices.noise_scale, model.read_sigma_relative
-
-    def _cells(self, read: CellRead) -> Reading:
-        chip, start_s = self.chip, self.chip.counters.clock_s
-        if read.mask.shape != chip.shape:
-            raise UsageError(f"the mask is for {read.mask.shape} cells, the chip has {chip.shape}")
-        volts, over = self._one_level(read.voltage_v)
-        currents = np.empty((1 + read.both_polarities, int(np.count_nonzero(read.mask))))
-        absolute, relative = self._noise()
-        variance, power_w = kernels.read_cells(
-            read.mask, chip.conductance_s(), chip.row_conductance_s(), self._ohm, volts, absolute**2 / read.averages,
-            relative**2 / read.averages, *self._read_key, chip.next_read(), currents,
-        )  # fmt: skip
-        flags = self.readout.convert(currents) + ("dac_over_range",) * over
-        return self._reading(read, currents, self.readout.sigma_a(variance), flags, start_s, power_w, currents.shape[1])
-
-    def _one_level(self, volts: float) -> tuple[float, bool]:
-        level, over = self.readout.drive(np.array([volts]))
-        return float(level[0]), over
-
-    def _reading(
-        self,
-        read: Read,
-        currents: FloatArray,
-        sigma_a: float,
-        flags: tuple[str, ...],
-        start_s: float,
-        power_w: float,
-        n: int,
-    ) -> Reading:
-        each_s = read.integration_s * read.averages * (1 + read.both_polarities)
-        self.chip.advance(n * each_s)
-        now = self.chip.counters.clock_s
-        return Reading(currents, sigma_a, self.readout.range_a, start_s, now, power_w * each_s, flags)
+        return self._reader.sense(read)
 
     # -- loops, time, safety -------------------------------------------------------------------------------------
 
@@ -318,7 +215,7 @@ class Emulator(Crossbar):
 
         chip, bounds, start_s = self.chip, loop.program.bounds(loop.ticks), self.chip.counters.clock_s
         device = chip.loop_device(bounds.potentiate, bounds.depress)
-        absolute, relative = self._noise()
+        absolute, relative = self._reader.noise()
         noise = LoopNoise(self._read_key, chip.counters.reads, absolute**2, relative**2)
         answer: LoopAnswer = run_compiled(loop, device, noise)
         chip.counters.reads += loop.ticks
