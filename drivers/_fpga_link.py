@@ -1,0 +1,418 @@
+"""One FPGA board on one serial line: requests out, replies in, whatever the line does to them.
+
+Every request but FIRE may be repeated until it is answered, because it changes nothing twice (docs/fpga-wire.md). Any
+thread may ask at any time; whoever waits reads for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from neurobench.bench import frames
+from neurobench.bench.frames import BASE_BAUD, BoardIdentity, BoardStatus, Deframer, Op, Reply, Request, Status
+from neurobench.errors import InstrumentError, LinkLost, UsageError
+
+if TYPE_CHECKING:
+    from neurobench.bench.board import Board
+
+    from .instruments._roles import Clock
+
+SLICE_S = 0.02  # no call into the port blocks longer
+STALE_S = 1.5  # after such a silence the board may be about to go back to its base speed (2 s)
+MOST_AT_ONCE = 16  # requests that wait for their replies
+NOT_FOUND_S = 3.0  # how long a board that does not answer is looked for when the bench is opened
+BITS = 10  # of a byte on the line
+
+
+class Port(Protocol):
+    """A serial port as pyserial has it."""
+
+    timeout: float | None
+    baudrate: int
+
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that can be read at once."""
+
+    def write(self, data: bytes) -> int | None:
+        """Send."""
+
+    def read(self, size: int = 1) -> bytes:
+        """Wait for `size` bytes, at most `timeout`."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class BoardRestarted(LinkLost):
+    """The board has another session than before: it lost its limits, its program and its counters."""
+
+
+class Asked(NamedTuple):
+    """A request to be answered: what, and how many bytes its reply will have on the line."""
+
+    op: Op
+    payload: bytes = b""
+    reply_bytes: int = 64
+
+
+@dataclass
+class LinkCounts:
+    """What the link has carried, for `check` and the record."""
+
+    sent: int = 0
+    repeated: int = 0
+    reconnected: int = 0
+    asked: int = 0
+    round_trip_s: float = 0.0  # of all that were answered at once, together
+    answered_at_once: int = 0
+
+    @property
+    def mean_round_trip_s(self) -> float:
+        """Mean time from a request to its reply, of those that were not repeated."""
+        return self.round_trip_s / self.answered_at_once if self.answered_at_once else float("nan")
+
+
+class Link:
+    """See the module. `open_port` opens the port anew; nothing is sent before `connect`."""
+
+    def __init__(self, open_port: Callable[[], Port], clock: Clock, settings: Board, name: str = "the board") -> None:
+        self.clock, self.settings, self.name = clock, settings, name
+        self.counts = LinkCounts()
+        self.session = 0
+        self.identity: BoardIdentity | None = None
+        self._open_port = open_port
+        self._port: Port | None = None
+        self._deframer = Deframer()
+        self._inbox: dict[int, Reply] = {}
+        self._waited: set[int] = set()
+        self._tag = int.from_bytes(os.urandom(2), "little")
+        self._heard_s = -1e9
+        self._want_baud = BASE_BAUD
+        # Reentrant: a signal's handler may bring the bench to rest in the middle of anything.
+        self._writing, self._reading = threading.RLock(), threading.RLock()
+
+    # -- the line ------------------------------------------------------------------------------------------------
+
+    @property
+    def baud(self) -> int:
+        """Speed in use."""
+        return BASE_BAUD if self._port is None else self._port.baudrate
+
+    @property
+    def bad(self) -> int:
+        """Frames that came here and could not be read."""
+        return self._deframer.bad
+
+    def line_s(self, n: int) -> float:
+        """Time that n bytes take on the line."""
+        return n * BITS / self.baud
+
+    def new_tag(self) -> int:
+        """A number that no request of the last while had."""
+        with self._writing:
+            self._tag = (self._tag + 1) & 0xFFFF
+            self._waited.add(self._tag)
+            return self._tag
+
+    def forget(self, tag: int) -> None:
+        """Nobody waits for it any more."""
+        self._waited.discard(tag)
+        self._inbox.pop(tag, None)
+
+    def send(self, request: Request) -> None:
+        """Put a request on the line. Raises LinkLost if the port is gone."""
+        urgent = b"\0" if request.op in (Op.REST, Op.HELLO) else b""  # ends whatever stands half sent before it
+        with self._writing:
+            self.counts.sent += 1
+            self._try(lambda port: port.write(urgent + frames.encode(request)))
+
+    def wait(self, tag: int, seconds: float) -> Reply | None:
+        """The reply of that tag, or None if it has not come in time."""
+        end_s = self.clock.now_s() + seconds
+        while True:
+            if (found := self._inbox.pop(tag, None)) is not None:
+                return found
+            left_s = end_s - self.clock.now_s()
+            if left_s <= 0:
+                return None
+            if self._reading.acquire(timeout=min(left_s, SLICE_S)):
+                try:
+                    if tag not in self._inbox:
+                        self._pull(min(left_s, SLICE_S))
+                finally:
+                    self._reading.release()
+
+    def _pull(self, seconds: float) -> None:
+        """Read what is there, waiting at most so long for the first byte, and put the replies in order."""
+        data = self._try(lambda port: _read_some(port, seconds))
+        for reply in self._deframer.feed(data):
+            self._heard_s = self.clock.now_s()
+            if reply.tag in self._waited:
+                self._inbox[reply.tag] = reply
+
+    def _try(self, do: Callable[[Port], Any]) -> Any:
+        try:
+            if self._port is None:
+                self._port = self._open_port()
+            return do(self._port)
+        except (OSError, UsageError) as error:  # pyserial's errors are OSErrors
+            self._drop_port()
+            raise LinkLost(f"{self.name}: {error}") from error
+
+    def _drop_port(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            with contextlib.suppress(Exception):  # it may be gone, and then it is closed
+                port.close()
+
+    def close(self) -> None:
+        """Let go of the port."""
+        with self._writing:
+            self._drop_port()
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def ask(self, op: Op, payload: bytes = b"") -> Reply:
+        """One request, repeated until it is answered. Raises LinkLost, BoardRestarted."""
+        return self.ask_all([Asked(op, payload)])[0]
+
+    def expect(self, op: Op, payload: bytes = b"") -> bytes:
+        """The payload of a reply that says OK. Raises InstrumentError for any other status."""
+        reply = self.ask(op, payload)
+        if reply.status != Status.OK:
+            raise InstrumentError(f"{self.name} answers {words(reply)} to {op.name}")
+        return reply.payload
+
+    def status(self) -> BoardStatus:
+        """What the board is doing."""
+        return BoardStatus.unpack(self.expect(Op.STATUS))
+
+    def ask_all(self, asked: Sequence[Asked]) -> list[Reply]:
+        """Replies to requests that are sent without waiting for each other, in the order in which they were asked.
+
+        As many are under way as the board keeps; a missing reply is asked for again. Raises LinkLost, BoardRestarted.
+        """
+        self._wake()
+        with self._tags(len(asked)) as tags:
+            replies: dict[int, Reply] = {}
+            for attempt in range(1 + self.settings.retries):
+                for n in [n for n in range(len(asked)) if n not in replies and tags[n] in self._inbox]:
+                    self._take(replies, n, self._inbox.pop(tags[n]))  # it came late
+                left = [n for n in range(len(asked)) if n not in replies]
+                if not left:
+                    break
+                self.counts.repeated += len(left) if attempt else 0
+                self._exchange(asked, tags, left, replies, first=not attempt)
+            if len(replies) < len(asked):
+                op = next(asked[n].op for n in range(len(asked)) if n not in replies)
+                self._drop_port()
+                raise LinkLost(f"{self.name} does not answer {op.name}, asked {1 + self.settings.retries} times")
+        self.counts.asked += len(asked)
+        return [replies[n] for n in range(len(asked))]
+
+    @contextlib.contextmanager
+    def _tags(self, n: int) -> Iterator[list[int]]:
+        tags = [self.new_tag() for _ in range(n)]
+        try:
+            yield tags
+        finally:
+            for tag in tags:
+                self.forget(tag)
+
+    def _exchange(
+        self, asked: Sequence[Asked], tags: list[int], left: list[int], replies: dict[int, Reply], *, first: bool
+    ) -> None:
+        """Send those that are left, in order and within the board's memory, and gather replies until none comes."""
+        room = self.identity.rx_bytes if self.identity else 256
+        waiting: dict[int, tuple[int, float]] = {}
+        queue = list(left)
+        while queue or waiting:
+            under_way = sum(size for size, _ in waiting.values())
+            while queue and len(waiting) < MOST_AT_ONCE:
+                n, size = queue[0], frames.on_the_line(len(asked[queue[0]].payload))
+                if waiting and under_way + size > room:
+                    break
+                self.send(Request(asked[n].op, tags[n], self.session, asked[n].payload))
+                waiting[n], under_way = (size, self.clock.now_s()), under_way + size
+                queue.pop(0)
+            n = next(iter(waiting))
+            expected = sum(asked[m].reply_bytes for m in waiting) + under_way
+            reply = self.wait(tags[n], self.settings.timeout_s + self.line_s(expected))
+            if reply is None:
+                return  # it and what follows it are asked for again: the order counts
+            sent_s = waiting.pop(n)[1]
+            self._take(replies, n, reply)
+            if first and len(asked) == 1:
+                self.counts.round_trip_s += self.clock.now_s() - sent_s
+                self.counts.answered_at_once += 1
+
+    def _take(self, replies: dict[int, Reply], n: int, reply: Reply) -> None:
+        if reply.status == Status.WRONG_SESSION:
+            raise self.restarted()
+        replies[n] = reply
+
+    def restarted(self) -> BoardRestarted:
+        """What to raise where the board has another session; it is met again with the next request."""
+        self.session = 0
+        return BoardRestarted(f"{self.name} has restarted: what it had counted is lost")
+
+    # -- sessions and speed --------------------------------------------------------------------------------------
+
+    def connect(self) -> BoardIdentity:
+        """Find the board, whatever speed it is at, and agree on the speed of the bench file. Changes no counter.
+
+        Raises LinkLost if nobody answers, InstrumentError for a board of another version or serial number.
+        """
+        end_s = self.clock.now_s() + NOT_FOUND_S
+        while True:
+            for baud in dict.fromkeys((self._want_baud, BASE_BAUD, self.settings.baud)):
+                reply = self._hello(baud)
+                if reply is not None:
+                    self._met(reply)
+                    self._speed_up()
+                    return self.known
+            if self.clock.now_s() > end_s:
+                raise LinkLost(f"{self.name}: no board answers there ([board] url)")
+
+    @property
+    def known(self) -> BoardIdentity:
+        """Who the board is; LinkLost before it was met."""
+        if self.identity is None:
+            raise LinkLost(f"{self.name} was not met yet")
+        return self.identity
+
+    def _hello(self, baud: int) -> Reply | None:
+        """Ask at one speed, twice: a first frame may end in what is left of another one."""
+        self._set_baud(baud)
+        for _ in range(2):
+            with self._tags(1) as tags:
+                nonce = frames.HELLO.pack(int.from_bytes(os.urandom(4), "little"))
+                self.send(Request(Op.HELLO, tags[0], 0, nonce))
+                reply = self.wait(tags[0], self.settings.timeout_s + self.line_s(200))
+                if reply is not None and reply.status == Status.OK:
+                    return reply
+        return None
+
+    def _set_baud(self, baud: int) -> None:
+        def at(port: Port) -> None:
+            if port.baudrate != baud:
+                port.baudrate = baud
+
+        with self._writing:
+            self._try(at)
+
+    def _met(self, reply: Reply) -> None:
+        version = reply.payload[:1]
+        if version != bytes([frames.PROTOCOL]):
+            raise InstrumentError(
+                f"{self.name} speaks version {version[0] if version else '?'} of the wire, this neurobench version "
+                f"{frames.PROTOCOL}: load the gateware that belongs to it"
+            )
+        try:
+            identity = BoardIdentity.unpack(reply.payload)
+        except UsageError as error:
+            raise InstrumentError(f"{self.name}: {error}") from error
+        wanted = self.settings.serial
+        if wanted and wanted not in (str(identity.serial), f"{identity.serial:x}"):
+            raise InstrumentError(f"{self.name} has serial {identity.serial:x}, the bench file says {wanted!r}")
+        self.identity, self.session = identity, reply.session
+
+    def _speed_up(self) -> None:
+        """Ask for the speed of the bench file, and prove it; what does not work out stays at the base speed."""
+        wanted = min(self.settings.baud, self.known.max_baud)
+        if self.baud != wanted:
+            with self._tags(1) as tags:
+                self.send(Request(Op.SPEED, tags[0], self.session, frames.SPEED.pack(wanted)))
+                reply = self.wait(tags[0], self.settings.timeout_s + self.line_s(64))
+            agreed = frames.SPEED.unpack(reply.payload)[0] if reply and reply.status == Status.OK else self.baud
+            if agreed == self.baud or self._hello(agreed) is None:
+                self._hello(self.baud if agreed == self.baud else BASE_BAUD)
+        self._want_baud = self.baud
+
+    def _wake(self) -> None:
+        """Meet the board again where it may have gone back to its base speed, or the port was lost."""
+        fresh = self.baud == BASE_BAUD or self.clock.now_s() - self._heard_s < STALE_S
+        if self._port is not None and self.session and fresh:
+            return
+        with self._reading:
+            before = self.session
+            self.counts.reconnected += 1
+            self.connect()
+            if before not in (0, self.session):
+                raise BoardRestarted(f"{self.name} has restarted: what it had counted is lost")
+
+
+def words(reply: Reply) -> str:
+    """A status in words."""
+    known = Status(reply.status).name if reply.status in set(Status) else f"status {reply.status:#x}"
+    if reply.status == Status.LIMIT and reply.payload:
+        return f"{known} {frames.LIMIT_NAMES[reply.payload[0] % len(frames.LIMIT_NAMES)]}"
+    return f"{known}: {reply.payload.decode('utf-8', 'replace')}" if reply.status == Status.CHIP else known
+
+
+def _read_some(port: Port, seconds: float) -> bytes:
+    port_timeout(port, seconds)
+    data = port.read(1)
+    waiting = port.in_waiting if data else 0
+    return data + port.read(waiting) if waiting else data
+
+
+def port_timeout(port: Port, seconds: float) -> None:
+    """Set it where it is another one: on a real port this is a call into the operating system."""
+    if port.timeout is None or abs(port.timeout - seconds) > 1e-4:
+        port.timeout = seconds
+
+
+class SocketPort:
+    """pyserial's socket:// as a port that gives all that has arrived at once: by itself it counts one byte."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self._rest = inner, b""
+        self.baudrate = BASE_BAUD  # a socket has no speed
+        self.timeout: float | None = None
+
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that have arrived."""
+        if not self._rest:
+            self._inner.timeout = 0
+            self._rest = self._inner.read(65536)
+        return len(self._rest)
+
+    def write(self, data: bytes) -> int | None:
+        """Send."""
+        sent: int | None = self._inner.write(data)
+        return sent
+
+    def read(self, size: int = 1) -> bytes:
+        """See Port."""
+        if not self._rest:
+            self._inner.timeout = self.timeout
+            self._rest = self._inner.read(1)
+            if self._rest and size > 1:
+                self._inner.timeout = 0
+                self._rest += self._inner.read(size - 1)
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._inner.close()
+
+
+def open_serial(url: str) -> Port:
+    """A port by its URL as pyserial takes it. Raises OSError (pyserial's SerialException), UsageError for no URL."""
+    import serial
+
+    try:
+        opened = serial.serial_for_url(url, baudrate=BASE_BAUD, timeout=SLICE_S, write_timeout=1.0)
+    except ValueError as error:
+        raise UsageError(f"[board] url = {url!r}: {error}") from error
+    port: Port = SocketPort(opened) if url.lower().startswith("socket://") else opened
+    return port

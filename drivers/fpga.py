@@ -1,0 +1,534 @@
+"""A bench on an FPGA board: converters and line switches behind a serial line, one crossbar in front.
+
+A pulse is fired under a number that the board executes once (docs/fpga-wire.md), so the request to fire may be repeated
+until it is answered. Afterwards both ends count; only a board that restarted meanwhile leaves a doubt.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable
+from math import nan, sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from neurobench.bench import frames
+from neurobench.bench.crossbar import (
+    Applied,
+    Capabilities,
+    Crossbar,
+    Done,
+    Identity,
+    NotDone,
+    Outcome,
+    Reading,
+    Unknown,
+    Witness,
+)
+from neurobench.bench.frames import BoardStatus, End, Op, Reply, Request, Status
+from neurobench.bench.stimulus import CellRead, FloatArray, Play, Read, ShotList, Shots
+from neurobench.errors import (
+    CapabilityMissing,
+    InstrumentError,
+    LimitExceeded,
+    LinkLost,
+    Refused,
+    UsageError,
+)
+
+from ._fpga_link import Asked, Link, words
+from ._fpga_open import FpgaDriver
+from ._fpga_plan import Plan
+from ._fpga_read import Reader
+
+if TYPE_CHECKING:
+    from neurobench.bench.config import BenchConfig
+    from neurobench.bench.limits import Limits
+    from neurobench.bench.steps import DeviceSpan
+
+TRIES = 4  # how often a program is loaded, or a read begun, anew
+POLL_S = 0.02
+WRAP = 2**32
+MOST_FENCES = 8
+
+
+class _Program(NamedTuple):
+    """What the board is given at once: how many shots, its bytes, how long it takes."""
+
+    shots: int
+    code: bytes
+    lasts_s: float
+
+    @property
+    def crc(self) -> int:
+        return zlib.crc32(self.code)
+
+
+class _Staged(NamedTuple):
+    seq: int
+    shots: ShotList
+    programs: list[_Program]
+    number: int  # of the FIRE that comes next
+    witness: Witness
+
+
+class _Baseline(NamedTuple):
+    """What a witness keeps: session, and the board's counts of shots and of pulses begun."""
+
+    session: int
+    shots: int
+    started: int
+
+    def witness(self) -> Witness:
+        return Witness(self.shots, f"{self.session:08x}.{self.started}")
+
+    @classmethod
+    def of(cls, witness: Witness) -> _Baseline | None:
+        session, _, started = witness.nonce.partition(".")
+        try:
+            return cls(int(session, 16), witness.counter, int(started))
+        except ValueError:
+            return None
+
+
+class FpgaCrossbar(Crossbar):
+    """A board with a chip on it. It cannot tell a simulated board from a real one; the board says what it is."""
+
+    def __init__(
+        self,
+        link: Link,
+        config: BenchConfig,
+        span: DeviceSpan,
+        backend: str = "fpga",
+        harm: Callable[[], list[str]] = list,
+        letting_go: Callable[[], None] = lambda: None,
+        chip_id: str = "",
+    ) -> None:
+        self.link, self._config, self._span, self._backend = link, config, span, backend
+        self._harm, self._letting_go, self._chip_id = harm, letting_go, chip_id
+        self._clock = link.clock
+        self._plan = Plan(link.known, config)
+        self._reader = Reader(link, self._plan, self._keep_on)
+        self._capabilities = self._plan.capabilities()
+        self._limits: Limits | None = None
+        self._limited = 0  # the session in which the board has them
+        self._staged: _Staged | None = None
+        self._last: tuple[int, ShotList] | None = None  # what this process staged last
+        self._nothing = -1  # the last sequence number that was staged without a pulse
+        self._triggered = -1  # the last one of which it sent a FIRE
+        self._began_s = nan
+        self._known = (-1, 0)  # sequence number, and how many of its shots are known to have been fired
+        self._answers: dict[int, Applied] = {}
+        self._seen: tuple[int, BoardStatus] | None = None  # session, and the counters after the last FIRE
+        self._halted = threading.Event()
+        self._gate = threading.RLock()  # held while a FIRE goes out: rest() comes before or after
+        self._resting = threading.RLock()
+        self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this board can do with this chip."""
+        return self._capabilities
+
+    def identity(self) -> Identity:
+        """The board in its own words."""
+        has = self.link.known
+        details: dict[str, Any] = {
+            "board": f"{has.serial:x}",
+            "firmware": has.firmware,
+            "url": self._config.board.url,
+            "baud": self._config.board.baud,
+            "clock_hz": has.clock_hz,
+            "lines": [has.rows, has.cols],
+            "converters": {"adc_bits": has.adc_bits, "adc_step_a": has.adc_step_a, "read_step_v": has.read_step_v,
+                           "pulse_step_v": has.pulse_step_v},
+            "watchdog_s": self._config.board.watchdog_s,
+            "read_topology": self._capabilities.read_topology,
+            "half_select": self._span.half_select,
+        }  # fmt: skip
+        chip_id = self._config.chip.id or self._chip_id or f"unnamed chip on {self._config.bench.name}"
+        return Identity(self._backend, has.simulated, chip_id, details)
+
+    # -- pulses: staging -----------------------------------------------------------------------------------------
+
+    def stage(self, seq: int, shots: ShotList) -> Witness:
+        """Load the (first) program and let the board check it; all lines stay grounded."""
+        if shots.shape != self._capabilities.shape:
+            raise UsageError(f"the shots are for {shots.shape} cells, the bench has {self._capabilities.shape}")
+        if seq <= self._triggered:
+            raise UsageError(f"sequence number {seq} was used: the last one triggered is {self._triggered}")
+        programs = self._programs(shots)
+        self._go_on()
+        self._staged = None
+        self._prepare()
+        status = self._counts()
+        witness = _Baseline(self.link.session, status.shots, status.started).witness()
+        if not programs:
+            self._nothing, self._last = seq, (seq, shots)
+            return witness
+        number = _after(status.fired)
+        self._load(number, programs[0])
+        with self._gate:
+            self._refuse_halted("what was staged is undone")
+            self._staged, self._last = _Staged(seq, shots, programs, number, witness), (seq, shots)
+        return witness
+
+    def _programs(self, shots: ShotList) -> list[_Program]:
+        if isinstance(shots, Play):
+            return [_Program(1, self._plan.play(shots), shots.duration_s)]
+        found, first = [], 0
+        for n, code in self._plan.programs(shots):
+            if n:
+                found.append(_Program(n, code, self._plan.pulses_s(shots, first, first + n)))
+            first += n
+        return found
+
+    def _go_on(self) -> None:
+        """A call begins: what an earlier rest() stopped may go on. One that is under way comes to its end first."""
+        with self._resting:
+            self._halted.clear()
+
+    def _prepare(self) -> None:
+        """After a restart of the board its limits are set again before anything."""
+        if self._limited != self.link.session or not self.link.session:
+            self._seen = None
+            self._settled(self.link.status)
+            if self._limits is not None:
+                self._settled(self._set_limits)
+
+    def _settled(self, ask: Callable[[], Any]) -> Any:
+        """Ask, and once more if the board turns out to have restarted: nothing was on its way there."""
+        try:
+            return ask()
+        except LinkLost:
+            return ask()
+
+    def _counts(self) -> BoardStatus:
+        """The board's counters when nothing moves: as it said last, if nothing has been lost since."""
+        seen, self._seen = self._seen, None
+        return self._idle() if seen is None or seen[0] != self.link.session else seen[1]
+
+    def _idle(self) -> BoardStatus:
+        """The board's status when nothing moves: what an interrupted read left behind is stopped first."""
+        status = self.link.status()
+        if status.acquiring or status.firing:
+            self.link.expect(Op.REST)
+            status = self._until_idle()
+        return status
+
+    def _until_idle(self) -> BoardStatus:
+        for _ in range(200):
+            status = self.link.status()
+            if not (status.firing or status.acquiring):
+                return status
+            self._clock.sleep(POLL_S / 4)
+        raise InstrumentError(f"{self.link.name} does not come to rest")
+
+    def _load(self, number: int, program: _Program) -> None:
+        """Upload and arm, until the board says that it holds this very program, and may fire it."""
+        reply = None
+        for _ in range(TRIES):
+            repeated = self.link.counts.repeated
+            reply = self.link.ask_all(self._uploads(number, program))[-1]
+            if reply.status == Status.OK and self.link.counts.repeated != repeated:
+                reply = self.link.ask(Op.ARM, self._arm(number, program))  # a late UPLOAD may have disarmed it
+            if reply.status == Status.OK:
+                return
+            if reply.status not in (Status.BAD_CRC, Status.MALFORMED, Status.BUSY):
+                raise self._no(reply)
+            self._idle()
+        said = words(reply) if reply else ""
+        raise InstrumentError(f"{self.link.name} does not take a program of {len(program.code)} bytes: {said}")
+
+    def _uploads(self, number: int, program: _Program) -> list[Asked]:
+        size = self.link.known.max_body - frames.SHORTEST_BODY - frames.UPLOAD.size
+        code = program.code
+        parts = [
+            Asked(Op.UPLOAD, frames.UPLOAD.pack(number, at) + code[at : at + size], 20)
+            for at in range(0, len(code), size)
+        ]
+        return [*parts, Asked(Op.ARM, self._arm(number, program), 30)]
+
+    def _arm(self, number: int, program: _Program) -> bytes:
+        return frames.ARM.pack(number, len(program.code), program.crc)
+
+    def _no(self, reply: Reply) -> Exception:
+        """What a refusal means to the caller."""
+        said = f"{self.link.name} refuses: {words(reply)}"
+        if reply.status == Status.LIMIT:
+            return LimitExceeded(f"{said} (its limit registers hold the limits of bench {self._config.bench.name})")
+        if reply.status == Status.CHIP:
+            return Refused(said)
+        if reply.status == Status.NO_ROOM:
+            return CapabilityMissing(said)
+        return LinkLost(f"{said}; it was disturbed")
+
+    # -- pulses: firing ------------------------------------------------------------------------------------------
+
+    def fire(self, seq: int) -> Applied:
+        """Fire what was staged, each program once. LinkLost: ask `outcome`."""
+        if seq in self._answers:
+            return self._answers[seq]
+        staged = self._staged
+        if seq == self._nothing and staged is None:
+            now_s = self._clock.now_s()
+            self._answers = {seq: Applied(0, 0, now_s, now_s)}
+            return self._answers[seq]
+        if staged is None or staged.seq != seq:
+            raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
+        self._staged, self._began_s, done = None, self._clock.now_s(), 0
+        self._known = (seq, 0)
+        self._refuse_other_session(staged)
+        for k, program in enumerate(staged.programs):
+            number = (staged.number + k) & 0xFFFF
+            if k:
+                self._load(number, program)
+            self._fire_once(seq, number, program)
+            done += program.shots
+            self._known = (seq, done)
+        self._answers = {seq: self._applied(staged.shots, done)}
+        return self._answers[seq]
+
+    def _refuse_other_session(self, staged: _Staged) -> None:
+        base = _Baseline.of(staged.witness)
+        if base is None or base.session != self.link.session:
+            raise LinkLost(f"{self.link.name} has restarted since step {staged.seq} was staged; nothing was fired")
+
+    def _fire_once(self, seq: int, number: int, program: _Program) -> None:
+        """Send the FIRE of one program and see it end; it is repeated as often as it takes."""
+        tag = self.link.new_tag()
+        request = Request(Op.FIRE, tag, self.link.session, frames.FIRE.pack(number, program.crc))
+        try:
+            for _ in range(TRIES):
+                if self._delivered(seq, request, number, program):
+                    return
+                self._load(number, program)  # a late copy of an UPLOAD had disarmed it: it was certainly not fired
+        finally:
+            self.link.forget(tag)
+        raise LinkLost(f"{self.link.name} was disarmed {TRIES} times before it fired step {seq}")
+
+    def _delivered(self, seq: int, request: Request, number: int, program: _Program) -> bool:
+        """Whether it was fired to its end; False: the board was not armed, so this number was not executed."""
+        alive_s = min(POLL_S, self._plan.alive_s)
+        for _ in range(1 + self.link.settings.retries):
+            self._send_fire(seq, request)
+            reply = self.link.wait(request.tag, min(program.lasts_s + self.link.settings.timeout_s, alive_s))
+            while reply is None or reply.status == Status.RUNNING:
+                status = self.link.status()  # also: the watchdog is kept quiet
+                if not (status.firing and status.fired == number):
+                    break
+                reply = self.link.wait(request.tag, alive_s)
+            if reply is not None and reply.status != Status.RUNNING:
+                return self._ended(seq, reply)
+            # It never arrived, or has ended and its reply was lost: the board knows which.
+            self.link.counts.repeated += 1
+        raise LinkLost(f"{self.link.name} does not answer FIRE {number} of step {seq}")
+
+    def _send_fire(self, seq: int, request: Request) -> None:
+        with self._gate:
+            self._refuse_halted(f"step {seq} was not fired (further)")
+            self._triggered = seq
+            self.link.send(request)
+
+    def _refuse_halted(self, what: str) -> None:
+        if self._halted.is_set():
+            raise InstrumentError(f"{what}: the bench was brought to rest")
+
+    def _ended(self, seq: int, reply: Reply) -> bool:
+        if reply.status == Status.WRONG_SESSION:
+            raise self.link.restarted()
+        if reply.status == Status.NOT_ARMED:
+            self._refuse_halted(f"step {seq} was not fired (further)")
+            return False
+        if reply.status != Status.OK:
+            raise LinkLost(f"{self.link.name} answers {words(reply)} to FIRE of step {seq}")
+        status = BoardStatus.unpack(reply.payload)
+        if status.end != End.COMPLETE:
+            why = {End.RESTED: "the bench was brought to rest", End.CUT: "the bench was brought to rest in a pulse",
+                   End.WATCHDOG: "it heard nothing from this computer for too long"}  # fmt: skip
+            raise InstrumentError(f"{self.link.name} stopped step {seq}: {why.get(End(status.end), 'unknown')}")
+        self._seen = self.link.session, status
+        return True
+
+    def _applied(self, shots: ShotList, done: int) -> Applied:
+        pulses = done
+        if isinstance(shots, Shots):
+            pulses = int(np.diff(shots.indptr)[:done].astype(np.int64) @ shots.repeat[:done])
+        return Applied(done, pulses, self._began_s, self._clock.now_s())
+
+    # -- pulses: what became of them -----------------------------------------------------------------------------
+
+    def outcome(self, seq: int, witness: Witness, shots: ShotList | None = None) -> Outcome:
+        """What became of `seq`: by what this process saw, else by the board's counters since the witness.
+
+        Before it answers, the number of a FIRE that may still be on its way is taken by a FENCE: it cannot come later.
+        """
+        if seq in self._answers:
+            return Done(self._answers[seq])
+        if self._last is not None and seq >= max(self._last[0], self._triggered + 1):
+            return NotDone()  # it was staged here and not triggered, or not even staged
+        here = self._last[1] if self._last is not None and self._last[0] == seq else None
+        shots = here if here is not None else shots
+        known = self._known[1] if self._known[0] == seq else 0
+        base = _Baseline.of(witness)
+        if shots is None or base is None:
+            return Unknown(known, "what was staged is not known here")
+        self._go_on()
+        status = self._settled(self._fenced)
+        if self.link.session != base.session:
+            return Unknown(known, "the board restarted, and with it went its counters")
+        return self._counted(seq, shots, base, status)
+
+    def _fenced(self) -> BoardStatus:
+        """The board's status after which no FIRE that is still under way can be executed."""
+        for _ in range(MOST_FENCES):
+            status = self._until_over()
+            reply = self.link.ask(Op.FENCE, frames.FENCE.pack(_after(status.fired)))
+            if reply.status == Status.OK:
+                return BoardStatus.unpack(reply.payload)
+        raise LinkLost(f"{self.link.name} does not take a FENCE: its numbers move on")
+
+    def _until_over(self) -> BoardStatus:
+        """Wait for the end of what is being fired; asking keeps the watchdog quiet."""
+        while True:
+            status = self.link.status()
+            if status.acquiring:
+                return self._idle()
+            if not status.firing:
+                return status
+            self._refuse_halted("what is being fired is not waited for")
+            self._clock.sleep(min(POLL_S, self._plan.alive_s))
+
+    def _counted(self, seq: int, shots: ShotList, base: _Baseline, status: BoardStatus) -> Outcome:
+        done = (status.shots - base.shots) % WRAP
+        begun = (status.started - base.started) % WRAP
+        repeats = shots.repeat.astype(np.int64) if isinstance(shots, Shots) else np.ones(1, np.int64)
+        if done > len(repeats) or begun < int(repeats[:done].sum()):
+            return Unknown(
+                min(done, len(repeats)), "the board counts what this step cannot have been: others fired on it"
+            )
+        more = begun - int(repeats[:done].sum())
+        if more:
+            return Unknown(
+                done, f"{more} of the {int(repeats[done])} pulses of its next shot were begun, and it was stopped there"
+            )
+        if not done:
+            self._triggered = min(self._triggered, seq - 1)  # it may be staged again
+            return NotDone()
+        if self._known[0] != seq:  # another process fired it; when, is not known here
+            self._began_s = self._clock.now_s()
+        self._answers = {seq: self._applied(shots, done)}
+        return Done(self._answers[seq])
+
+    # -- reads ---------------------------------------------------------------------------------------------------
+
+    def sense(self, read: Read) -> Reading:
+        """Acquire on the board, then fetch; asked again after a loss, nothing is read twice for the same samples."""
+        refusal = self._capabilities.refusal(read)
+        if refusal:
+            raise CapabilityMissing(f"this board cannot do {refusal}")
+        self._go_on()
+        self._sleep(read.delay_s)
+        self._prepare()
+        start_s = self._clock.now_s()
+        flags: set[str] = set()
+        if isinstance(read, CellRead):
+            currents_a = self._reader.cells(read, flags)
+            volts = np.full((1, 1), read.voltage_v)
+            energy_j = float(np.abs(currents_a).sum()) * abs(read.voltage_v) * read.integration_s * read.averages
+        else:
+            currents_a, energy_j = self._reader.vectors(read, flags), nan  # what flows into the inputs is not measured
+            volts = read.volts
+        sigma_a = self._sigma_a(volts, currents_a, read.averages)
+        end_s, range_a = self._clock.now_s(), self._plan.range_a
+        return Reading(currents_a, sigma_a, range_a, start_s, end_s, energy_j, tuple(sorted(flags)))
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, in slices so that an abort does not have to."""
+        end_s = self._clock.now_s() + seconds
+        while (left_s := end_s - self._clock.now_s()) > 0 and not self._halted.is_set():
+            self._clock.sleep(min(left_s, POLL_S))
+
+    def _keep_on(self) -> None:
+        self._refuse_halted("the read was stopped")
+
+    def _sigma_a(self, volts: FloatArray, currents_a: FloatArray, averages: int) -> float:
+        """Standard deviation of one current: the declared noise of the devices (nan: none is), and the rounding."""
+        span, step_a = self._span, self.link.known.adc_step_a
+        power = float((volts**2).sum(axis=1).mean())
+        variance = span.read_sigma_s**2 * power
+        if span.read_sigma_relative:
+            # of several cells that share a current nobody knows the shares: they count as in the middle of their range
+            single = volts.shape[1] == 1
+            squares = float(np.mean(currents_a**2)) if single else power * ((span.g_min_s + span.g_max_s) / 2) ** 2
+            variance += span.read_sigma_relative**2 * squares
+        return sqrt(variance / averages + step_a**2 / 12)
+
+    # -- time and safety -----------------------------------------------------------------------------------------
+
+    @property
+    def clock_s(self) -> float:
+        """Time of the bench in seconds."""
+        return self._clock.now_s()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self._clock.sleep(seconds)
+
+    def harm(self) -> list[str]:
+        """What a simulated board says has hurt its chip."""
+        return self._harm()
+
+    def enforce(self, limits: Limits) -> None:
+        """Set the board's limit registers and compare what it answers."""
+        self._limits = limits
+        self._settled(self._set_limits)
+
+    def _set_limits(self) -> None:
+        assert self._limits is not None
+        wanted = self._plan.registers(self._limits)
+        session = self.link.session
+        self._idle()
+        stands = frames.LimitRegisters.unpack(self.link.expect(Op.LIMITS, wanted.pack()))
+        if stands != wanted:
+            raise InstrumentError(f"{self.link.name} was told the limits {wanted}, it answers {stands}")
+        self._limited = session if session == self.link.session else 0
+
+    def rest(self) -> None:
+        """Lines to ground. From any thread: it cuts off what is going on."""
+        self._halt()
+        with self._resting:
+            if not self._closed:
+                self._settled(lambda: self.link.expect(Op.REST))
+                self._settled(self._until_idle)
+
+    def _halt(self) -> None:
+        """No FIRE from here on."""
+        held = self._gate.acquire(timeout=POLL_S)  # a link that hangs must not keep the lines driven
+        try:
+            self._halted.set()
+            self._staged = None
+        finally:
+            if held:
+                self._gate.release()
+
+    def close(self) -> None:
+        """Rest and let go of the port."""
+        with self._resting:
+            if self._closed:
+                return
+            try:
+                self.rest()
+            finally:
+                self._closed = True
+                self.link.close()
+                self._letting_go()
+
+
+def _after(number: int) -> int:
+    return (number + 1) & 0xFFFF
+
+
+plugin = FpgaDriver("fpga", FpgaCrossbar)
