@@ -107,11 +107,21 @@ def bench_checked(console: Console, found: Mapping[str, Any]) -> None:
     """What `check` found: the instruments as a table, then everything else."""
     if rows := found.get("instruments"):
         listing(console, rows, ("role", "model", "resource", "answers", "self_test", "verdict"), "")
+        for row in rows:
+            if "link" in row:
+                console.print(_link_words(row["link"]))
         console.print()
     rest = {name: value for name, value in found.items() if name != "instruments"}
     if rows and "details" in rest:  # who is there stands in the table above
         rest["details"] = {k: v for k, v in rest["details"].items() if k not in ("instruments", "resources")}
     table(console, rest)
+
+
+def _link_words(link: Mapping[str, Any]) -> str:
+    return (
+        f"link: {link['baud']} baud, round trip {1e3 * link['round_trip_s']:.3g} ms; {link['requests']} requests, "
+        f"{link['repeated']} repeated; unreadable frames: {link['bad_here']} here, {link['bad_at_the_board']} at the board"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- endings
