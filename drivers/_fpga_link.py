@@ -144,13 +144,13 @@ class Link:
             if self._reading.acquire(timeout=min(left_s, SLICE_S)):
                 try:
                     if tag not in self._inbox:
-                        self._pull(min(left_s, SLICE_S))
+                        self._pull()
                 finally:
                     self._reading.release()
 
-    def _pull(self, seconds: float) -> None:
-        """Read what is there, waiting at most so long for the first byte, and put the replies in order."""
-        data = self._try(lambda port: _read_some(port, seconds))
+    def _pull(self) -> None:
+        """Read what is there, waiting a little for the first byte, and put the replies in order."""
+        data = self._try(_read_some)
         for reply in self._deframer.feed(data):
             self._heard_s = self.clock.now_s()
             if reply.tag in self._waited:
@@ -160,6 +160,8 @@ class Link:
         try:
             if self._port is None:
                 self._port = self._open_port()
+                # Once and for all: setting it anew would make pyserial set an unusual baud rate anew, too.
+                self._port.timeout = min(SLICE_S, self.settings.watchdog_s / 8)
             return do(self._port)
         except (OSError, UsageError) as error:  # pyserial's errors are OSErrors
             self._drop_port()
@@ -356,17 +358,10 @@ def words(reply: Reply) -> str:
     return f"{known}: {reply.payload.decode('utf-8', 'replace')}" if reply.status == Status.CHIP else known
 
 
-def _read_some(port: Port, seconds: float) -> bytes:
-    port_timeout(port, seconds)
+def _read_some(port: Port) -> bytes:
     data = port.read(1)
     waiting = port.in_waiting if data else 0
     return data + port.read(waiting) if waiting else data
-
-
-def port_timeout(port: Port, seconds: float) -> None:
-    """Set it where it is another one: on a real port this is a call into the operating system."""
-    if port.timeout is None or abs(port.timeout - seconds) > 1e-4:
-        port.timeout = seconds
 
 
 class SocketPort:

@@ -85,7 +85,7 @@ class Plan:
             potentiating_sign=self._config.chip.potentiating_sign or 1,
             vector_reads=frozenset(d for d in bench.vector_reads if directions[d]),
             max_pulse_v=reach_v * (2 if biases == {Bias.HALF} else 1),
-            min_width_s=1 / has.clock_hz, max_width_s=min(board.watchdog_s / 2, MOST_TICKS / has.clock_hz),
+            min_width_s=1 / has.clock_hz, max_width_s=(min(self.ticks(board.watchdog_s), MOST_TICKS) - 1) // 2 / has.clock_hz,
             distinct_shapes=CHANNELS if has.waveforms else 0, compliance_path=bench.compliance_path,
             source_ohm=source_ohm, series_ohm=bench.series_ohm, delivery="exactly_once",
         )  # fmt: skip

@@ -120,7 +120,7 @@ def bench_checked(console: Console, found: Mapping[str, Any]) -> None:
 def _link_words(link: Mapping[str, Any]) -> str:
     return (
         f"link: {link['baud']} baud, round trip {1e3 * link['round_trip_s']:.3g} ms; {link['requests']} requests, "
-        f"{link['repeated']} repeated; unreadable frames: {link['bad_here']} here, {link['bad_at_the_board']} at the board"
+        f"{link['repeated']} repeated; unreadable frames: {link['bad_here']} here, {link['bad_at_the_board']} there"
     )
 
 
