@@ -79,13 +79,14 @@ class Plan:
         isolated = frozenset({Bias.ISOLATED}) if self._config.chip.isolation == "isolated" else frozenset()
         biases = bench.biases & ({Bias.HALF, Bias.THIRD, Bias.GROUNDED} | isolated)
         reach_v = has.pulse_max * has.pulse_step_v
+        longest_s = (min(self.ticks(board.watchdog_s), MOST_TICKS) - 1) // 2 / has.clock_hz
         source_ohm = bench.source_ohm if "source_ohm" in bench.model_fields_set else has.source_ohm
         return Capabilities(
             shape=self.shape, parallelism=bench.parallelism, biases=biases, isolation=self._config.chip.isolation,
             potentiating_sign=self._config.chip.potentiating_sign or 1,
             vector_reads=frozenset(d for d in bench.vector_reads if directions[d]),
             max_pulse_v=reach_v * (2 if biases == {Bias.HALF} else 1),
-            min_width_s=1 / has.clock_hz, max_width_s=(min(self.ticks(board.watchdog_s), MOST_TICKS) - 1) // 2 / has.clock_hz,
+            min_width_s=1 / has.clock_hz, max_width_s=longest_s,
             distinct_shapes=CHANNELS if has.waveforms else 0, compliance_path=bench.compliance_path,
             source_ohm=source_ohm, series_ohm=bench.series_ohm, delivery="exactly_once",
         )  # fmt: skip
