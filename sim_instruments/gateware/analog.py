@@ -1,7 +1,7 @@
 """What hangs on the pins of the gateware, for simulation: switches, converters, and a crossbar of plain conductances.
 
     analog = Analog(hardware, conductance_s)
-    simulator.add_process(lambda ctx: analog.run(ctx, pins, ticks))
+    simulator.add_process(analog.process(pins, ticks))
     analog.pulses, analog.conversions, analog.faults
 
 It decodes the chains as chains.py lays them out, knows the level of every line while `gate` is on, and says in plain
@@ -11,7 +11,7 @@ words what no board may do. The cells are ohmic and do not change: this is a wit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -101,12 +101,16 @@ class Analog:
         self._on_since = self._segment_since = self._convert_since = 0
         self._segments: list[Segment] = []
 
-    async def run(self, ctx: Any, pins: Any, ticks: Value) -> None:
-        """As a process of Amaranth's simulator: follows `pins` and drives `adc_data`; `ticks` counts the clock."""
+    def process(self, pins: Any, ticks: Value) -> Callable[[Any], Coroutine[Any, Any, None]]:
+        """For `add_process` of Amaranth's simulator: follows `pins`, drives `adc_data`; `ticks` counts the clock."""
         outputs = [getattr(pins, name) for name in PinLevels._fields]
-        async for found in ctx.changed(*outputs).sample(ticks):
-            *levels, tick = found
-            ctx.set(pins.adc_data, self.change(tick, PinLevels(*levels)))
+
+        async def follow(ctx: Any) -> None:
+            async for found in ctx.changed(*outputs).sample(ticks):
+                *levels, tick = found
+                ctx.set(pins.adc_data, self.change(tick, PinLevels(*levels)))
+
+        return follow
 
     @property
     def gate(self) -> bool:
@@ -223,7 +227,9 @@ class Analog:
         if self._pins.float_idle:
             volts = _with_floating(self.conductance_s, volts, settings == GROUND)
         G = self.conductance_s
-        currents = np.concatenate([G @ volts[rows:] - G.sum(1) * volts[:rows], volts[:rows] @ G - G.sum(0) * volts[rows:]])
+        currents = np.concatenate(
+            [G @ volts[rows:] - G.sum(1) * volts[:rows], volts[:rows] @ G - G.sum(0) * volts[rows:]]
+        )
         return np.where(settings == AMMETER, currents, 0.0)
 
     def _fault(self, tick: int, what: str) -> None:

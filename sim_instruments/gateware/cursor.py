@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,12 +17,10 @@ class Reader(wiring.Component):
     `bytes.next` goes on by one, `jump` goes to `target`; two ticks later `valid` or `dry` is high again.
     """
 
-    bytes: Out(BYTE)
-    jump: In(1)
-    target: In(16)
-    length: In(16)
-    addr: Out(16)
-    data: In(8)
+    def __init__(self) -> None:
+        super().__init__(
+            {"bytes": Out(BYTE), "jump": In(1), "target": In(16), "length": In(16), "addr": Out(16), "data": In(8)}
+        )
 
     def elaborate(self, platform: object) -> Module:  # noqa: ARG002
         m = Module()
@@ -47,14 +45,19 @@ class Bits(wiring.Component):
     Bytes are fetched while `wanted` only; `drop` forgets the rest of a byte. `starved`: the program ended before.
     """
 
-    source: In(BYTE)
-    wanted: In(1)
-    pair: In(1)
-    take: In(1)
-    drop: In(1)
-    bits: Out(2)
-    valid: Out(1)
-    starved: Out(1)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "source": In(BYTE),
+                "wanted": In(1),
+                "pair": In(1),
+                "take": In(1),
+                "drop": In(1),
+                "bits": Out(2),
+                "valid": Out(1),
+                "starved": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:  # noqa: ARG002
         m = Module()
@@ -77,12 +80,17 @@ class Bits(wiring.Component):
 class Words(wiring.Component):
     """Codes of 16 bits, fetched while `wanted`; with `negate` they are turned round, the lowest one to the highest."""
 
-    source: In(BYTE)
-    wanted: In(1)
-    negate: In(1)
-    drop: In(1)
-    words: Out(stream.Signature(16))
-    starved: Out(1)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "source": In(BYTE),
+                "wanted": In(1),
+                "negate": In(1),
+                "drop": In(1),
+                "words": Out(stream.Signature(16)),
+                "starved": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:  # noqa: ARG002
         m = Module()
@@ -100,7 +108,7 @@ class Words(wiring.Component):
         return m
 
 
-def negated(code: Cat, negate: Signal) -> Mux:
+def negated(code: Value, negate: Value) -> Value:
     """A code or its negative; there is no +32768, and a wrong sign would be worse than one code of 32768."""
     lowest = code == 0x8000
     return Mux(negate, Mux(lowest, 0x7FFF, -code), code)[:16]
