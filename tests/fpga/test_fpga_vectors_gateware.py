@@ -1,0 +1,146 @@
+"""The vectors on the gateware: all of it but the bits of the line, in Amaranth's simulator; one simulation for all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("neurobench.sim_instruments.gateware.core", reason="the gateware's core is not there yet")
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.sim import Simulator
+from neurobench.sim_instruments.gateware.analog import Analog
+from neurobench.sim_instruments.gateware.hardware import Hardware
+from neurobench.sim_instruments.gateware.top import Bridge
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import vector_kit as kit
+from vector_kit import Case, run
+from vectors import CASES
+
+HARDWARE = Hardware(**kit.BOARD)
+ROOM = 8192  # bytes each way in one exchange
+TICK_S = 1e-6
+LOOK, AFTER = 40, 250  # ticks between two looks; in which nothing more may come
+PATIENCE = 60_000  # ticks without an answer after which none will come
+SILENCE = 1_500  # where none is expected
+
+
+class Around(wiring.Component):
+    """Gives the bytes that are put into `given` and keeps those that come out in `kept`; the board can be reset."""
+
+    def __init__(self) -> None:
+        self.given, self.kept = (Memory(shape=8, depth=ROOM, init=[]) for _ in range(2))
+        self.level, self.sent, self.taken = Signal(16), Signal(16), Signal(16)
+        self.reset, self.ticks = Signal(), Signal(32)
+        self.bridge = Bridge(HARDWARE)
+        super().__init__({})
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        m.submodules.given, m.submodules.kept = self.given, self.kept
+        m.submodules.bridge = ResetInserter(self.reset)(self.bridge)
+        requests, replies = self.bridge.requests, self.bridge.replies
+        out, back = self.given.read_port(domain="comb"), self.kept.write_port()
+        m.d.comb += [out.addr.eq(self.sent), requests.payload.eq(out.data)]
+        m.d.comb += [requests.valid.eq((self.sent != self.level) & ~self.reset), replies.ready.eq(1)]
+        m.d.comb += [back.addr.eq(self.taken), back.data.eq(replies.payload), back.en.eq(replies.valid)]
+        with m.If(requests.valid & requests.ready):
+            m.d.sync += self.sent.eq(self.sent + 1)
+        with m.If(replies.valid):
+            m.d.sync += self.taken.eq(self.taken + 1)
+        m.d.sync += self.ticks.eq(self.ticks + 1)
+        return m
+
+
+class SimulatedGateware:
+    """The gateware as a device: time stands still between two exchanges."""
+
+    clock_hz = HARDWARE.clock_hz
+
+    def __init__(self) -> None:
+        self.around = Around()
+        conductance_s = np.linspace(1e-6, 1e-5, kit.ROWS * kit.COLS).reshape(kit.ROWS, kit.COLS)
+        self.analog = Analog(HARDWARE, conductance_s)
+        self._parts: list[bytes | int] = []
+        self._expected, self._answer = 0, b""
+        self._busy, self._reset = False, False
+        self.simulator = Simulator(self.around)
+        self.simulator.add_clock(TICK_S)
+        self.simulator.add_testbench(self._talk, background=True)
+        self.simulator.add_process(lambda ctx: self.analog.run(ctx, self.around.bridge.pins, self.around.ticks))
+
+    def reset(self) -> None:
+        self._reset = True
+        self._until_done()
+
+    def exchange(self, parts: Sequence[bytes | int], expected: int) -> bytes:
+        self._parts, self._expected = list(parts), expected
+        self._until_done()
+        return self._answer
+
+    def _until_done(self) -> None:
+        self._busy = True
+        while self._busy:
+            self.simulator.advance()
+
+    async def _talk(self, ctx: Any) -> None:
+        while True:
+            if self._reset:
+                await self._restarted(ctx)
+            elif self._busy:
+                await self._exchanged(ctx)
+            self._reset = self._busy = False
+            await ctx.delay(TICK_S)
+
+    async def _restarted(self, ctx: Any) -> None:
+        around = self.around
+        ctx.set(around.reset, 1)
+        await ctx.delay(4 * TICK_S)
+        ctx.set(around.level, ctx.get(around.sent))
+        ctx.set(around.reset, 0)
+
+    async def _exchanged(self, ctx: Any) -> None:
+        around = self.around
+        first = ctx.get(around.taken)
+        for part in self._parts:
+            if isinstance(part, int):
+                await ctx.delay(part * TICK_S)
+                continue
+            level = ctx.get(around.level)
+            for n, byte in enumerate(part):
+                ctx.set(around.given.data[(level + n) % ROOM], byte)
+            ctx.set(around.level, level + len(part))
+            while ctx.get(around.sent) != ctx.get(around.level):
+                await ctx.delay(LOOK * TICK_S)
+        waited, patience = 0, PATIENCE if self._expected else SILENCE
+        while (self._kept(ctx, first).count(0) < self._expected and waited < patience) or waited < patience == SILENCE:
+            await ctx.delay(LOOK * TICK_S)
+            waited += LOOK
+        await ctx.delay(AFTER * TICK_S)
+        self._answer = self._kept(ctx, first)
+
+    def _kept(self, ctx: Any, first: int) -> bytes:
+        around = self.around
+        n = (ctx.get(around.taken) - first) & 0xFFFF
+        return bytes(ctx.get(around.kept.data[(first + i) % ROOM]) for i in range(n))
+
+
+@pytest.fixture(scope="module")
+def gateware() -> Iterator[SimulatedGateware]:
+    yield SimulatedGateware()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_gateware_answers_as_the_page_says(case: Case, gateware: SimulatedGateware) -> None:
+    gateware.reset()
+    run(case, gateware)
+    assert gateware.analog.faults == []
