@@ -8,7 +8,7 @@ CODE := neurobench drivers protocols gui sim_instruments
 # Two workers on two cores: a BLAS with threads of its own would only get in their way.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test soak faults bench pictures lint format types setup clean
+.PHONY: help demo test soak faults bench gateware pictures lint format types setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,9 @@ faults: $(STAMP) ## the fault campaign: more than 10,000 faults on the VISA benc
 
 bench: $(STAMP) ## the speed measurements, one BLAS thread
 	$(ONE_THREAD) $(BIN)/pytest tests/benchmarks -m bench -s --timeout 1800
+
+gateware: $(VENV)/.gateware ## the FPGA's gateware: Verilog, bitstream, what it takes of an iCE40 HX8K, some minutes
+	$(BIN)/python -m neurobench.sim_instruments.gateware.build
 
 pictures: $(STAMP) ## the pictures of the README
 	$(BIN)/python docs/make_pictures.py
@@ -47,6 +50,10 @@ setup: $(STAMP) ## only the environment
 
 $(STAMP): pyproject.toml .ci/setup .ci/qt-packages
 	.ci/setup $(VENV)
+	@touch $@
+
+$(VENV)/.gateware: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gateware]'
 	@touch $@
 
 clean: ## remove what was made; the runs and the environment stay
