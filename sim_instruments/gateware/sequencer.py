@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,19 +40,25 @@ class End(IntEnum):
 
 
 class Levels(wiring.Component):
-    """Brings the next four codes of a program into the bus words of the converters; `loaded` until the next start."""
+    """Brings the next four codes of a program into the bus words of the converters; `loaded` until the next start.
+
+    `cease` leaves off: what waits for codes that never come would take the bytes of the next program.
+    """
 
     def __init__(self) -> None:
-        super().__init__({"start": In(1), "loaded": Out(1)})
+        super().__init__({"start": In(1), "cease": In(1), "loaded": Out(1)})
         self.fetch = Words()
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """Four words, one after the other."""
         m = Module()
         m.submodules.fetch = fetch = self.fetch
         left = Signal(range(5))
         m.d.comb += [fetch.wanted.eq(left != 0), fetch.drop.eq(self.start), self.loaded.eq(left == 0)]
         with m.If(self.start):
             m.d.sync += left.eq(4)
+        with m.Elif(self.cease):
+            m.d.sync += left.eq(0)
         with m.Elif(fetch.words.valid & fetch.words.ready):
             m.d.sync += left.eq(left - 1)
         return m
@@ -62,7 +68,7 @@ class Sequencer(wiring.Component):
     """See EngineSignature, whose names these are. `silent`: the watchdog has run out. `gate` is one tick early."""
 
     def __init__(self, hardware: Hardware) -> None:
-        _fit(hardware)
+        check_period(hardware)
         self._hardware = hardware
         strobes = ("fire", "rest", "clear", "silent")
         counters = {name: Out(32) for name in ("shots", "started", "done")}
@@ -71,8 +77,14 @@ class Sequencer(wiring.Component):
             {
                 **{name: In(1) for name in strobes},
                 **{name: In(32) for name in ("since", "watchdog")},
-                **{"length": In(16), "program_addr": Out(16), "program_data": In(8)},
-                **{"load": Out(ChainsSignature()), "end": Out(3), "in_shot": Out(16), **counters, **flags},
+                **counters,
+                **flags,
+                "length": In(16),
+                "program_addr": Out(16),
+                "program_data": In(8),
+                "in_shot": Out(16),
+                "end": Out(3),
+                "load": Out(ChainsSignature()),
             }
         )
         self._reader, self._lines, self._bits, self._levels = Reader(), Lines(hardware), Bits(), Levels()
@@ -87,7 +99,8 @@ class Sequencer(wiring.Component):
         self._resting, self._fits, self._soon = Signal(), Signal(), Signal()
         self._stop = Signal()
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """One machine; two timers and the stop signals run beside it."""
         m = Module()
         m.submodules.reader, m.submodules.lines, m.submodules.bits = self._reader, self._lines, self._bits
         m.submodules.levels, m.submodules.calm = self._levels, self._calm
@@ -165,7 +178,8 @@ class Sequencer(wiring.Component):
         with m.Else():
             step(m)
 
-    def _finish(self, m: Module, end: End | Mux) -> None:
+    def _finish(self, m: Module, end: End | Value) -> None:
+        m.d.comb += self._levels.cease.eq(1)
         m.d.sync += [self.gate.eq(0), self.end.eq(end), self.ended.eq(1)]
         with m.If(self.silent & ~self._resting):
             m.d.sync += self.tripped.eq(1)
@@ -344,8 +358,8 @@ class Sequencer(wiring.Component):
             self._finish(m, End.COMPLETE)
 
 
-def _fit(hardware: Hardware) -> None:
-    """A sample's four words must be in the chain before its period is over."""
+def check_period(hardware: Hardware) -> None:
+    """A sample's four words must be in the chain before its period is over. Raises ValueError if they cannot."""
     least = 4 * (16 * 2 * hardware.dac_div + 2) + 8
     if hardware.min_period < least:
         raise ValueError(f"min_period {hardware.min_period}: four converter words need {least} ticks")

@@ -16,11 +16,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
-from numpy.typing import NDArray
-
 from neurobench.sim_instruments.gateware.analog import Analog
 from neurobench.sim_instruments.gateware.engine import Engine
 from neurobench.sim_instruments.gateware.hardware import Hardware
+from numpy.typing import NDArray
 
 ROOM = 1024
 QUIET = 1_000_000_000  # a watchdog that does not matter
@@ -68,7 +67,8 @@ class Board:
 
     async def ticks(self, n: int) -> None:
         """Lets n ticks pass."""
-        await self.ctx.tick().repeat(n)
+        if n:
+            await self.ctx.tick().repeat(n)
 
     async def strobe(self, name: str) -> None:
         """One tick of an input."""
@@ -92,14 +92,11 @@ class Board:
         await self.ticks(2)
         await self.strobe("fire")
 
-    async def until(self, name: str, most: int = 400_000) -> None:
-        """Waits for an output of the engine."""
-        signal = getattr(self.engine, name)
-        for _ in range(most):
-            if self.ctx.get(signal):
-                return
-            await self.ctx.tick()
-        raise AssertionError(f"no {name} within {most} ticks")
+    async def gate(self, on: bool) -> None:
+        """Waits until the gate pin is as asked."""
+        gate = self.engine.pins.gate
+        if bool(self.ctx.get(gate)) != on:
+            await self.ctx.tick().until(gate if on else ~gate)
 
     async def fired(self, program: bytes, watchdog: int = QUIET) -> None:
         """Fires a program and waits for its end."""
