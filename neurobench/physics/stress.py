@@ -25,6 +25,8 @@ from neurobench.physics.kernels import Table, table
 from neurobench.physics.response import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from neurobench.bench.stimulus import FloatArray, IndexArray
     from neurobench.physics.card import Pulse
     from neurobench.physics.chip import Chip
@@ -103,10 +105,26 @@ class Stress:
             return NOTHING
         if rounded:
             volts = np.array([float(f"{v:.4e}") for v in volts.tolist()])
+        groups = [(v, np.flatnonzero(volts == v).astype(np.int32)) for v in np.unique(volts[volts != 0]).tolist()]
+        return self.expose_cells(groups, largest, seconds)
+
+    def notices(self, cell_v: float, largest_v: float, seconds: float) -> bool:
+        """Whether an exposure whose largest |V| is `largest_v` does anything to cells that see `cell_v`."""
+        if largest_v <= self.reading_v or seconds <= 0 or not cell_v:
+            return False
+        chosen = abs(cell_v) > SELECTED * largest_v
+        return chosen or self._found(cell_v * self._sign, seconds, chosen) is not None
+
+    def expose_cells(self, groups: Iterable[tuple[float, IndexArray]], largest_v: float, seconds: float) -> Felt:
+        """`expose` for who knows already which cells (flat indices) see which voltage, none of them 0: much faster.
+
+        largest_v: the largest |V| on the chip. Groups that notice nothing may be left out.
+        """
+        if largest_v <= self.reading_v or seconds <= 0:
+            return NOTHING
         felt, pulsed, wounds, unknown = [], [], [], 0
-        for v in np.unique(volts[volts != 0]).tolist():
-            cells = np.flatnonzero(volts == v).astype(np.int32)
-            chosen = abs(v) > SELECTED * largest
+        for v, cells in groups:
+            chosen = abs(v) > SELECTED * largest_v
             found = self._found(v * self._sign, seconds, chosen)
             if isinstance(found, Table):
                 felt.append((found, cells, chosen))
