@@ -34,8 +34,14 @@ from neurobench.runs.runfile import MemoryRecord, Settled
 COMMANDS, RESTARTS = 100_000, 500
 PER_RUN = 200
 SHAPE = (2, 3)
-PULSE = Pulse(1.0, 1e-5)
-BENCH = {"chip.rows": SHAPE[0], "chip.cols": SHAPE[1], "chip.model": "idealized", "readout.ideal": True, **FAULTY}
+PULSE = Pulse(2.0, 1e-3)  # long, so that restarts come in the middle of some
+BENCH = {
+    "chip.rows": SHAPE[0],
+    "chip.cols": SHAPE[1],
+    "chip.model": "lsmo-gaq3-mirror",
+    "readout.ideal": True,
+    **FAULTY,
+}
 
 
 class Script(Protocol):
@@ -112,7 +118,7 @@ class Campaign:
     """One board for all runs; it restarts at instants that were drawn."""
 
     def __init__(self, restarts: int, seed: int, mean_s: float) -> None:
-        self.bench = open_simulated({**BENCH, "board.simulation.fault_seed": seed}, seed)
+        self.bench = open_simulated({**CHIP, **FAULTY, "board.simulation.fault_seed": seed}, seed)
         self.table = Table()
         self.restarts: list[float] = []
         self._rng, self._left, self._mean_s = np.random.default_rng(seed), restarts, mean_s
@@ -121,7 +127,7 @@ class Campaign:
     def _plan_restart(self) -> None:
         if self._left:
             self._left -= 1
-            self.bench.board.timeline.at(float(self._rng.uniform(0, 2 * self._mean_s)), self._restart)
+            self.bench.simulation.time.at(float(self._rng.uniform(0, 2 * self._mean_s)), self._restart)
 
     def _restart(self) -> None:
         self.restarts.append(self.bench.board.now_s())
@@ -179,7 +185,7 @@ def campaign(commands: int, restarts: int, seed: int = 1) -> Table:
     return table
 
 
-COMMAND_S = 3e-3  # about what one takes
+COMMAND_S = 8e-3  # about what one takes
 
 
 def main() -> int:

@@ -33,9 +33,12 @@ BENCH = {"chip.rows": kit.ROWS, "chip.cols": kit.COLS, "chip.model": "idealized"
 TICK_S = 1 / 48e6
 OPS = (kit.HELLO, kit.STATUS, kit.LIMITS, kit.SPEED, kit.REST, kit.ECHO, kit.UPLOAD, kit.ARM, kit.FIRE, kit.FENCE,
        kit.ACQUIRE, kit.FETCH)  # fmt: skip
+FELT: dict[str, Any] = {"width": 48, "levels": (4000, 2000, 0, 2000)}  # 1 V for 1 us: a pulse that the device knows
+LIMITS = kit.limits(line=4000, cell=4000, victim=2000, least=48)
 PROGRAMS = (
-    kit.PLAIN, kit.pulses(), kit.pulses(kit.record(b"\xff\x7f", repeat=3, lines=3), kit.record(b"\x04", sign=2)),
-    kit.pulses(kit.record(b"\xff\x7f", lines=5), axis=1), kit.waves((10, 0, 0, -10), (0, 5, 5, 0)),
+    kit.pulses(kit.ONE, **FELT), kit.pulses(**FELT), kit.waves((10, 0, 0, -10), (0, 5, 5, 0)),
+    kit.pulses(kit.record(b"\xff\x7f", repeat=3, lines=3), kit.record(b"\x04", sign=2), **FELT),
+    kit.pulses(kit.record(b"\xff\x7f", lines=5), axis=1, **FELT),
 )  # fmt: skip
 READS = (kit.cells(), kit.cells(mask=b"\x25\x02", flags=1, region=(0, 2, 0, 5)), kit.cells(averages=65535),
          kit.vectors(1, kit.i16(1, -2, 5000), 1, region=(0, 3, 0, 5)))  # fmt: skip
@@ -105,7 +108,7 @@ class Fuzz:
         draw = self.random
         program, number = draw.choice(PROGRAMS), (self.fired + draw.choice((1, 1, 1, 1, 0, 2))) & 0xFFFF
         return {
-            kit.HELLO: kit.u32(draw.getrandbits(32)), kit.LIMITS: draw.choice((b"", kit.limits(), kit.limits())),
+            kit.HELLO: kit.u32(draw.getrandbits(32)), kit.LIMITS: draw.choice((b"", LIMITS, LIMITS)),
             kit.SPEED: kit.u32(draw.choice((0, 115200, 1_000_000, 12_000_000))), kit.ECHO: draw.randbytes(9),
             kit.UPLOAD: kit.u16(number, 0) + program, kit.ARM: kit.arm(number, program),
             kit.FIRE: kit.fire(number, program), kit.FENCE: kit.u16(number),
@@ -127,7 +130,7 @@ class Fuzz:
     def dialogue(self) -> bytes:
         """All that a pulse takes, so that some do come."""
         program, number = self.random.choice(PROGRAMS), (self.fired + 1) & 0xFFFF
-        steps = ((kit.LIMITS, kit.limits()), (kit.UPLOAD, kit.u16(number, 0) + program),
+        steps = ((kit.LIMITS, LIMITS), (kit.UPLOAD, kit.u16(number, 0) + program),
                  (kit.ARM, kit.arm(number, program)), (kit.FIRE, kit.fire(number, program)))  # fmt: skip
         head = kit.u16(7) + kit.u32(self.session)
         return b"\0" + b"".join(kit.framed(kit.u8(op) + head + payload) for op, payload in steps)

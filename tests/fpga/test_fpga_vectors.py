@@ -77,7 +77,7 @@ def test_the_hosts_waveforms_and_reads_are_those_of_the_vectors() -> None:
 
 
 def test_the_hosts_registers_and_status_are_those_of_the_vectors() -> None:
-    registers = LimitRegisters(4000, 4000, 2000, 5000, 480, 3_000_000, 20_000_000)
+    registers = LimitRegisters(400, 400, 200, 5000, 480, 3_000_000, 20_000_000)
     assert registers.pack() == kit.limits()
     payload = kit.u8(2, 0, 3) + kit.u16(7, 8) + kit.u32(9) + kit.u16(10) + kit.u32(11, 12, 13, 14) + bytes(7) + b"\x01"
     found = frames.BoardStatus.unpack(payload)

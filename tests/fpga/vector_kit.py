@@ -290,12 +290,12 @@ def _number(value: int | None, size: int) -> bytes | int:
     return size if value is None else value.to_bytes(size, "little")
 
 
-def limits(line: int = 4000, cell: int = 4000, victim: int = 2000, read: int = 5000, least: int = 480,
+def limits(line: int = 400, cell: int = 400, victim: int = 200, read: int = 5000, least: int = 480,
            most: int = 3_000_000, watchdog: int = 20_000_000) -> bytes:  # fmt: skip
     return u16(line, cell, victim, read) + u32(least, most, watchdog)
 
 
-HALF = (4000, 2000, 0, 2000)  # codes: a selected cell sees 4000, a victim 2000
+HALF = (400, 200, 0, 200)  # codes: a selected cell sees 0.1 V, which harms no device however long it stands
 
 
 def pulses(*records: bytes, axis: int = 0, width: int = 480, gap: int = 480,
