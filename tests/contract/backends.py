@@ -80,6 +80,20 @@ def simulated(parts: str, **overrides: Any) -> Callable[[], Opened]:
     return opened
 
 
+def bridged(bad_line: bool = False, **overrides: Any) -> Callable[[], Opened]:
+    """The FPGA driver on a simulated board. bad_line: of each fault 1 %, and memories that split programs and reads."""
+
+    def opened() -> Opened:
+        from fpga_bench import FAULTY, SMALL, open_simulated
+
+        said = {name.replace("__", "."): value for name, value in overrides.items()}
+        shape = {"chip.rows": SHAPE[0], "chip.cols": SHAPE[1]}
+        bench = open_simulated({**shape, **({**FAULTY, **SMALL} if bad_line else {}), **said})
+        return Opened(bench.crossbar, bench.board.pulses_fired)
+
+    return opened
+
+
 def fake(loss: float = 0.0, witness: bool = True) -> Callable[[], Opened]:
     """A fake that counts, behind a link that loses a share of commands and of replies."""
 
@@ -122,6 +136,12 @@ BACKENDS = [
         simulated("2400 with a guard, 81160a, 34980a", chip__model="idealized", chip__potentiating_sign=-1),
         NOMINAL, 0.1,
     ),
+    Backend("fpga-sim", bridged(chip__model="lsmo-gaq3-mirror"), MEASURED, 0.05),
+    Backend(
+        "fpga-sim, by column, potentiated by negative volts",
+        bridged(chip__model="idealized", bench__parallelism="column", chip__potentiating_sign=-1), NOMINAL, 0.1,
+    ),
+    Backend("fpga-sim over a bad line, with small memories", bridged(True, chip__model="idealized"), NOMINAL, 0.1),
     Backend("fake, perfect", fake(), PULSE),
     Backend("fake, lossy with a witness", fake(0.2), PULSE),
     Backend("fake, lossy without", fake(0.2, witness=False), PULSE),

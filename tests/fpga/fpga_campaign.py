@@ -35,13 +35,7 @@ COMMANDS, RESTARTS = 100_000, 500
 PER_RUN = 200
 SHAPE = (2, 3)
 PULSE = Pulse(2.0, 1e-3)  # long, so that restarts come in the middle of some
-BENCH = {
-    "chip.rows": SHAPE[0],
-    "chip.cols": SHAPE[1],
-    "chip.model": "lsmo-gaq3-mirror",
-    "readout.ideal": True,
-    **FAULTY,
-}
+CHIP = {"chip.rows": SHAPE[0], "chip.cols": SHAPE[1], "chip.model": "lsmo-gaq3-mirror", "readout.ideal": True}
 
 
 class Script(Protocol):
