@@ -1,8 +1,8 @@
 """Executes read programs: levels and ammeters on the lines, conversions summed, samples in the order of the wire.
 
 Every step (one word line of a cell read, one vector, each at one polarity) loads its chains with the gate low, waits
-until the levels have settled at the converters, connects them, waits again at the lines, and converts `averages` times. The
-last conversion ends with the gate low, so that cells are not loaded while its data come in.
+until the converters have settled, connects the lines, waits again, and converts `averages` times. The last conversion
+ends with the gate low, so that no cell is loaded while its data come in.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .chains import ChainsSignature
-from .cursor import Bits, Lines, Reader, Wait, Words, negated
+from .cursor import Bits, Lines, Reader, Wait, Words, line_bits, negated
 from .hardware import Hardware
 
 VECTORS = 4
@@ -48,25 +48,34 @@ class Acquirer(wiring.Component):
             {
                 **{name: In(1) for name in strobes},
                 **{name: Out(1) for name in flags},
-                **{"read_length": In(16), "read_addr": Out(16), "read_data": In(8), "adc_word": In(hardware.adc_bits)},
-                **{"sample_addr": Out(16), "sample_data": Out(SUM), "ready": Out(16), "load": Out(ChainsSignature())},
+                **{name: Out(16) for name in ("read_addr", "sample_addr", "ready")},
+                "read_length": In(16),
+                "read_data": In(8),
+                "sample_data": Out(SUM),
+                "adc_word": In(hardware.adc_bits),
+                "load": Out(ChainsSignature()),
             }
         )
         self._reader, self._lines, self._bits, self._words = Reader(), Lines(hardware), Bits(), Words()
         self._calm = Wait(max(hardware.settle, hardware.convert))
         # what the program says
         self._vectors, self._flags, self._averages, self._integration = Signal(), Signal(4), Signal(16), Signal(32)
-        self._row0, self._rows, self._col0, self._cols = (Signal(16) for _ in range(4))
+        self._region = tuple(Signal(16) for _ in range(4))
+        # only so many bits of it count as the array has lines
+        bits = line_bits(hardware)
+        self._row0, self._rows, self._col0, self._cols = (number[:bits] for number in self._region)
         self._value = Signal(16)  # the level of cells, or how many vectors are left
         # where it stands
-        self._line, self._mark, self._negate = Signal(16), Signal(16), Signal()
+        self._line, self._mark, self._negate = Signal(bits), Signal(16), Signal()
         self._times, self._first, self._timer = Signal(16), Signal(), Signal(32)
         self._buses = Signal(range(BUSES + 1))
+        self._any = Signal()  # of them
         self._read_out = Signal(hardware.rows + hardware.cols)  # lines whose current is asked for, turned line by line
         # what the present line of the array is
-        self._inside, self._drives, self._offset = Signal(), Signal(), Signal(17)
+        self._inside, self._drives, self._offset = Signal(), Signal(), Signal(bits + 1)
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """One machine; the sums run beside it."""
         m = Module()
         m.submodules.reader, m.submodules.lines, m.submodules.bits = self._reader, self._lines, self._bits
         m.submodules.words, m.submodules.calm = self._words, self._calm
@@ -116,7 +125,6 @@ class Acquirer(wiring.Component):
             reader.length.eq(self.read_length),
             self.read_addr.eq(reader.addr),
             reader.data.eq(self.read_data),
-            self._words.negate.eq(self._negate),
             self.float_idle.eq(self.acquiring & self._vectors & self._flags[FLOATING]),
         ]
 
@@ -179,8 +187,8 @@ class Acquirer(wiring.Component):
     # -- the states ---------------------------------------------------------------------------------------------------
 
     def _head(self, m: Module) -> None:
-        bytes_, addr = self._reader.bytes, self._reader.addr
-        numbers = Cat(self._averages, self._integration, self._row0, self._rows, self._col0, self._cols, self._value)
+        bytes_, addr = self._reader.bytes, self._reader.addr[:5]
+        numbers = Cat(self._averages, self._integration, *self._region, self._value)
         with m.If(bytes_.valid):
             m.d.comb += bytes_.next.eq(1)
             with m.If(addr == 0):
@@ -200,7 +208,7 @@ class Acquirer(wiring.Component):
 
     def _to_lines(self, m: Module) -> None:
         m.d.comb += self._lines.restart.eq(1)
-        m.d.sync += self._read_out.eq(0)
+        m.d.sync += self._any.eq(0)
         m.next = "LINES"
 
     def _load_lines(self, m: Module) -> None:
@@ -217,7 +225,7 @@ class Acquirer(wiring.Component):
         ]
         with m.If(settings.valid & settings.ready):
             m.d.comb += [lines.next.eq(1), bits.take.eq(masked)]
-            m.d.sync += self._read_out.eq(Cat(self._read_out[1:], read_out))
+            m.d.sync += [self._read_out.eq(Cat(self._read_out[1:], read_out)), self._any.eq(self._any | read_out)]
             with m.If(lines.last):
                 m.next = "LATCH"
         with m.If(bits.starved):
@@ -225,7 +233,7 @@ class Acquirer(wiring.Component):
 
     def _latch(self, m: Module) -> None:
         """A word line without a selected cell has no step."""
-        with m.If(self._read_out == 0):
+        with m.If(~self._any):
             self._next_line(m)
         with m.Elif(self.load.idle):
             m.d.comb += self.load.latch.eq(1)
@@ -239,12 +247,12 @@ class Acquirer(wiring.Component):
     def _load_levels(self, m: Module) -> None:
         """A read level for every line, 0 where it is not driven."""
         lines, fetched, words = self._lines, self._words.words, self.load.words
-        cells = negated(self._value, self._negate)
+        level = negated(Mux(self._vectors, fetched.payload, self._value), self._negate)
         m.d.comb += [
             self._words.wanted.eq(self._vectors & self._drives),
             fetched.ready.eq(words.ready),
             words.valid.eq(~self._words.wanted | fetched.valid),
-            words.payload.eq(Mux(self._drives, Mux(self._vectors, fetched.payload, cells), 0)),
+            words.payload.eq(Mux(self._drives, level, 0)),
         ]
         with m.If(words.valid & words.ready):
             m.d.comb += lines.next.eq(1)

@@ -2,14 +2,14 @@
 
 The layout on the wires, which a board must have (analog.py is its model):
 
-    switches   two bits a line, low bit first, word line 0 first: it ends at the far end of the chain. Data are taken on a
-               rising clock; a rising latch shows all lines their new setting. The latch falls when the next load begins.
-    levels     16 bits a word, two's complement, most significant bit first. The words of the lines first (word line 0 at
-               the far end), the buses row A, row B, column A, column B last: so they lie nearest, and a load of
-               4 words renews them alone (the words behind move along and are garbage until a read loads them all).
+    switches   two bits a line, low bit first, word line 0 first: it ends at the far end of the chain. Data are taken
+               on a rising clock; a rising latch shows all lines their new setting. The latch falls with the next load.
+    levels     16 bits a word, two's complement, most significant bit first. The words of the lines come first (word
+               line 0 at the far end), the buses row A, row B, column A, column B last: they lie nearest, and a load
+               of 4 words renews them alone (the words behind move along: garbage until a read loads them all).
                `sync` rises with a load; its fall takes all words over.
-    currents   `adc_bits` a word, two's complement, most significant bit first, word line 0 first. The first bit is there
-               when a conversion has ended; a falling clock brings the next one.
+    currents   `adc_bits` a word, two's complement, most significant bit first, word line 0 first. The first bit is
+               there when a conversion has ended; a falling clock brings the next one.
 
 A chain waits where its words do: what was begun and left alone changes nothing, since nothing was taken over.
 """
@@ -50,7 +50,8 @@ class Shifter(wiring.Component):
             {"words": In(stream.Signature(width)), "idle": Out(1), "clk": Out(1), "data": Out(1)},
         )
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """Two half clocks for every bit."""
         m = Module()
         bits, left = Signal(self._width), Signal(range(self._width + 1))
         tock = half_clocks(m, self._div, self.idle)
@@ -86,7 +87,8 @@ class Chains(wiring.Component):
         pins = ("switch_clk", "switch_data", "switch_latch", "dac_clk", "dac_data", "dac_sync")
         super().__init__({"load": In(ChainsSignature()), **{name: Out(1) for name in pins}})
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """Two shifters, and what makes their words known."""
         m = Module()
         m.submodules.switches = switches = Shifter(SETTING, self._hardware.switch_div)
         m.submodules.levels = levels = Shifter(WORD, self._hardware.dac_div)
@@ -115,7 +117,7 @@ def _remember(m: Module, level: Signal, rise: Signal, fall: Signal) -> None:
 
 
 class AdcChain(wiring.Component):
-    """Takes one word off the current converters after `start` (which needs `idle`); `word` holds with the strobe `valid`."""
+    """Takes one word off the current converters after `start` (which needs `idle`); `valid` is a strobe."""
 
     def __init__(self, hardware: Hardware) -> None:
         self._div, self._width = hardware.adc_div, hardware.adc_bits
@@ -124,7 +126,8 @@ class AdcChain(wiring.Component):
             {"start": In(1), "idle": Out(1), "word": Out(shape), "valid": Out(1), "clk": Out(1), "data": In(1)}
         )
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """Two half clocks for every bit."""
         m = Module()
         left = Signal(range(self._width + 1))
         tock = half_clocks(m, self._div, self.idle)

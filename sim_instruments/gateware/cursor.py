@@ -22,7 +22,8 @@ class Reader(wiring.Component):
             {"bytes": Out(BYTE), "jump": In(1), "target": In(16), "length": In(16), "addr": Out(16), "data": In(8)}
         )
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """An address, and whether its byte has come."""
         m = Module()
         fresh, dry = Signal(), Signal()
         m.d.sync += fresh.eq(~(self.jump | self.bytes.next))
@@ -59,7 +60,8 @@ class Bits(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """A byte of which bits are left."""
         m = Module()
         rest, left = Signal(8), Signal(4)
         m.d.comb += [
@@ -78,25 +80,25 @@ class Bits(wiring.Component):
 
 
 class Words(wiring.Component):
-    """Codes of 16 bits, fetched while `wanted`; with `negate` they are turned round, the lowest one to the highest."""
+    """Codes of 16 bits, fetched while `wanted`; `drop` forgets half a code. `starved`: the program ended before."""
 
     def __init__(self) -> None:
         super().__init__(
             {
                 "source": In(BYTE),
                 "wanted": In(1),
-                "negate": In(1),
                 "drop": In(1),
                 "words": Out(stream.Signature(16)),
                 "starved": Out(1),
             }
         )
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """A low byte that waits for its high one."""
         m = Module()
         low, half = Signal(8), Signal()
         m.d.comb += [
-            self.words.payload.eq(negated(Cat(low, self.source.byte), self.negate)),
+            self.words.payload.eq(Cat(low, self.source.byte)),
             self.words.valid.eq(self.wanted & half & self.source.valid),
             self.source.next.eq(self.wanted & self.source.valid & (~half | self.words.ready)),
             self.starved.eq(self.wanted & self.source.dry),
@@ -114,6 +116,11 @@ def negated(code: Value, negate: Value) -> Value:
     return Mux(negate, Mux(lowest, 0x7FFF, -code), code)[:16]
 
 
+def line_bits(hardware: Hardware) -> int:
+    """Bits of a number of lines of one side, from none to all."""
+    return max(hardware.rows, hardware.cols).bit_length()
+
+
 class Lines(wiring.Component):
     """Counts the lines in the order of the chains: word lines, then bit lines. `number` counts within a side."""
 
@@ -123,7 +130,8 @@ class Lines(wiring.Component):
         flags = {name: Out(1) for name in ("column", "turn", "last")}  # turn: the last word line
         super().__init__({"restart": In(1), "next": In(1), "number": number, **flags})
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """Two counters in one."""
         m = Module()
         m.d.comb += [
             self.turn.eq(~self.column & (self.number == self._rows - 1)),
@@ -145,7 +153,8 @@ class Wait(wiring.Component):
         super().__init__({"start": In(1), "least": In(shape), "over": Out(1)})
         self._left = Signal(shape)
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """One counter."""
         m = Module()
         m.d.comb += self.over.eq(self._left == 0)
         with m.If(self.start & (self._left < self.least)):

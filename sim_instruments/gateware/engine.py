@@ -26,7 +26,8 @@ class Engine(wiring.Component):
         self._sequencer, self._acquirer = Sequencer(hardware), Acquirer(hardware)
         self._chains, self._adc = Chains(hardware), AdcChain(hardware)
 
-    def elaborate(self, platform: object) -> Module:  # noqa: ARG002
+    def elaborate(self, _platform: object) -> Module:
+        """Sequencer and acquirer share the chains, one at a time."""
         m = Module()
         m.submodules.sequencer, m.submodules.acquirer = self._sequencer, self._acquirer
         m.submodules.chains, m.submodules.adc = self._chains, self._adc

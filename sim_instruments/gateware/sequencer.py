@@ -18,7 +18,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .chains import ChainsSignature
-from .cursor import Bits, Lines, Reader, Wait, Words
+from .cursor import Bits, Lines, Reader, Wait, Words, line_bits, negated
 from .hardware import Hardware
 
 PULSES_LEVELS, PULSES_HEAD, WAVES_HEAD = 10, 18, 5  # bytes before levels and records; before the channel fields
@@ -92,7 +92,9 @@ class Sequencer(wiring.Component):
         # what the program says
         self._wave, self._axis, self._negate = Signal(), Signal(), Signal()
         self._width, self._period = Signal(32), Signal(32)  # period: of samples, or the gap between pulses
-        self._repeat, self._line, self._left_lines = Signal(16), Signal(16), Signal(16)
+        self._repeat, self._lines_of_record = Signal(16), (Signal(16), Signal(16))
+        # of the line and of how many are left only so many bits count as the array has lines
+        self._line, self._left_lines = (number[: line_bits(hardware)] for number in self._lines_of_record)
         # where it stands
         self._field, self._mark, self._count, self._any = Signal(3), Signal(16), Signal(16), Signal()
         self._left, self._off, self._latest = Signal(32), Signal(32), Signal(signed(33))
@@ -122,6 +124,7 @@ class Sequencer(wiring.Component):
         """The states in which the gate is low and a stop ends the program at once."""
         return {
             "HEAD": self._head,
+            "WIDTH": self._take_width,
             "DEADLINE": self._deadline,
             "RECORD": self._record,
             "LEVELS": self._load_levels,
@@ -144,12 +147,13 @@ class Sequencer(wiring.Component):
             ]
         with m.If(bits.source.next | fetch.source.next):
             m.d.comb += reader.bytes.next.eq(1)
-        wiring.connect(m, fetch.words, wiring.flipped(self.load.words))
         m.d.comb += [
             reader.length.eq(self.length),
             self.program_addr.eq(reader.addr),
             reader.data.eq(self.program_data),
-            fetch.negate.eq(self._negate),
+            self.load.words.payload.eq(negated(fetch.words.payload, self._negate)),
+            self.load.words.valid.eq(fetch.words.valid),
+            fetch.words.ready.eq(self.load.words.ready),
             bits.pair.eq(self._wave),
         ]
 
@@ -208,13 +212,16 @@ class Sequencer(wiring.Component):
             with m.If(self._wave & (addr == WAVES_HEAD - 1)):
                 self._to_lines(m)
             with m.If(~self._wave & (addr == PULSES_LEVELS - 1)):
-                m.next = "DEADLINE"
+                m.next = "WIDTH"
         self._end_if_dry(m)
 
+    def _take_width(self, m: Module) -> None:
+        m.d.sync += self._left.eq(self._width)
+        m.next = "DEADLINE"
+
     def _deadline(self, m: Module) -> None:
-        """The last `since` at which a pulse may begin. Pulses: once the width is known; waveforms: after the sum."""
-        length = Mux(self._wave, self._left, self._width)
-        m.d.sync += [self._latest.eq(self.watchdog - length - LATENCY), self._left.eq(length)]
+        """The last `since` at which a pulse may begin; `left` is how long every pulse of this program lasts."""
+        m.d.sync += self._latest.eq(self.watchdog - self._left - LATENCY)
         with m.If(self._wave):
             self._to_levels(m)
         with m.Else():
@@ -224,7 +231,7 @@ class Sequencer(wiring.Component):
     def _record(self, m: Module) -> None:
         """Sign, repeat, first, lines; without one the program is complete."""
         bytes_ = self._reader.bytes
-        numbers = Cat(self._repeat, self._line, self._left_lines)
+        numbers = Cat(self._repeat, *self._lines_of_record)
         with m.If(bytes_.valid):
             m.d.comb += bytes_.next.eq(1)
             m.d.sync += self._field.eq(self._field + 1)
