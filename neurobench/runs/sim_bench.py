@@ -1,4 +1,4 @@
-"""Simulated instruments kept running for other programs: which benches, and until when."""
+"""Simulated instruments and boards kept running for other programs: which benches, and until when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neurobench.runs.request import pairs
 from neurobench.system import on_stop_signal
 
 BENCH = "visa-sim"
-BACKEND = "visa-sim"
+BACKENDS = ("visa-sim", "fpga-sim")
 ROLES = ("smu", "pulse", "matrix")
 
 # With --all: what sits on benches of its own, beside the three instruments of visa-sim. A bench with a matrix is wired
@@ -43,13 +43,15 @@ def benches(
     given = pairs(settings, "--bench-set")
     if every and bench not in (None, BENCH):
         raise UsageError(f"--all brings benches of its own beside {BENCH}; it cannot be combined with --bench {bench}")
-    clock = {"instruments.simulation.clock": "virtual" if instant else "wall"}
+    time = "virtual" if instant else "wall"
+    clock = {"instruments.simulation.clock": time, "board.simulation.clock": time}
     kept = {} if chip is None else {"chip.file": str(chip)}
     first = load_bench(bench or BENCH, given | clock | kept)
-    if first.bench.backend != BACKEND:
+    if first.bench.backend not in BACKENDS:
         raise ConfigError(
             f"bench {first.bench.name} has backend = {first.bench.backend!r}; only benches with backend = "
-            f"{BACKEND!r} are simulated instruments ([bench] backend, or --bench-set bench.backend={BACKEND})"
+            f"{' or '.join(BACKENDS)} are simulated instruments or boards ([bench] backend, or --bench-set "
+            f"bench.backend={BACKENDS[0]})"
         )
     return [first, *(_further(name, given | clock) for name in FURTHER if every)]
 

@@ -10,6 +10,7 @@ Rules of this simulation, which are no measurements:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import exp
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,7 +49,7 @@ class Mismatch:
         pulse, read, adc, zero_a = (spread * z for spread, z in zip(spreads, draws, strict=True))
         return cls(1 + pulse, 1 + read, 1 + adc, zero_a)
 
-    @property
+    @cached_property
     def of_pulses(self) -> bool:
         """Whether pulse levels differ from line to line."""
         return bool((self.pulse_gain != 1).any())

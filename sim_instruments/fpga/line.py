@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..world.clock import PS_PER_S, Handle, to_ps
@@ -29,6 +28,7 @@ TOLERANCE = 0.03
 KINDS = ("lost", "corrupted", "duplicated", "delayed")
 POLL_PS = 10**7  # time that passes at most when somebody looks whether bytes are there
 MOST_CHANGED = 3
+FOREVER_PS = 10**12  # how far ahead to look for the next event where nobody says how long to wait
 MOST_WAITING = 1 << 20  # bytes that nobody reads: then the oldest are lost
 
 
@@ -96,9 +96,10 @@ class SerialLine:
         self._arrived = bytearray()
         self._queue: deque[tuple[bytes, int]] = deque()  # replies, with the length of the request that they answer
         self._sending: _Sending | None = None
-        self._owed = 0
+        self._owed = 0  # bytes of requests whose replies have not begun to leave
+        self._request = 0  # length of the request that is being executed
         board.on_send, board.on_reset = self._take, self._cut
-        self.on_arrival: Callable[[], None] = lambda: None
+        self.client: object = None  # who of several has written last, where that matters
 
     def count(self) -> dict[str, int]:
         """Faults injected so far, by kind; `overflow`: requests beyond `rx_bytes`."""
@@ -145,6 +146,11 @@ class SerialLine:
         return baud is not None and abs(baud - self._board.baud) > TOLERANCE * self._board.baud
 
     @property
+    def arrived(self) -> int:
+        """Bytes that have arrived at the host; no time passes."""
+        return len(self._arrived)
+
+    @property
     def waiting(self) -> int:
         """Bytes that have arrived at the host; looking takes a little time if there are none."""
         with self.time.lock:
@@ -178,8 +184,6 @@ class SerialLine:
 
     # -- the board's end -----------------------------------------------------------------------------------------
 
-    _request = 0  # length of the request that is being executed
-
     def _take(self, data: bytes) -> None:
         self._queue.append((data, self._request))
         self._owed += self._request
@@ -212,7 +216,6 @@ class SerialLine:
             data = self._up.noise(len(data))
         self._arrived += data
         del self._arrived[: max(len(self._arrived) - MOST_WAITING, 0)]
-        self.on_arrival()
 
     def _cut(self) -> None:
         """The board restarts: of what it was sending the beginning has left, of what it would have sent nothing."""
@@ -224,6 +227,3 @@ class SerialLine:
             begun = sending.data[: (self.time.now_ps - sending.since_ps) // sending.byte_ps]
             if begun:
                 self._carry(begun + b"\0", self._board.baud)  # the first thing that a board sends ends what was before
-
-
-FOREVER_PS = 10**12
