@@ -38,14 +38,33 @@ class SimulatedBench:
         return Guard(self.crossbar, self.config.limits, book, self.span, self.config.bench.name)
 
     def close(self) -> None:
-        self.crossbar.close()
+        try:
+            self.crossbar.close()
+        finally:
+            self.simulation.close()
+
+
+class Lent:
+    """A simulated board that outlives the drivers that open it."""
+
+    def __init__(self, simulation: Any) -> None:
+        self.url, self.clock, self.chip_id, self.harm = (
+            simulation.url, simulation.clock, simulation.chip_id, simulation.harm
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """It stays."""
 
 
 def open_simulated(overrides: Mapping[str, Any] | None = None, seed: int = 7) -> SimulatedBench:
     """Open `fpga-sim` with these overrides, limits enforced."""
     config = load_bench("fpga-sim", overrides or {})
     simulation: Any = registry.load("simulations", "fpga")(config, seed)  # type: ignore[operator]
-    return _opened(simulation, config)
+    try:
+        return _opened(simulation, config)
+    except BaseException:
+        simulation.close()
+        raise
 
 
 def reopened(bench: SimulatedBench) -> SimulatedBench:
@@ -55,7 +74,7 @@ def reopened(bench: SimulatedBench) -> SimulatedBench:
 
 
 def _opened(simulation: Any, config: BenchConfig) -> SimulatedBench:
-    crossbar, span = FpgaDriver("fpga-sim", FpgaCrossbar, lambda config, seed: simulation)(config, 0)
+    crossbar, span = FpgaDriver("fpga-sim", FpgaCrossbar, lambda config, seed: Lent(simulation))(config, 0)
     assert isinstance(crossbar, FpgaCrossbar)
     try:
         crossbar.enforce(config.limits)
