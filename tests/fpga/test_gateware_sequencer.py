@@ -352,7 +352,7 @@ def test_a_pulse_that_just_fits_is_begun() -> None:
 
         bench.run(script)
     assert begun == sorted(begun)
-    assert begun[0] == 0 or begun[0] == 1
+    assert begun[0] == 0
     assert begun[4] == 1, "the margin is a few ticks"
 
 
@@ -378,7 +378,6 @@ def test_a_host_that_speaks_keeps_a_program_running_and_a_pulse_waits_for_it() -
 
 def test_a_pulse_is_counted_before_its_first_volt_and_done_not_before_its_last_but_one_tick() -> None:
     bench = EngineBench(hardware(2, 2))
-    board = bench.design.engine
     late = []
 
     async def script(board: Board) -> None:
@@ -394,7 +393,6 @@ def test_a_pulse_is_counted_before_its_first_volt_and_done_not_before_its_last_b
     assert len(bench.analog.pulses) == 10
     assert late
     assert not any(late)
-    assert board is bench.design.engine
 
 
 def test_a_new_session_counts_from_nothing() -> None:
