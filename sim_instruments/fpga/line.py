@@ -29,6 +29,7 @@ KINDS = ("lost", "corrupted", "duplicated", "delayed")
 POLL_PS = 10**7  # time that passes at most when somebody looks whether bytes are there
 MOST_CHANGED = 3
 FOREVER_PS = 10**12  # how far ahead to look for the next event where nobody says how long to wait
+PAUSE_S = 0.01
 MOST_WAITING = 1 << 20  # bytes that nobody reads: then the oldest are lost
 
 
@@ -163,7 +164,10 @@ class SerialLine:
         with self.time.lock:
             end_ps = None if seconds is None else self.time.now_ps + to_ps(seconds)
             while len(self._arrived) < size and (end_ps is None or self.time.now_ps < end_ps):
-                self.time.step(self.time.now_ps + FOREVER_PS if end_ps is None else end_ps)
+                if end_ps is None and not self.time.busy():
+                    self.time.lock.pause(PAUSE_S)  # only another thread can bring about anything
+                else:
+                    self.time.step(self.time.now_ps + FOREVER_PS if end_ps is None else end_ps)
             return self.taken(size)
 
     def taken(self, size: int) -> bytes:
