@@ -99,6 +99,7 @@ class Analog:
         self._words: tuple[int, ...] = (0,) * (lines + BUSES)
         self._pins = PinLevels()
         self._on_since = self._segment_since = self._convert_since = 0
+        self._calm_from = 0  # the first tick at which the gate may rise
         self._segments: list[Segment] = []
 
     def process(self, pins: Any, ticks: Value) -> Callable[[Any], Coroutine[Any, Any, None]]:
@@ -152,6 +153,8 @@ class Analog:
         self._pins = now
         if now.gate > before.gate:
             self._on_since = self._segment_since = tick
+            if tick < self._calm_from:
+                self._fault(tick, "the gate rose before switches and levels had settled")
         elif now.gate and now.reading != before.reading:
             self._fault(tick, "`reading` changed while the gate was on")
         self._convert(tick, before, now)
@@ -169,11 +172,13 @@ class Analog:
         if now.switch_latch > before.switch_latch:
             if now.gate:
                 self._fault(tick, "switches changed while the gate was on")
+            self._calm_from = max(self._calm_from, tick + self._hardware.min_gap)
             bits = list(self._switch_chain)
             self._settings = tuple(low + 2 * high for low, high in zip(bits[::2], bits[1::2], strict=True))
         if now.dac_sync < before.dac_sync:
             if now.gate and before.gate:
                 self._next_segment(tick)
+            self._calm_from = max(self._calm_from, tick + self._hardware.settle)
             self._words = _dac_words(self._dac_chain)
 
     def _next_segment(self, tick: int) -> None:

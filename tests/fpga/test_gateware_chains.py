@@ -258,6 +258,7 @@ def test_the_model_knows_the_level_of_every_line_while_the_gate_is_on() -> None:
     assert pins.analog.settings == (1, 2, 0)
     assert pins.analog.words[:4] == (10, -20, 30, -40)
     assert pins.analog.levels == (0, 0, 0)
+    pins.tick += 48
     pins.set(gate=1)
     assert pins.analog.levels == (10, -40, 0)
     pins.set(gate=0)
@@ -270,6 +271,7 @@ def test_the_model_converts_what_flows_into_ammeters() -> None:
     pins.switches([1, 3, 3])
     pins.words([10, 0, 0, 0, 0, 0, 0])
     pins.set(reading=1)
+    pins.tick += 5
     pins.set(gate=1)
     pins.tick += 5
     pins.set(adc_convert=1)
@@ -293,6 +295,7 @@ def test_the_model_tells_what_no_board_may_do() -> None:
     pins.words([1, 2, 3, 4])
     pins.set(reading=0)
     pins.set(gate=0)
+    pins.set(gate=1)
     told = [fault.partition(": ")[2] for fault in pins.analog.faults]
     assert told == [
         "switches changed while the gate was on",
@@ -301,6 +304,7 @@ def test_the_model_tells_what_no_board_may_do() -> None:
         "read levels changed while the gate was on",
         "`reading` changed while the gate was on",
         "a pulse on an ammeter",
+        "the gate rose before switches and levels had settled",
     ]
 
 

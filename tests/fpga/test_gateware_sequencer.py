@@ -291,6 +291,20 @@ def test_the_pulse_that_is_on_ends_by_itself_if_that_comes_soon(left: int, end: 
     assert end == CUT or bench.analog.pulses[0].ticks == 200
 
 
+def test_a_pulse_is_cut_off_if_the_watchdog_runs_out_under_it_all_the_same() -> None:
+    bench = EngineBench(hardware(1, 1))
+
+    async def script(board: Board) -> None:
+        await board.fire(PULSES_OF_400)
+        await board.gate(True)
+        board.ctx.set(board.engine.watchdog, 10)
+        await board.ticks(4)
+        assert (*board.counters(), board.get("tripped")) == (CUT, 0, 0, 1, 0, 1)
+        assert not bench.analog.gate
+
+    bench.run(script)
+
+
 def test_a_waveform_is_cut_off_inside() -> None:
     bench = EngineBench(hardware(2, 2))
 
