@@ -76,7 +76,7 @@ class Board:
 
     def __init__(self, time: BoardTime, hardware: Hardware, array: Array, acquirer: Acquirer) -> None:
         self._time, self._hardware, self._array, self._acquirer = time, hardware, array, acquirer
-        self._sequencer = Sequencer(time, array, self._deadline)
+        self._sequencer = Sequencer(time, array, self._deadline, hardware.min_gap)
         self.on_send: Callable[[bytes], None] = lambda _data: None
         self.on_reset: Callable[[], None] = lambda: None
         self.baud, self.boots = BASE_BAUD, 0

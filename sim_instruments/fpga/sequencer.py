@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .ticks import BoardTime
 
 REST_GRACE_S = 0.02
+LONG_AGO = -(1 << 32)  # a tick before every gap
 WAVE = Shot(1, 0, np.zeros(0, np.intp), 1)  # a waveform is one shot of one pulse
 
 
@@ -41,18 +42,19 @@ class Counts:
 
 
 class Sequencer:
-    """Fires one program after another. `deadline`: the tick at which a silent host counts as gone."""
+    """Fires one program after another. `deadline`: the tick at which a silent host counts as gone; least_gap: ticks
+    that the chains to the switches take to be loaded."""
 
-    def __init__(self, time: BoardTime, array: Array, deadline: Callable[[], int]) -> None:
-        self._time, self._array, self._deadline = time, array, deadline
+    def __init__(self, time: BoardTime, array: Array, deadline: Callable[[], int], least_gap: int) -> None:
+        self._time, self._array, self._deadline, self._least_gap = time, array, deadline, least_gap
         self.counts, self.end = Counts(), End.NONE
-        self.pulses_cut = 0  # over all sessions
         self._program: Program | None = None
         self._ended: Callable[[], None] = lambda: None
         self._shots: Iterator[Shot] = iter(())
         self._shot, self._left = WAVE, 0
         self._next: Handle | None = None
         self._on_since: int | None = None
+        self._off_at = LONG_AGO
         self._start_s = 0.0
         self._last: End | None = None  # how it ends when the pulse that is on has ended
         self._held = False
@@ -75,7 +77,7 @@ class Sequencer:
     def reset(self) -> None:
         """The board restarts: a pulse that is on is cut off, and nothing is told to anybody."""
         self._drop()
-        self._program = self._last = None
+        self._program, self._last, self._off_at = None, None, LONG_AGO
         self.counts, self.end = Counts(), End.NONE
 
     def fire(self, program: Program, ended: Callable[[], None]) -> None:
@@ -83,22 +85,18 @@ class Sequencer:
         self._program, self._ended, self._last, self._held = program, ended, None, False
         self._shots = program.shots() if isinstance(program, PulseProgram) else iter((WAVE,))
         self._left, self.counts.in_shot, self.end = 0, 0, End.NONE
-        self._go_on(self._gap)
+        self._go_on()
 
-    @property
-    def _gap(self) -> int:
-        """Ticks before a pulse; the first one waits too, for the chains to be loaded."""
-        return self._program.gap if isinstance(self._program, PulseProgram) else 0
-
-    def _go_on(self, after: int) -> None:
-        """Schedule the next pulse, or end."""
+    def _go_on(self) -> None:
+        """Schedule the next pulse, or end. A gap is kept to the last pulse, also to that of an earlier program."""
         while not self._left:
             shot = next(self._shots, None)
             if shot is None:
                 self._finish(End.COMPLETE)
                 return
             self._shot, self._left, self.counts.in_shot = shot, shot.repeat, 0
-        self._next = self._time.at_tick(self._time.ticks + after, self._begin)
+        gap = self._program.gap if isinstance(self._program, PulseProgram) else self._least_gap
+        self._next = self._time.at_tick(max(self._time.ticks + self._least_gap, self._off_at + gap), self._begin)
 
     def _begin(self) -> None:
         assert self._program is not None
@@ -129,10 +127,10 @@ class Sequencer:
         if self._last is not None:
             self._finish(self._last)
         else:
-            self._go_on(self._gap)
+            self._go_on()
 
     def _feel(self, ticks: int) -> None:
-        program, self._on_since = self._program, None
+        program, self._on_since, self._off_at = self._program, None, self._time.ticks
         if isinstance(program, PulseProgram):
             self._array.pulse(program, self._shot, ticks, self._start_s)
         elif program is not None:
@@ -166,7 +164,6 @@ class Sequencer:
         self._cancel()
         if self._on_since is None:
             return False
-        self.pulses_cut += 1
         self._feel(self._time.ticks - self._on_since)
         return True
 

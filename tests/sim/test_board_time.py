@@ -63,7 +63,7 @@ def test_rest_between_two_pulses_ends_at_once() -> None:
     program = pulses(record(b"\x01", repeat=5), gap=48_000)
     made.load(1, program)
     tag = made.fire(1, program)
-    made.wait(2.5e-3)
+    made.wait(1.5e-3)
     status = BoardStatus.unpack(made.ok(Op.REST))
     assert (status.state, status.end, status.done) == (State.IDLE, End.RESTED, 1)
     assert answer(made, tag)[:9] == status[:9]
@@ -107,6 +107,19 @@ def test_rest_in_the_second_shot_counts_the_first(bench: Table) -> None:
     bench.load(2, ONE)
     bench.fire(2, ONE)
     assert bench.status().in_shot == 0, "of the last FIRE"
+
+
+def test_a_gap_is_kept_to_the_last_pulse_of_the_program_before() -> None:
+    made = table()
+    program = pulses(record(b"\x01"), gap=480_000)  # 10 ms
+    assert made.fired(1, program, 1.1e-3).done == 1, "no gap before the first pulse of all"
+    made.load(2, program)
+    made.fire(2, program)
+    made.wait(9.8e-3)
+    assert made.board.lines_grounded
+    made.wait(2e-4)
+    assert not made.board.lines_grounded
+    made.bench.close()
 
 
 def test_rest_disarms(bench: Table) -> None:
