@@ -27,35 +27,27 @@ BUSES = 4
 SUM = 32
 
 
+def _signature(hardware: Hardware) -> dict[str, wiring.Member]:
+    strobes = ("acquire", "rest", "clear", "silent", "adc_idle", "adc_valid")
+    flags = ("acquiring", "over", "stopped", "tripped", "gate", "convert", "float_idle", "adc_start", "sample_write")
+    return {
+        **{name: In(1) for name in strobes},
+        **{name: Out(1) for name in flags},
+        **{name: Out(16) for name in ("read_addr", "sample_addr", "ready")},
+        "read_length": In(16),
+        "read_data": In(8),
+        "sample_data": Out(SUM),
+        "adc_word": In(hardware.adc_bits),
+        "load": Out(ChainsSignature()),
+    }
+
+
 class Acquirer(wiring.Component):
     """See EngineSignature, whose names these are. `silent`: the watchdog has run out. `adc`: of AdcChain."""
 
     def __init__(self, hardware: Hardware) -> None:
         self._hardware = hardware
-        strobes = ("acquire", "rest", "clear", "silent", "adc_idle", "adc_valid")
-        flags = (
-            "acquiring",
-            "over",
-            "stopped",
-            "tripped",
-            "gate",
-            "convert",
-            "float_idle",
-            "adc_start",
-            "sample_write",
-        )
-        super().__init__(
-            {
-                **{name: In(1) for name in strobes},
-                **{name: Out(1) for name in flags},
-                **{name: Out(16) for name in ("read_addr", "sample_addr", "ready")},
-                "read_length": In(16),
-                "read_data": In(8),
-                "sample_data": Out(SUM),
-                "adc_word": In(hardware.adc_bits),
-                "load": Out(ChainsSignature()),
-            }
-        )
+        super().__init__(_signature(hardware))
         self._reader, self._lines, self._bits, self._words = Reader(), Lines(hardware), Bits(), Words()
         self._calm = Wait(max(hardware.settle, hardware.convert))
         # what the program says
