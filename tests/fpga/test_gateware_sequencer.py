@@ -412,6 +412,25 @@ def test_a_pulse_is_counted_before_its_first_volt_and_done_not_before_its_last_b
     assert not any(late)
 
 
+def test_pulses_of_a_shot_that_was_not_completed_are_those_of_the_last_fire() -> None:
+    bench = EngineBench(hardware(1, 1))
+    program = pulses(0, 3, 500, [5, 0, 0, 0], record(1, 9, 0, [[1]]))
+
+    async def script(board: Board) -> None:
+        for fired in (3, 6):
+            await board.fire(program)
+            for _ in range(3):
+                await board.gate(True)
+                await board.gate(False)
+            await board.strobe("rest")
+            await board.ticks(3)
+            assert board.counters() == (RESTED, 0, 3, fired, fired)
+        await board.fired(program[:18])
+        assert board.counters() == (COMPLETE, 0, 0, 6, 6)
+
+    bench.run(script)
+
+
 def test_a_new_session_counts_from_nothing() -> None:
     bench = EngineBench(hardware(1, 1))
 
