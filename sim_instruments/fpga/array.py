@@ -2,7 +2,9 @@
 
 Rules of this simulation, which are no measurements:
 - A pulse is felt when it ends, with the voltages of its lines for the time that it was on. Edges are no levels.
-- A line's level is its code times the converter's step times the line's own gain ([board.simulation] *_spread).
+- A line's level is its code times the converter's step times the line's own gain ([board.simulation] *_spread). A line
+  of code 0 is grounded; every other one is driven behind bench.source_ohm + bench.series_ohm.
+- A waveform is made of pulses: every stretch in which the voltage of a cell is constant and beyond its reading level.
 - A read level up to the device's reading level does nothing; one beyond it is an exposure like any other.
 """
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .wire import Hardware
 
 KEPT_LIT = 4096  # kinds of pulses
+KEPT_LAWS = 64
 
 
 class _Lit(NamedTuple):
@@ -55,7 +58,7 @@ class Array:
         self._ohm, self._sign, self._stress = ohm, potentiating_sign, Stress(chip, potentiating_sign)
         self._began_s = chip.counters.clock_s
         self._lit: dict[tuple[tuple[int, int, int, int], int, float], _Lit] = {}
-        self._law: Law | None = None
+        self._laws: dict[float, Law] = {}  # by the largest voltage that they hold for
         self.ledger: deque[Exposure] = deque(maxlen=KEPT_EXPOSURES)
         self.damage: list[Damage] = []
         self.unknown = 0
@@ -179,16 +182,20 @@ class Array:
         if not self._ohm:
             difference: FloatArray = row_v[:, None] - col_v[None, :]
             return difference
-        driven = [np.full(n, LineState.DRIVEN, np.int8) for n in self.chip.shape]
-        states = LineStates(driven[0], row_v, driven[1], col_v)
-        return solve(states, self.chip.conductance_s(), self._ohm, self._known_law()).cell_v
+        states = LineStates(_driven(row_v), row_v, _driven(col_v), col_v)
+        span_v = float(max(row_v.max(), col_v.max()) - min(row_v.min(), col_v.min()))
+        law = self._law(span_v) if span_v > self._stress.reading_v else None
+        return solve(states, self.chip.conductance_s(), self._ohm, law).cell_v
 
-    def _known_law(self) -> Law:
-        if self._law is None:
-            model, most_v = self.chip.model, 2 * self._hardware.pulse_max * self._hardware.pulse_step_v
-            self._law = tabulated_law(lambda v: model.write_current_factor(v) or nan, most_v)
+    def _law(self, span_v: float) -> Law:
+        found = self._laws.get(span_v)
+        if found is None:
+            if len(self._laws) >= KEPT_LAWS:
+                self._laws.clear()
+            model = self.chip.model
+            found = self._laws[span_v] = tabulated_law(lambda v: model.write_current_factor(v) or nan, span_v)
         shorted = self.chip.devices.shorted.reshape(self.chip.shape)
-        return Law(self._law.factor, self._law.slope, shorted) if shorted.any() else self._law
+        return Law(found.factor, found.slope, shorted) if shorted.any() else found
 
     # -- waveforms -----------------------------------------------------------------------------------------------
 
@@ -246,6 +253,11 @@ class Array:
         seconds = ticks / self._hardware.clock_hz
         for k, cell_v in enumerate(loud):
             self._expose(cell_v, seconds, start_s + k * seconds)
+
+
+def _driven(line_v: FloatArray) -> NDArray[np.int8]:
+    """A line of level 0 is grounded, and nothing is in its way."""
+    return np.where(line_v != 0, LineState.DRIVEN, LineState.GROUNDED).astype(np.int8)
 
 
 def _as_shots(program: PulseProgram, shape: tuple[int, int]) -> Shots:

@@ -30,6 +30,7 @@ POLL_PS = 10**7  # time that passes at most when somebody looks whether bytes ar
 MOST_CHANGED = 3
 FOREVER_PS = 10**12  # how far ahead to look for the next event where nobody says how long to wait
 PAUSE_S = 0.01
+LONGEST_PART = 1 << 16
 MOST_WAITING = 1 << 20  # bytes that nobody reads: then the oldest are lost
 
 
@@ -119,13 +120,16 @@ class SerialLine:
             *frames, self._part = (self._part + data).split(b"\0")
             for frame in frames:
                 self._send(frame + b"\0")
+            if len(self._part) > LONGEST_PART:  # no frame is so long: let the board find that out
+                self._send(self._part)
+                self._part = b""
 
     def _send(self, frame: bytes) -> None:
         byte_ps = BITS * PS_PER_S // self.baud
         begin_ps = max(self._free_ps, self.time.now_ps)
         self._free_ps = begin_ps + len(frame) * byte_ps
         arrival_ps, baud, boots = self._free_ps + self.latency_ps, self.host_baud, self._board.boots
-        met = self._down.meet(frame, arrival_ps) if len(frame) > 1 else [(max(arrival_ps, 0), frame)]
+        met = self._down.meet(frame, arrival_ps) if len(frame) > 1 else [(arrival_ps, frame)]
         for at_ps, data in met:
             late_ps = at_ps - self.latency_ps
             self.time.at(at_ps, lambda data=data, end=late_ps: self._deliver(data, baud, boots, end, byte_ps))  # type: ignore[misc]
