@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from neurobench.bench import frames
 from neurobench.bench.frames import BASE_BAUD, BoardIdentity, BoardStatus, Deframer, Op, Reply, Request, Status
@@ -22,9 +24,14 @@ if TYPE_CHECKING:
 
     from .instruments._roles import Clock
 
+T = TypeVar("T")
+Gate = Callable[[], AbstractContextManager[Any]]  # held while a request goes out; raises where it must not
+
 SLICE_S = 0.02  # no call into the port blocks longer
 STALE_S = 1.5  # after such a silence the board may be about to go back to its base speed (2 s)
 MOST_AT_ONCE = 16  # requests that wait for their replies
+SPEED_TRIES = 3
+NEAR = 0.03  # how far the agreed speed may be from the wanted one
 NOT_FOUND_S = 3.0  # how long a board that does not answer is looked for when the bench is opened
 BITS = 10  # of a byte on the line
 
@@ -90,10 +97,11 @@ class Link:
         self._port: Port | None = None
         self._deframer = Deframer()
         self._inbox: dict[int, Reply] = {}
-        self._waited: set[int] = set()
+        self._waited: dict[int, int] = {}  # tags that somebody waits for, and the op that was asked under them
         self._tag = int.from_bytes(os.urandom(2), "little")
         self._heard_s = -1e9
         self._want_baud = BASE_BAUD
+        self._closed = False
         # Reentrant: a signal's handler may bring the bench to rest in the middle of anything.
         self._writing, self._reading = threading.RLock(), threading.RLock()
 
@@ -113,16 +121,16 @@ class Link:
         """Time that n bytes take on the line."""
         return n * BITS / self.baud
 
-    def new_tag(self) -> int:
-        """A number that no request of the last while had."""
+    def new_tag(self, op: int) -> int:
+        """A number that no request of the last while had; a reply to another op is none to this one."""
         with self._writing:
             self._tag = (self._tag + 1) & 0xFFFF
-            self._waited.add(self._tag)
+            self._waited[self._tag] = op
             return self._tag
 
     def forget(self, tag: int) -> None:
         """Nobody waits for it any more."""
-        self._waited.discard(tag)
+        self._waited.pop(tag, None)
         self._inbox.pop(tag, None)
 
     def send(self, request: Request) -> None:
@@ -138,7 +146,8 @@ class Link:
         while True:
             if (found := self._inbox.pop(tag, None)) is not None:
                 return found
-            left_s = end_s - self.clock.now_s()
+            now_s = self.clock.now_s()
+            left_s = end_s - now_s
             if left_s <= 0:
                 return None
             if self._reading.acquire(timeout=min(left_s, SLICE_S)):
@@ -147,42 +156,56 @@ class Link:
                         self._pull()
                 finally:
                     self._reading.release()
+            elif self.clock.now_s() == now_s:
+                end_s -= SLICE_S  # whoever reads hangs, and simulated time with it: that must not wait for ever
 
     def _pull(self) -> None:
         """Read what is there, waiting a little for the first byte, and put the replies in order."""
         data = self._try(_read_some)
         for reply in self._deframer.feed(data):
             self._heard_s = self.clock.now_s()
-            if reply.tag in self._waited:
+            if self._waited.get(reply.tag) == reply.op:
                 self._inbox[reply.tag] = reply
 
-    def _try(self, do: Callable[[Port], Any]) -> Any:
+    def _try(self, do: Callable[[Port], T]) -> T:
+        port: Port | None = None
         try:
-            if self._port is None:
-                self._port = self._open_port()
-                # Once and for all: setting it anew would make pyserial set an unusual baud rate anew, too.
-                self._port.timeout = min(SLICE_S, self.settings.watchdog_s / 8)
-            return do(self._port)
-        except (OSError, UsageError) as error:  # pyserial's errors are OSErrors
-            self._drop_port()
+            port = self._opened()
+            return do(port)
+        except Exception as error:  # a port that goes away, or is closed by another thread, raises whatever it likes
+            self._drop_port(port)
             raise LinkLost(f"{self.name}: {error}") from error
 
-    def _drop_port(self) -> None:
-        port, self._port = self._port, None
-        if port is not None:
+    def _opened(self) -> Port:
+        port = self._port
+        if port is None:
+            if self._closed:
+                raise UsageError("it was let go of")
+            port = self._open_port()
+            # Once and for all: setting it anew would make pyserial set an unusual baud rate anew, too.
+            port.timeout = min(SLICE_S, self.settings.watchdog_s / 8)
+            self._port = port
+        return port
+
+    def _drop_port(self, which: Port | None) -> None:
+        """Let go of a port that failed; another thread may have opened the next one already."""
+        if self._port is which:
+            self._port = None
+        if which is not None:
             with contextlib.suppress(Exception):  # it may be gone, and then it is closed
-                port.close()
+                which.close()
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Let go of the port, for good: it belongs to whoever opens it next."""
+        self._closed = True
         with self._writing:
-            self._drop_port()
+            self._drop_port(self._port)
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def ask(self, op: Op, payload: bytes = b"") -> Reply:
-        """One request, repeated until it is answered. Raises LinkLost, BoardRestarted."""
-        return self.ask_all([Asked(op, payload)])[0]
+    def ask(self, op: Op, payload: bytes = b"", gate: Gate = contextlib.nullcontext) -> Reply:
+        """One request, repeated until it is answered, each time through `gate`. Raises LinkLost, BoardRestarted."""
+        return self.ask_all([Asked(op, payload)], gate)[0]
 
     def expect(self, op: Op, payload: bytes = b"") -> bytes:
         """The payload of a reply that says OK. Raises InstrumentError for any other status."""
@@ -193,15 +216,22 @@ class Link:
 
     def status(self) -> BoardStatus:
         """What the board is doing."""
-        return BoardStatus.unpack(self.expect(Op.STATUS))
+        return self.read_as(BoardStatus.unpack, self.expect(Op.STATUS))
 
-    def ask_all(self, asked: Sequence[Asked]) -> list[Reply]:
+    def read_as(self, unpack: Callable[[bytes], T], payload: bytes) -> T:
+        """What a payload says. Raises InstrumentError if it is not laid out so."""
+        try:
+            return unpack(payload)
+        except (UsageError, struct.error) as error:
+            raise InstrumentError(f"{self.name}: {error}") from error
+
+    def ask_all(self, asked: Sequence[Asked], gate: Gate = contextlib.nullcontext) -> list[Reply]:
         """Replies to requests that are sent without waiting for each other, in the order in which they were asked.
 
         As many are under way as the board keeps; a missing reply is asked for again. Raises LinkLost, BoardRestarted.
         """
         self._wake()
-        with self._tags(len(asked)) as tags:
+        with self._tags([one.op for one in asked]) as tags:
             replies: dict[int, Reply] = {}
             for attempt in range(1 + self.settings.retries):
                 for n in [n for n in range(len(asked)) if n not in replies and tags[n] in self._inbox]:
@@ -210,17 +240,17 @@ class Link:
                 if not left:
                     break
                 self.counts.repeated += len(left) if attempt else 0
-                self._exchange(asked, tags, left, replies, first=not attempt)
+                self._exchange(asked, tags, left, replies, gate, first=not attempt)
             if len(replies) < len(asked):
                 op = next(asked[n].op for n in range(len(asked)) if n not in replies)
-                self._drop_port()
+                self._drop_port(self._port)
                 raise LinkLost(f"{self.name} does not answer {op.name}, asked {1 + self.settings.retries} times")
         self.counts.asked += len(asked)
         return [replies[n] for n in range(len(asked))]
 
     @contextlib.contextmanager
-    def _tags(self, n: int) -> Iterator[list[int]]:
-        tags = [self.new_tag() for _ in range(n)]
+    def _tags(self, ops: Sequence[int]) -> Iterator[list[int]]:
+        tags = [self.new_tag(op) for op in ops]
         try:
             yield tags
         finally:
@@ -228,8 +258,9 @@ class Link:
                 self.forget(tag)
 
     def _exchange(
-        self, asked: Sequence[Asked], tags: list[int], left: list[int], replies: dict[int, Reply], *, first: bool
-    ) -> None:
+        self, asked: Sequence[Asked], tags: list[int], left: list[int], replies: dict[int, Reply], gate: Gate,
+        *, first: bool,
+    ) -> None:  # fmt: skip
         """Send those that are left, in order and within the board's memory, and gather replies until none comes."""
         room = self.identity.rx_bytes if self.identity else 256
         waiting: dict[int, tuple[int, float]] = {}
@@ -240,7 +271,8 @@ class Link:
                 n, size = queue[0], frames.on_the_line(len(asked[queue[0]].payload))
                 if waiting and under_way + size > room:
                     break
-                self.send(Request(asked[n].op, tags[n], self.session, asked[n].payload))
+                with gate():
+                    self.send(Request(asked[n].op, tags[n], self.session, asked[n].payload))
                 waiting[n], under_way = (size, self.clock.now_s()), under_way + size
                 queue.pop(0)
             n = next(iter(waiting))
@@ -293,7 +325,7 @@ class Link:
         """Ask at one speed, twice: a first frame may end in what is left of another one."""
         self._set_baud(baud)
         for _ in range(2):
-            with self._tags(1) as tags:
+            with self._tags([Op.HELLO]) as tags:
                 nonce = frames.HELLO.pack(int.from_bytes(os.urandom(4), "little"))
                 self.send(Request(Op.HELLO, tags[0], 0, nonce))
                 reply = self.wait(tags[0], self.settings.timeout_s + self.line_s(200))
@@ -316,38 +348,58 @@ class Link:
                 f"{self.name} speaks version {version[0] if version else '?'} of the wire, this neurobench version "
                 f"{frames.PROTOCOL}: load the gateware that belongs to it"
             )
-        try:
-            identity = BoardIdentity.unpack(reply.payload)
-        except UsageError as error:
-            raise InstrumentError(f"{self.name}: {error}") from error
+        identity = self.read_as(BoardIdentity.unpack, reply.payload)
+        if nonsense := identity.nonsense():
+            raise InstrumentError(f"{self.name} says what no board can have: {', '.join(nonsense)}")
         wanted = self.settings.serial
         if wanted and wanted not in (str(identity.serial), f"{identity.serial:x}"):
             raise InstrumentError(f"{self.name} has serial {identity.serial:x}, the bench file says {wanted!r}")
+        if self.identity is not None and identity != self.identity:
+            raise InstrumentError(
+                f"{self.name} is another board than the one that was met first, or has another gateware since: "
+                "volts would be other codes. Open the bench anew"
+            )
         self.identity, self.session = identity, reply.session
 
     def _speed_up(self) -> None:
         """Ask for the speed of the bench file, and prove it; what does not work out stays at the base speed."""
         wanted = min(self.settings.baud, self.known.max_baud)
-        if self.baud != wanted:
-            with self._tags(1) as tags:
-                self.send(Request(Op.SPEED, tags[0], self.session, frames.SPEED.pack(wanted)))
-                reply = self.wait(tags[0], self.settings.timeout_s + self.line_s(64))
-            agreed = frames.SPEED.unpack(reply.payload)[0] if reply and reply.status == Status.OK else self.baud
-            if agreed == self.baud or self._hello(agreed) is None:
-                self._hello(self.baud if agreed == self.baud else BASE_BAUD)
+        for _ in range(SPEED_TRIES):
+            if self.baud == wanted:
+                break
+            agreed = self._agreed(wanted)
+            if agreed == self.baud or self._hello(agreed or wanted) is not None:
+                break  # also where the reply was lost: the board had switched
+            self._hello(BASE_BAUD)  # it never heard of it, or will be back there after its trial
         self._want_baud = self.baud
+
+    def _agreed(self, wanted: int) -> int | None:
+        """The speed that the board will use, or None if it did not say."""
+        with self._tags([Op.SPEED]) as tags:
+            self.send(Request(Op.SPEED, tags[0], self.session, frames.SPEED.pack(wanted)))
+            reply = self.wait(tags[0], self.settings.timeout_s + self.line_s(64))
+        if reply is None or reply.status != Status.OK:
+            return None if reply is None else self.baud
+        agreed: int = self.read_as(frames.SPEED.unpack, reply.payload)[0]
+        if agreed != self.baud and abs(agreed - wanted) > NEAR * wanted:
+            raise InstrumentError(f"{self.name} was asked for {wanted} baud and wants to use {agreed}")
+        return agreed
 
     def _wake(self) -> None:
         """Meet the board again where it may have gone back to its base speed, or the port was lost."""
         fresh = self.baud == BASE_BAUD or self.clock.now_s() - self._heard_s < STALE_S
         if self._port is not None and self.session and fresh:
             return
-        with self._reading:
+        if not self._reading.acquire(timeout=NOT_FOUND_S):
+            raise LinkLost(f"{self.name}: another thread hangs in its port")
+        try:
             before = self.session
             self.counts.reconnected += 1
             self.connect()
             if before not in (0, self.session):
                 raise BoardRestarted(f"{self.name} has restarted: what it had counted is lost")
+        finally:
+            self._reading.release()
 
 
 def words(reply: Reply) -> str:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from neurobench.bench import frames
-from neurobench.bench.frames import LimitRegisters, Op, Samples, Status
+from neurobench.bench.frames import Fetch, LimitRegisters, Op, Samples, Status
 from neurobench.errors import ConfigError, InstrumentError, LinkLost, NeurobenchError
 from neurobench.system import Lock
 
@@ -31,6 +32,7 @@ SELF_TEST_WATCHDOG_S = 0.1
 ZERO_STEPS = 16  # how far from 0 a converter may be with all lines grounded, beside its range's 1e-3
 ZERO_RANGE = 1e-3
 ADC_S = 1e-4
+CONVERTS_S = 1.0
 
 
 class Simulation(Protocol):
@@ -94,7 +96,7 @@ class FpgaDriver:
         if self._simulate is None:
             _refuse_simulated_settings(config)
             board: Simulation = RealBoard(_url(config))
-            stack.enter_context(Lock(lock_path(board.url), f"bench {config.bench.name}"))
+            stack.enter_context(Lock(lock_path(_one_name(board.url)), f"bench {config.bench.name}"))
         else:
             board = self._simulate(config, seed)
         stack.callback(board.close)
@@ -141,6 +143,11 @@ def _url(config: BenchConfig) -> str:
             f"(`neurobench check --list --bench {config.bench.name}` shows what there is)"
         )
     return config.board.url
+
+
+def _one_name(url: str) -> str:
+    """A port has several names (/dev/serial/by-id); two processes that use two of them must still meet."""
+    return str(Path(url).resolve()) if Path(url).exists() else url
 
 
 def _refuse_simulated_settings(config: BenchConfig) -> None:
@@ -190,7 +197,7 @@ def _test_memory(link: Link) -> list[str]:
     """A pattern that is no program: the board finds its CRC right and refuses it for what it is."""
     has, number = link.known, (link.status().fired + 1) & 0xFFFF
     pattern = b"\xff" + os.urandom(has.program_bytes - 1)
-    size = has.max_body - frames.SHORTEST_BODY - frames.UPLOAD.size
+    size = has.longest_payload - frames.UPLOAD.size
     uploads = [
         Asked(Op.UPLOAD, frames.UPLOAD.pack(number, at) + pattern[at : at + size], 20)
         for at in range(0, len(pattern), size)
@@ -210,10 +217,23 @@ def _test_zeros(link: Link) -> list[str]:
     number = (link.status().acquired + 1) & 0xFFFF
     program = frames.cell_read(frame, 0, np.ones((1, has.cols), np.bool_))
     link.expect(Op.ACQUIRE, frames.ACQUIRE.pack(number) + program)
-    link.clock.sleep(2 * (has.settle / has.clock_hz + ADC_S))
-    got = Samples.unpack(link.expect(Op.FETCH, frames.FETCH.pack(number, 0, min(has.cols, 256))))
-    if not got.data:
-        raise InstrumentError(f"{link.name} converts nothing")
-    worst = int(np.abs(frames.sample_values(got.data, 4)).max())
+    data = _converted(link, number, has.cols)
+    worst = int(np.abs(frames.sample_values(data, 4)).max())
     allowed = max(ZERO_STEPS, ZERO_RANGE * (1 << (has.adc_bits - 1)))
     return [f"a converter reads {worst * has.adc_step_a:.3g} A at 0 V"] if worst > allowed else []
+
+
+def _converted(link: Link, number: int, samples: int) -> bytes:
+    """All samples, of 4 bytes, as they come."""
+    end_s, data = link.clock.now_s() + CONVERTS_S, b""
+    while link.clock.now_s() < end_s:
+        first = len(data) // 4
+        payload = link.expect(Op.FETCH, frames.FETCH.pack(number, first, samples - first))
+        got = link.read_as(Samples.unpack, payload)
+        data += got.data[: len(got.data) // 4 * 4]
+        if got.flags & Fetch.STOPPED:
+            break
+        if len(data) >= 4 * samples:
+            return data
+        link.clock.sleep(ADC_S)
+    raise InstrumentError(f"{link.name} does not convert {samples} samples in {CONVERTS_S:g} s")

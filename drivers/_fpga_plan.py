@@ -9,6 +9,7 @@ import numpy as np
 
 from neurobench.bench.crossbar import Capabilities
 from neurobench.bench.frames import (
+    ACQUIRE,
     FETCH_OVERHEAD,
     BoardIdentity,
     Codes,
@@ -44,6 +45,7 @@ CHANNELS = 2  # waveforms of one side of the array at once
 MOST_TICKS = 2**32 - 1
 MOST_AVERAGES = 65535
 READ_HEAD = 19
+WAVE_HEAD = 5
 KEEP_ALIVE = 4  # requests in one watchdog time, at least
 
 
@@ -62,6 +64,7 @@ class Plan:
 
     def __init__(self, identity: BoardIdentity, config: BenchConfig) -> None:
         self.identity, self._config = identity, config
+        self.read_most = identity.read_max  # largest code of a read; less under limits
         self.shape = (config.chip.rows, config.chip.cols)
         self._passive = config.chip.isolation == "passive"
         board = (identity.rows, identity.cols)
@@ -106,6 +109,7 @@ class Plan:
         """The limits as the board checks them.
 
         A third of a level is no whole code, so V/3 leaves one victim a code above the others: it has one code more.
+        A width is a whole number of ticks: max_width is less than one tick above the limit.
         """
         has, board = self.identity, self._config.board
         cell = self._magnitude(limits.max_cell_v)
@@ -137,13 +141,21 @@ class Plan:
             raise CapabilityMissing(
                 f"a width of {pulse.width_s:g} s is no whole number of ticks of 1/{has.clock_hz} s within {WITHIN:.0%}"
             )
-        level = shots.levels(1)
-        codes = tuple(self.pulse_code(v) for v in level)
+        codes = tuple(self.pulse_code(v) for v in shots.levels(1))
+        self._refuse_beyond(max(map(abs, codes)))
         gap = max(has.min_gap, ceil(self._config.board.gap_s * has.clock_hz - EXACT))
         timing = PulseTiming(width, gap, (codes[0], codes[1], codes[2], codes[3]))
         on_board = Shots((has.rows, has.cols), pulse, shots.bias, shots.potentiating_sign, shots.axis, shots.line,
                          shots.indptr, shots.cross, shots.sign, shots.repeat)  # fmt: skip
         return pulse_programs(on_board, timing, has.program_bytes)
+
+    def _refuse_beyond(self, code: int) -> None:
+        """A code that the converter does not have would be another voltage, of another sign even."""
+        has = self.identity
+        if code > has.pulse_max:
+            raise CapabilityMissing(
+                f"{code * has.pulse_step_v:g} V on a line; the board reaches {has.pulse_max * has.pulse_step_v:g} V"
+            )
 
     def pulses_s(self, shots: Shots, first: int, last: int) -> float:
         """About how long the shots first .. last - 1 take."""
@@ -153,31 +165,51 @@ class Plan:
     # -- waveforms -----------------------------------------------------------------------------------------------
 
     def play(self, play: Play) -> bytes:
-        """Waveforms as samples. Raises CapabilityMissing for more than two different ones on one side of the array."""
+        """Waveforms as samples, each the volts in the middle of its time; together never longer than the original.
+
+        Raises CapabilityMissing for more than two different ones on one side of the array, and for what is shorter than
+        the shortest sample.
+        """
         waves, has = play.waveforms, self.identity
-        head = 5 + ceil(has.rows / 4) + ceil(has.cols / 4)
-        most = (has.program_bytes - head) // 8
-        ticks = ceil(waves.duration_s * has.clock_hz - EXACT)
-        period = max(has.min_period, ceil(ticks / most))
-        at_s: FloatArray = (np.arange(ceil(ticks / period), dtype=np.float64) + 0.5) * (period / has.clock_hz)
+        period, n = self._sampling(waves.duration_s)
+        at_s: FloatArray = (np.arange(n, dtype=np.float64) + 0.5) * (period / has.clock_hz)
         rows, row_v = _channels(waves, waves.row_shape, waves.row_start_s, at_s, "word")
         cols, col_v = _channels(waves, waves.col_shape, waves.col_start_s, at_s, "bit")
         samples = np.concatenate([row_v, col_v], axis=1)
-        codes = np.trunc(samples / has.pulse_step_v + np.copysign(EXACT, samples)).astype(np.int16)
+        whole = np.trunc(samples / has.pulse_step_v + np.copysign(EXACT, samples))
+        self._refuse_beyond(int(np.abs(whole).max()))
+        codes = whole.astype(np.int16)
         pad_rows, pad_cols = has.rows - len(rows), has.cols - len(cols)
         return waveform_program(period, [*rows, *[0] * pad_rows], [*cols, *[0] * pad_cols], codes)
+
+    def _sampling(self, duration_s: float) -> tuple[int, int]:
+        """Ticks of one sample, and how many samples: as many as memory and the board's shortest sample allow."""
+        has = self.identity
+        most = (has.program_bytes - WAVE_HEAD - ceil(has.rows / 4) - ceil(has.cols / 4)) // 8
+        ticks = ceil(duration_s * has.clock_hz - EXACT)
+        n = min(ticks // max(has.min_period, 1), most)
+        if n < 1:
+            raise CapabilityMissing(
+                f"waveforms of {duration_s:g} s; a sample of this board takes {has.min_period / has.clock_hz:g} s"
+            )
+        return ticks // n, n
 
     # -- reads ---------------------------------------------------------------------------------------------------
 
     def read_code(self, volts: FloatArray) -> tuple[Codes, bool]:
-        """The nearest codes, and whether one was beyond the converter."""
-        codes, most = np.rint(volts / self.identity.read_step_v), self.identity.read_max
-        return np.clip(codes, -most, most).astype(np.int16), bool((np.abs(codes) > most).any())
+        """The nearest codes, never beyond the limit in force, and whether one was beyond the converter."""
+        codes, most = np.rint(volts / self.identity.read_step_v), self.read_most
+        return np.clip(codes, -most, most).astype(np.int16), bool((np.abs(codes) > self.identity.read_max).any())
 
     def frame(self, read: CellRead | VectorRead, region: tuple[int, int, int, int], averages: int) -> ReadFrame:
         """What the read programs of a read have in common."""
         bits = self.identity.adc_bits + (averages - 1).bit_length()
-        integration = min(max(self.ticks(read.integration_s), 1), MOST_TICKS)
+        integration = max(self.ticks(read.integration_s), 1)
+        if integration > MOST_TICKS:
+            most_s = MOST_TICKS / self.identity.clock_hz
+            raise CapabilityMissing(
+                f"integration_s = {read.integration_s:g}; this board converts for {most_s:g} s at most"
+            )
         return ReadFrame(max(2, ceil(bits / 8)), averages, integration, region, read.both_polarities)
 
     def averages(self, asked: int) -> list[int]:
@@ -185,13 +217,18 @@ class Plan:
         most = min(1 << max(32 - self.identity.adc_bits, 0), MOST_AVERAGES)
         return [most] * (asked // most) + ([asked % most] if asked % most else [])
 
+    @property
+    def _program_bytes(self) -> int:
+        """Bytes of the longest read program: the board must keep it, and a frame carry it."""
+        return min(self.identity.read_bytes, self.identity.longest_payload - ACQUIRE.size)
+
     def cell_blocks(self, read: CellRead, averages: int) -> list[Block]:
         """A read of cells as acquisitions: as many word lines at once as memory allows, in order."""
         level, _ = self.read_code(np.array([read.voltage_v]))
         rows, cols = np.flatnonzero(read.mask.any(axis=1)), np.flatnonzero(read.mask.any(axis=0))
         col0, n_cols = int(cols[0]), int(cols[-1] - cols[0]) + 1
         per_line = (1 + read.both_polarities) * read.mask.sum(axis=1)
-        mask_rows = max(8 * (self.identity.read_bytes - READ_HEAD) // n_cols, 1)
+        mask_rows = max(8 * (self._program_bytes - READ_HEAD) // n_cols, 1)
         blocks, first = [], int(rows[0])
         while first <= rows[-1]:
             sums = np.cumsum(per_line[first : int(rows[-1]) + 1])
@@ -224,7 +261,7 @@ class Plan:
         codes, over = self.read_code(read.volts)
         frame = self.frame(read, (region.row0, region.shape[0], region.col0, region.shape[1]), averages)
         polarities = 1 + read.both_polarities
-        each = min((has.read_bytes - READ_HEAD) // (2 * codes.shape[1]), has.samples // (polarities * outputs))
+        each = min((self._program_bytes - READ_HEAD) // (2 * codes.shape[1]), has.samples // (polarities * outputs))
         if each < 1:
             raise CapabilityMissing(f"a vector of {codes.shape[1]} volts or its currents do not fit into the board")
         floating = read.idle is LineState.FLOATING

@@ -6,15 +6,15 @@ An acquisition is named by a number and begun once, so a lost reply costs a repe
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from neurobench.bench import frames
 from neurobench.bench.frames import Fetch, Op, Samples, Status
-from neurobench.errors import CapabilityMissing, LimitExceeded, LinkLost, Refused
+from neurobench.errors import CapabilityMissing, InstrumentError, LimitExceeded, LinkLost, Refused
 
-from ._fpga_link import Asked, Link, words
+from ._fpga_link import Asked, Gate, Link, words
 
 if TYPE_CHECKING:
     from neurobench.bench.frames import Reply
@@ -24,15 +24,23 @@ if TYPE_CHECKING:
 
 TRIES = 4  # how often a read is begun anew
 SLICE_S = 0.02
-LATE_S = 1.0  # how much longer than its conversions an acquisition may take
+LATE_S = 1.0  # how long after its conversions an acquisition may stand still
 SOON_S = 2e-4
+AHEAD = 256  # numbers that are left out at first: an ACQUIRE of a dead process may still be under way with one of them
+
+
+class _Fetched(NamedTuple):
+    """What has come so far of one acquisition: bytes of samples, and whether one was out of range."""
+
+    data: bytes = b""
+    over: bool = False
 
 
 class Reader:
-    """Cell and vector reads over a link; `keep_on` raises when reading has to stop."""
+    """Cell and vector reads over a link. `keep_on` raises when reading has to stop; `gate` is held where one begins."""
 
-    def __init__(self, link: Link, plan: Plan, keep_on: Callable[[], None]) -> None:
-        self._link, self._plan, self._keep_on = link, plan, keep_on
+    def __init__(self, link: Link, plan: Plan, keep_on: Callable[[], None], gate: Gate) -> None:
+        self._link, self._plan, self._keep_on, self._gate = link, plan, keep_on, gate
         self._last: tuple[int, int] = (0, 0)  # session and number of the last acquisition
 
     def cells(self, read: CellRead, flags: set[str]) -> FloatArray:
@@ -76,46 +84,56 @@ class Reader:
         if number is None:
             return None
         self._let_it_convert(block.lasts_s)
-        end_s = self._link.clock.now_s() + LATE_S
-        data = bytearray()
-        while len(data) < block.samples * block.width:
-            before = len(data)
-            if not self._fetched(number, block, data, flags) or self._link.clock.now_s() > end_s:
+        clock, got = self._link.clock, _Fetched()
+        end_s = clock.now_s() + LATE_S
+        while len(got.data) < block.samples * block.width:
+            more = self._fetched(number, block, got)
+            if more is None or clock.now_s() > end_s:
                 return None
-            if len(data) == before:
+            if len(more.data) == len(got.data):
                 self._keep_on()
-                self._link.clock.sleep(SOON_S)
-        return frames.sample_values(bytes(data), block.width).astype(np.float64)
+                clock.sleep(SOON_S)
+            else:
+                end_s = clock.now_s() + LATE_S
+            got = more
+        flags |= {"over_range"} if got.over else set()
+        return frames.sample_values(got.data, block.width).astype(np.float64)
 
     def _begun(self, block: Block) -> int | None:
         """The number of the acquisition, or None where the board has other numbers, or is busy."""
         session, last = self._last
         if session != self._link.session:
-            last = self._link.status().acquired
+            last = self._link.status().acquired + AHEAD
         number = (last + 1) & 0xFFFF
-        reply = self._link.ask(Op.ACQUIRE, frames.ACQUIRE.pack(number) + block.program)
-        self._last = (self._link.session, number)
+        self._last = (self._link.session, number)  # now: if its reply is lost, it may have been begun all the same
+        reply = self._link.ask(Op.ACQUIRE, frames.ACQUIRE.pack(number) + block.program, self._gate)
         if reply.status in (Status.WRONG_NUMBER, Status.BUSY):
             self._last = (0, 0)
             return None
         if reply.status != Status.OK:
             raise _refusal(self._link, reply)
+        (samples,) = self._link.read_as(frames.COUNT.unpack, reply.payload)
+        if samples != block.samples:
+            raise InstrumentError(f"{self._link.name} takes {samples} samples in a read of {block.samples}")
         return number
 
-    def _fetched(self, number: int, block: Block, data: bytearray, flags: set[str]) -> bool:
-        """Add what is ready to `data`; False where the acquisition was stopped or replaced."""
-        first = len(data) // block.width
-        for reply in self._link.ask_all(self._fetches(number, first, block)):
+    def _fetched(self, number: int, block: Block, got: _Fetched) -> _Fetched | None:
+        """What has come so far and what is ready since; None where the acquisition was stopped or replaced."""
+        data, over = got
+        fetches = self._fetches(number, len(data) // block.width, block)
+        for asked, reply in zip(fetches, self._link.ask_all(fetches), strict=True):
             if reply.status != Status.OK:
-                return False
-            got = Samples.unpack(reply.payload)
-            if got.flags & Fetch.STOPPED:
-                return False
-            if got.flags & Fetch.OVER_RANGE:
-                flags.add("over_range")
-            if got.first * block.width == len(data):  # else the one before it came too early: asked for again
-                data += got.data
-        return True
+                return None
+            one = self._link.read_as(Samples.unpack, reply.payload)
+            most = frames.FETCH.unpack(asked.payload)[2] * block.width
+            if one.number != number or len(one.data) > most or len(one.data) % block.width:
+                raise InstrumentError(f"{self._link.name} answers with other samples than were asked for")
+            if one.flags & Fetch.STOPPED:
+                return None
+            over |= bool(one.flags & Fetch.OVER_RANGE)
+            if one.first * block.width == len(data):  # else the one before it came too early: asked for again
+                data += one.data
+        return _Fetched(data, over)
 
     def _fetches(self, number: int, first: int, block: Block) -> list[Asked]:
         each = self._plan.fetched_bytes // block.width

@@ -6,9 +6,10 @@ until it is answered. Afterwards both ends count; only a board that restarted me
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import nan, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,12 +53,18 @@ TRIES = 4  # how often a program is loaded, or a read begun, anew
 POLL_S = 0.02
 WRAP = 2**32
 MOST_FENCES = 8
+ENDS: dict[int, str] = {
+    End.RESTED: "the bench was brought to rest",
+    End.CUT: "it was cut off inside a pulse",
+    End.WATCHDOG: "it heard nothing from this computer for too long",
+}
 
 
 class _Program(NamedTuple):
-    """What the board is given at once: how many shots, its bytes, how long it takes."""
+    """What the board is given at once: how many shots and pulses, its bytes, how long it takes."""
 
     shots: int
+    pulses: int
     code: bytes
     lasts_s: float
 
@@ -93,6 +100,14 @@ class _Baseline(NamedTuple):
             return None
 
 
+class _Known(NamedTuple):
+    """How many shots of a stimulus were fired for certain; `sure`: and no other, for no further FIRE has gone out."""
+
+    seq: int
+    shots: int
+    sure: bool
+
+
 class FpgaCrossbar(Crossbar):
     """A board with a chip on it. It cannot tell a simulated board from a real one; the board says what it is."""
 
@@ -110,7 +125,7 @@ class FpgaCrossbar(Crossbar):
         self._harm, self._letting_go, self._chip_id = harm, letting_go, chip_id
         self._clock = link.clock
         self._plan = Plan(link.known, config)
-        self._reader = Reader(link, self._plan, self._keep_on)
+        self._reader = Reader(link, self._plan, self._keep_on, lambda: self._unless_halted("the read was stopped"))
         self._capabilities = self._plan.capabilities()
         self._limits: Limits | None = None
         self._limited = 0  # the session in which the board has them
@@ -118,8 +133,9 @@ class FpgaCrossbar(Crossbar):
         self._last: tuple[int, ShotList] | None = None  # what this process staged last
         self._nothing = -1  # the last sequence number that was staged without a pulse
         self._triggered = -1  # the last one of which it sent a FIRE
+        self._under_way = True  # whether a FIRE may still come late: one of this process, or of one that died
         self._began_s = nan
-        self._known = (-1, 0)  # sequence number, and how many of its shots are known to have been fired
+        self._known = _Known(-1, 0, sure=True)
         self._answers: dict[int, Applied] = {}
         self._seen: tuple[int, BoardStatus] | None = None  # session, and the counters after the last FIRE
         self._halted = threading.Event()
@@ -162,6 +178,7 @@ class FpgaCrossbar(Crossbar):
         programs = self._programs(shots)
         self._go_on()
         self._staged = None
+        self._make_sure()
         self._prepare()
         status = self._counts()
         witness = _Baseline(self.link.session, status.shots, status.started).witness()
@@ -170,19 +187,20 @@ class FpgaCrossbar(Crossbar):
             return witness
         number = _after(status.fired)
         self._load(number, programs[0])
-        with self._gate:
-            self._refuse_halted("what was staged is undone")
+        with self._unless_halted("what was staged is undone"):
             self._staged, self._last = _Staged(seq, shots, programs, number, witness), (seq, shots)
         return witness
 
     def _programs(self, shots: ShotList) -> list[_Program]:
         if isinstance(shots, Play):
-            return [_Program(1, self._plan.play(shots), shots.duration_s)]
+            return [_Program(1, 1, self._plan.play(shots), shots.duration_s)]
         found, first = [], 0
         for n, code in self._plan.programs(shots):
+            last = first + n
+            pulses = int(shots.repeat[first:last].sum())
             if n:
-                found.append(_Program(n, code, self._plan.pulses_s(shots, first, first + n)))
-            first += n
+                found.append(_Program(n, pulses, code, self._plan.pulses_s(shots, first, last)))
+            first = last
         return found
 
     def _go_on(self) -> None:
@@ -197,6 +215,12 @@ class FpgaCrossbar(Crossbar):
             self._settled(self.link.status)
             if self._limits is not None:
                 self._settled(self._set_limits)
+
+    def _make_sure(self) -> None:
+        """A FIRE that may still be under way, also one of a process that died, must not find its number free again."""
+        if self._under_way:
+            self._settled(self._fenced)
+            self._seen, self._under_way = None, False
 
     def _settled(self, ask: Callable[[], Any]) -> Any:
         """Ask, and once more if the board turns out to have restarted: nothing was on its way there."""
@@ -232,18 +256,29 @@ class FpgaCrossbar(Crossbar):
         for _ in range(TRIES):
             repeated = self.link.counts.repeated
             reply = self.link.ask_all(self._uploads(number, program))[-1]
-            if reply.status == Status.OK and self.link.counts.repeated != repeated:
-                reply = self.link.ask(Op.ARM, self._arm(number, program))  # a late UPLOAD may have disarmed it
+            if self.link.counts.repeated != repeated:
+                # It was asked before all parts had come, or a late one has disarmed it.
+                reply = self.link.ask(Op.ARM, self._arm(number, program))
             if reply.status == Status.OK:
-                return
+                return self._check_armed(program, reply)
             if reply.status not in (Status.BAD_CRC, Status.MALFORMED, Status.BUSY):
                 raise self._no(reply)
             self._idle()
         said = words(reply) if reply else ""
         raise InstrumentError(f"{self.link.name} does not take a program of {len(program.code)} bytes: {said}")
 
+    def _check_armed(self, program: _Program, reply: Reply) -> None:
+        """The board has counted what it would fire: it must have understood what was meant."""
+        counted = self.link.read_as(frames.ARMED.unpack, reply.payload)
+        if counted != (program.shots, program.pulses):
+            self.link.expect(Op.REST)
+            raise InstrumentError(
+                f"{self.link.name} counts {counted[0]} shots of {counted[1]} pulses in a program of {program.shots} of "
+                f"{program.pulses}: it does not speak the language of this driver"
+            )
+
     def _uploads(self, number: int, program: _Program) -> list[Asked]:
-        size = self.link.known.max_body - frames.SHORTEST_BODY - frames.UPLOAD.size
+        size = self.link.known.longest_payload - frames.UPLOAD.size
         code = program.code
         parts = [
             Asked(Op.UPLOAD, frames.UPLOAD.pack(number, at) + code[at : at + size], 20)
@@ -279,17 +314,25 @@ class FpgaCrossbar(Crossbar):
         if staged is None or staged.seq != seq:
             raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
         self._staged, self._began_s, done = None, self._clock.now_s(), 0
-        self._known = (seq, 0)
+        self._known = _Known(seq, 0, sure=True)
         self._refuse_other_session(staged)
         for k, program in enumerate(staged.programs):
             number = (staged.number + k) & 0xFFFF
             if k:
-                self._load(number, program)
+                self._load_next(number, program)
             self._fire_once(seq, number, program)
             done += program.shots
-            self._known = (seq, done)
+            self._known = _Known(seq, done, sure=True)
+            self._under_way = False
         self._answers = {seq: self._applied(staged.shots, done)}
         return self._answers[seq]
+
+    def _load_next(self, number: int, program: _Program) -> None:
+        """What is refused now was not refused before the first pulse: no longer the caller's mistake."""
+        try:
+            self._load(number, program)
+        except Refused as refused:
+            raise InstrumentError(f"the rest was not fired: {refused}") from refused
 
     def _refuse_other_session(self, staged: _Staged) -> None:
         base = _Baseline.of(staged.witness)
@@ -298,13 +341,13 @@ class FpgaCrossbar(Crossbar):
 
     def _fire_once(self, seq: int, number: int, program: _Program) -> None:
         """Send the FIRE of one program and see it end; it is repeated as often as it takes."""
-        tag = self.link.new_tag()
+        tag = self.link.new_tag(Op.FIRE)
         request = Request(Op.FIRE, tag, self.link.session, frames.FIRE.pack(number, program.crc))
         try:
             for _ in range(TRIES):
                 if self._delivered(seq, request, number, program):
                     return
-                self._load(number, program)  # a late copy of an UPLOAD had disarmed it: it was certainly not fired
+                self._load_next(number, program)  # a late copy of an UPLOAD had disarmed it: certainly not fired
         finally:
             self.link.forget(tag)
         raise LinkLost(f"{self.link.name} was disarmed {TRIES} times before it fired step {seq}")
@@ -321,22 +364,32 @@ class FpgaCrossbar(Crossbar):
                     break
                 reply = self.link.wait(request.tag, alive_s)
             if reply is not None and reply.status != Status.RUNNING:
-                return self._ended(seq, reply)
-            # It never arrived, or has ended and its reply was lost: the board knows which.
+                ended = self._ended(seq, number, reply)
+                if ended or self.link.status().fired != number:
+                    return ended
+            # It never arrived, or has ended and its reply was lost, or is older than the last loading: the board knows.
             self.link.counts.repeated += 1
         raise LinkLost(f"{self.link.name} does not answer FIRE {number} of step {seq}")
 
     def _send_fire(self, seq: int, request: Request) -> None:
-        with self._gate:
-            self._refuse_halted(f"step {seq} was not fired (further)")
-            self._triggered = seq
+        with self._unless_halted(f"step {seq} was not fired (further)"):
+            self._triggered, self._seen = seq, None
+            self._known, self._under_way = self._known._replace(sure=False), True
             self.link.send(request)
+
+    @contextlib.contextmanager
+    def _unless_halted(self, what: str) -> Iterator[None]:
+        """What must not be done after a rest() is done before it, or not at all."""
+        with self._gate:
+            self._refuse_halted(what)
+            yield
 
     def _refuse_halted(self, what: str) -> None:
         if self._halted.is_set():
             raise InstrumentError(f"{what}: the bench was brought to rest")
 
-    def _ended(self, seq: int, reply: Reply) -> bool:
+    def _ended(self, seq: int, number: int, reply: Reply) -> bool:
+        """Whether a reply says that all was fired; False: that the board was not armed."""
         if reply.status == Status.WRONG_SESSION:
             raise self.link.restarted()
         if reply.status == Status.NOT_ARMED:
@@ -344,11 +397,11 @@ class FpgaCrossbar(Crossbar):
             return False
         if reply.status != Status.OK:
             raise LinkLost(f"{self.link.name} answers {words(reply)} to FIRE of step {seq}")
-        status = BoardStatus.unpack(reply.payload)
+        status = self.link.read_as(BoardStatus.unpack, reply.payload)
+        if status.fired != number:
+            raise LinkLost(f"{self.link.name} answers FIRE {number} of step {seq} with the end of {status.fired}")
         if status.end != End.COMPLETE:
-            why = {End.RESTED: "the bench was brought to rest", End.CUT: "the bench was brought to rest in a pulse",
-                   End.WATCHDOG: "it heard nothing from this computer for too long"}  # fmt: skip
-            raise InstrumentError(f"{self.link.name} stopped step {seq}: {why.get(End(status.end), 'unknown')}")
+            raise InstrumentError(f"{self.link.name} stopped step {seq}: {ENDS.get(status.end, 'unknown')}")
         self._seen = self.link.session, status
         return True
 
@@ -371,11 +424,14 @@ class FpgaCrossbar(Crossbar):
             return NotDone()  # it was staged here and not triggered, or not even staged
         here = self._last[1] if self._last is not None and self._last[0] == seq else None
         shots = here if here is not None else shots
-        known = self._known[1] if self._known[0] == seq else 0
+        known = self._known.shots if self._known.seq == seq else 0
         base = _Baseline.of(witness)
         if shots is None or base is None:
             return Unknown(known, "what was staged is not known here")
+        if seq == self._known.seq and self._known.sure:
+            return self._so_many(seq, shots, known)
         self._go_on()
+        self._seen = None
         status = self._settled(self._fenced)
         if self.link.session != base.session:
             return Unknown(known, "the board restarted, and with it went its counters")
@@ -387,7 +443,7 @@ class FpgaCrossbar(Crossbar):
             status = self._until_over()
             reply = self.link.ask(Op.FENCE, frames.FENCE.pack(_after(status.fired)))
             if reply.status == Status.OK:
-                return BoardStatus.unpack(reply.payload)
+                return self.link.read_as(BoardStatus.unpack, reply.payload)
         raise LinkLost(f"{self.link.name} does not take a FENCE: its numbers move on")
 
     def _until_over(self) -> BoardStatus:
@@ -405,19 +461,23 @@ class FpgaCrossbar(Crossbar):
         done = (status.shots - base.shots) % WRAP
         begun = (status.started - base.started) % WRAP
         repeats = shots.repeat.astype(np.int64) if isinstance(shots, Shots) else np.ones(1, np.int64)
-        if done > len(repeats) or begun < int(repeats[:done].sum()):
+        more = begun - int(repeats[:done].sum())
+        if done > len(repeats) or not 0 <= more <= int(repeats[done : done + 1].sum()):
             return Unknown(
                 min(done, len(repeats)), "the board counts what this step cannot have been: others fired on it"
             )
-        more = begun - int(repeats[:done].sum())
         if more:
             return Unknown(
                 done, f"{more} of the {int(repeats[done])} pulses of its next shot were begun, and it was stopped there"
             )
+        return self._so_many(seq, shots, done)
+
+    def _so_many(self, seq: int, shots: ShotList, done: int) -> Outcome:
+        """So many shots were fired, and the rest of them will not be."""
         if not done:
             self._triggered = min(self._triggered, seq - 1)  # it may be staged again
             return NotDone()
-        if self._known[0] != seq:  # another process fired it; when, is not known here
+        if self._known.seq != seq:  # another process fired it; when, is not known here
             self._began_s = self._clock.now_s()
         self._answers = {seq: self._applied(shots, done)}
         return Done(self._answers[seq])
@@ -434,16 +494,27 @@ class FpgaCrossbar(Crossbar):
         self._prepare()
         start_s = self._clock.now_s()
         flags: set[str] = set()
+        currents_a = self._read(read, flags)
         if isinstance(read, CellRead):
-            currents_a = self._reader.cells(read, flags)
             volts = np.full((1, 1), read.voltage_v)
             energy_j = float(np.abs(currents_a).sum()) * abs(read.voltage_v) * read.integration_s * read.averages
         else:
-            currents_a, energy_j = self._reader.vectors(read, flags), nan  # what flows into the inputs is not measured
-            volts = read.volts
+            volts, energy_j = read.volts, nan  # what flows into the inputs is not measured
         sigma_a = self._sigma_a(volts, currents_a, read.averages)
         end_s, range_a = self._clock.now_s(), self._plan.range_a
         return Reading(currents_a, sigma_a, range_a, start_s, end_s, energy_j, tuple(sorted(flags)))
+
+    def _read(self, read: Read, flags: set[str]) -> FloatArray:
+        """Acquire and fetch. What is left unfinished, in whatever way, is stopped: after it all lines are grounded."""
+        try:
+            if isinstance(read, CellRead):
+                return self._reader.cells(read, flags)
+            return self._reader.vectors(read, flags)
+        except BaseException:
+            self._seen = None
+            with contextlib.suppress(LinkLost):  # then the watchdog stops it
+                self.link.send(Request(Op.REST, 0, self.link.session))
+            raise
 
     def _sleep(self, seconds: float) -> None:
         """Wait, in slices so that an abort does not have to."""
@@ -483,7 +554,7 @@ class FpgaCrossbar(Crossbar):
 
     def enforce(self, limits: Limits) -> None:
         """Set the board's limit registers and compare what it answers."""
-        self._limits = limits
+        self._limits, self._limited = limits, 0
         self._settled(self._set_limits)
 
     def _set_limits(self) -> None:
@@ -491,7 +562,8 @@ class FpgaCrossbar(Crossbar):
         wanted = self._plan.registers(self._limits)
         session = self.link.session
         self._idle()
-        stands = frames.LimitRegisters.unpack(self.link.expect(Op.LIMITS, wanted.pack()))
+        self._plan.read_most = wanted.max_read
+        stands = self.link.read_as(frames.LimitRegisters.unpack, self.link.expect(Op.LIMITS, wanted.pack()))
         if stands != wanted:
             raise InstrumentError(f"{self.link.name} was told the limits {wanted}, it answers {stands}")
         self._limited = session if session == self.link.session else 0

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from enum import IntEnum
+from math import inf
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -30,6 +31,9 @@ REPLY = 0x80  # added to the op of a request
 SHORTEST_BODY = 11
 FETCH_OVERHEAD = 19  # bytes of a FETCH reply's body that are no samples
 LONGEST = 65535
+LARGEST_CODE = 32767  # levels are 16 bits, signed
+MOST_ADC_BITS = 32
+LEAST_ROOM = 128  # bytes, so that HELLO's reply fits
 
 Codes = NDArray[np.int16]
 
@@ -226,6 +230,22 @@ class BoardIdentity(_Identity, _Layout):
 
     __slots__ = ()
     FORMAT = struct.Struct("<6BQHHIIHHHHHHHIII4d")
+
+    def nonsense(self) -> list[str]:
+        """What no board can have, as it would make wrong volts of right codes; empty if there is nothing."""
+        positive = ("rows", "cols", "clock_hz", "samples", "pulse_step_v", "read_step_v", "adc_step_a")
+        wrong = [name for name in positive if not 0 < getattr(self, name) < inf]
+        wrong += [] if 0 <= self.source_ohm < inf else ["source_ohm"]
+        wrong += [name for name in ("pulse_max", "read_max") if not 1 <= getattr(self, name) <= LARGEST_CODE]
+        wrong += [] if 2 <= self.adc_bits <= MOST_ADC_BITS else ["adc_bits"]
+        wrong += [name for name in ("max_body", "rx_bytes") if getattr(self, name) < LEAST_ROOM]
+        return [f"{name} = {getattr(self, name)}" for name in wrong]
+
+    @property
+    def longest_payload(self) -> int:
+        """Bytes of the longest payload of a request that the board can take in."""
+        held = self.rx_bytes - on_the_line(0)
+        return min(self.max_body - SHORTEST_BODY, held - held // 254 - 1)
 
     @property
     def simulated(self) -> bool:
