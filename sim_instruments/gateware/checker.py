@@ -27,14 +27,16 @@ UNKNOWN_FLAGS = {3: 0b11110110, 4: 0b11111000}  # of a read program; bits that a
 class Reader(wiring.Component):
     """Bytes of a memory in order, one in two ticks: `valid` when the memory shows the one at `addr`."""
 
-    def __init__(self) -> None:
-        ports = {"start": In(1), "first": In(16), "count": In(16), "take": In(1)}
-        super().__init__({**ports, "addr": Out(16), "valid": Out(1), "ended": Out(1)})
+    def __init__(self, most: int) -> None:
+        """`most`: bytes of the memory."""
+        self.size = range(most + 1)
+        ports = {"start": In(1), "first": In(self.size), "count": In(self.size), "take": In(1)}
+        super().__init__({**ports, "addr": Out(self.size), "valid": Out(1), "ended": Out(1)})
 
     def elaborate(self, _platform: object) -> Module:
         """An address that goes up and a number that goes down."""
         m = Module()
-        left, settled = Signal(16), Signal()
+        left, settled = Signal(self.size), Signal()
         m.d.comb += [self.ended.eq(left == 0), self.valid.eq(settled & ~self.ended)]
         m.d.sync += settled.eq(1)
         with m.If(self.start):
@@ -234,17 +236,14 @@ class Checker(wiring.Component):
 
     def __init__(self, hardware: Hardware) -> None:
         self.hardware = hardware
-        taken = {
-            "start": In(1),
-            "reading": In(1),
-            "closed": In(1),
-            "first": In(16),
-            "count": In(16),
-            "expected": In(32),
-        }
-        memories = {"addr": Out(16), "data": In(8), "table_addr": Out(8), "table_data": In(8)}
-        found = {"shots": Out(32), "pulses": Out(32), "samples": Out(16), "width": Out(3), "crc": Out(32)}
-        super().__init__({**taken, **memories, "done": Out(1), "status": Out(4), "index": Out(3), **found})
+        self.size = range(max(hardware.program_bytes, hardware.max_body) + 1)
+        most_shots = 8 * hardware.program_bytes  # a bit for each
+        taken = {"start": In(1), "reading": In(1), "closed": In(1), "expected": In(32)}
+        memory = {"first": In(self.size), "count": In(self.size), "addr": Out(self.size), "data": In(8)}
+        table = {"table_addr": Out(8), "table_data": In(8)}
+        found = {"shots": Out(range(most_shots + 1)), "pulses": Out(32), "samples": Out(16), "width": Out(3)}
+        verdict = {"done": Out(1), "status": Out(4), "index": Out(3)}
+        super().__init__({**taken, **memory, **table, **found, **verdict, "crc": Out(32)})
 
     def elaborate(self, _platform: object) -> Module:
         """One machine for the layout; masks, levels and times have their own."""
@@ -268,7 +267,7 @@ class Checker(wiring.Component):
 
     def _parts(self, m: Module) -> None:
         h = self.hardware
-        m.submodules.reader = self._reader = reader = Reader()
+        m.submodules.reader = self._reader = reader = Reader(self.size.stop - 1)
         m.submodules.walk = self._walk = walk = MaskWalk(max(h.rows, h.cols, CHANNEL_BITS))
         m.submodules.level_check = self._levels = levels = LevelCheck(h)
         m.submodules.time_check = self._times = times = TimeCheck()

@@ -21,7 +21,7 @@ from .judge import Judge
 from .ports import BODY, EngineSignature
 from .sender import Sender
 from .speed import Speed
-from .table import IDENTITY_AT, KEPT_AT, LIMITS_AT, LIVE_AT, Table
+from .table import IDENTITY_AT, KEPT_AT, LIMITS_AT, LIVE_AT, TABLE_BYTES, Table
 from .wire import FETCH_OVERHEAD, IDENTITY, LIMIT_BYTES, REPLY, STATUS_BYTES, Op, State, Status
 
 ENGINE = wiring.Signature({name: port for name, port in EngineSignature().members.items() if name != "pins"})
@@ -98,14 +98,16 @@ class Executor(wiring.Component):
         # of the reply
         self._status, self._kept, self._telling = Signal(4), Signal(), Signal(Told)
         # of a copy
-        self._from, self._left, self._place, self._target = Signal(16), Signal(16), Signal(16), Signal(Target)
+        longest, room = self.hardware.max_body, max(self.hardware.program_bytes, self.hardware.read_bytes, TABLE_BYTES)
+        self._from, self._left, self._place = Signal(range(longest)), Signal(range(longest)), Signal(range(room + 1))
+        self._target, self._too_long = Signal(Target), Signal()
 
     def _parts(self, m: Module) -> None:
         m.submodules.intake = self._intake = intake = Intake(self.hardware)
-        m.submodules.judge = self._judge = judge = Judge()
+        m.submodules.judge = self._judge = judge = Judge(intake.depth)
         m.submodules.checker = self._checker = Checker(self.hardware)
         m.submodules.table = self._table = Table(self.hardware)
-        m.submodules.sender = self._sender = Sender()
+        m.submodules.sender = self._sender = Sender(max(intake.depth, self.hardware.samples, TABLE_BYTES))
         m.submodules.speed = self._speed = Speed(self.hardware)
         wiring.connect(m, wiring.flipped(self.bodies), intake.bodies)
         wiring.connect(m, self._sender.replies, wiring.flipped(self.replies))
@@ -170,7 +172,7 @@ class Executor(wiring.Component):
         engine, checker, told = self.engine, self._checker, self._table.told
         complete = self._acquired_any & ~engine.acquiring & ~engine.stopped
         first_bytes = {
-            Told.COUNTS: Cat(checker.shots, checker.pulses),
+            Told.COUNTS: Cat(checker.shots | Const(0, 32), checker.pulses),
             Told.SAMPLES: self._samples,
             Told.FETCHED: Cat(engine.ready, complete, engine.over, engine.stopped),
             Told.BAUD: self._speed.baud,
@@ -187,7 +189,7 @@ class Executor(wiring.Component):
         intake, sender = self._intake, self._sender
         kept_op = Mux(self._kept_fire, Op.FIRE, Op.FENCE)
         op, tag = Mux(self._kept, kept_op, intake.op), Mux(self._kept, self._kept_tag, intake.tag)
-        m.d.comb += sender.header.eq(Cat((op ^ REPLY)[:8], tag, self._session, self._status))
+        m.d.comb += sender.header.eq(Cat(op | REPLY, tag, self._session, self._status))
         m.d.comb += sender.width.eq(self._width)
         m.d.comb += intake.addr.eq(self._from)
         with m.If(sender.busy):
@@ -329,11 +331,13 @@ class Executor(wiring.Component):
     def _program(self, m: Module) -> None:
         h, intake, checker, sender = self.hardware, self._intake, self._checker, self._sender
         with m.State("UPLOAD"):
-            self._copy_to(m, Target.PROGRAM, UPLOAD_AT, intake.second, intake.length - (UPLOAD_AT - PAYLOAD_AT))
+            count = intake.length - (UPLOAD_AT - PAYLOAD_AT)
+            self._copy_to(m, Target.PROGRAM, UPLOAD_AT, intake.second, count)
+            m.d.sync += self._too_long.eq(intake.second + count > h.program_bytes)
             m.d.sync += [sender.request_first.eq(PAYLOAD_AT + 2), sender.request_count.eq(2)]
             m.next = "ROOM"
         with m.State("ROOM"):
-            with m.If(self._place + self._left > h.program_bytes):
+            with m.If(self._too_long):
                 m.d.sync += sender.request_count.eq(0)
                 self._refuse(m, Status.NO_ROOM)
             with m.Else():

@@ -26,16 +26,9 @@ class Intake(wiring.Component):
 
     def __init__(self, hardware: Hardware) -> None:
         self.depth = hardware.max_body - CRC_BYTES
-        fields = {
-            "op": Out(8),
-            "tag": Out(16),
-            "number": Out(16),
-            "second": Out(16),
-            "tail": Out(32),
-            "length": Out(16),
-        }
+        fields = {"op": Out(8), "tag": Out(16), "number": Out(16), "second": Out(16), "tail": Out(32)}
         flags = dict.fromkeys(("done", "runt", "same_session"), Out(1))
-        memory = {"addr": In(16), "data": Out(8)}
+        memory = {"length": Out(range(self.depth)), "addr": In(range(self.depth)), "data": Out(8)}
         super().__init__({"bodies": In(BODY), "take": In(1), "session": In(32), **fields, **flags, **memory})
 
     def elaborate(self, _platform: object) -> Module:
@@ -43,7 +36,7 @@ class Intake(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Memory(shape=8, depth=self.depth, init=[])
         read, write = memory.read_port(), memory.write_port()
-        taking, at = Signal(), Signal(16)
+        taking, at = Signal(), Signal(range(self.depth))
         byte = self.bodies.p.data
         m.d.comb += [read.addr.eq(self.addr), self.data.eq(read.data), self.bodies.ready.eq(taking)]
         m.d.comb += [write.addr.eq(at), write.data.eq(byte), write.en.eq(taking & self.bodies.valid)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .wire import LIMIT_BYTES, MAX_ECHO, Op, Status
 
-MOST = 65535
+MOST = 65535  # whatever there is room for
 LENGTHS = {  # of payloads: least and most; LIMITS has another one
     Op.HELLO: (4, 4), Op.STATUS: (0, 0), Op.LIMITS: (0, 0), Op.SPEED: (4, 4), Op.REST: (0, 0), Op.ECHO: (0, MAX_ECHO),
     Op.UPLOAD: (5, MOST), Op.ARM: (8, 8), Op.FIRE: (6, 6), Op.FENCE: (2, 2), Op.ACQUIRE: (2, MOST), Op.FETCH: (6, 6),
@@ -22,8 +22,10 @@ class Judge(wiring.Component):
     `kept_fence`: which command took the number `fired`; neither before the first. `acquired_any`: likewise.
     """
 
-    def __init__(self) -> None:
-        request = {"op": In(8), "length": In(16), "number": In(16), "second": In(16), "same_session": In(1)}
+    def __init__(self, longest: int) -> None:
+        """`longest`: bytes of a body."""
+        self.longest = longest
+        request = {"op": In(8), "length": In(range(longest)), "number": In(16), "second": In(16), "same_session": In(1)}
         names = ("session", "kept_fire", "kept_fence", "running", "armed", "acquiring", "acquired_any")
         state = {"fired": In(16), "acquired": In(16), **dict.fromkeys(names, In(1))}
         super().__init__({**request, **state, "go": Out(1), "again": Out(1), "status": Out(4)})
@@ -59,7 +61,8 @@ class Judge(wiring.Component):
     def _fits(self) -> Value:
         fits: Value = self._is(Op.LIMITS) & (self.length == LIMIT_BYTES)
         for op, (least, most) in LENGTHS.items():
-            fits |= self._is(op) & (self.length >= least) & (self.length <= most)
+            bounded = self.length <= most if most < self.longest else Const(1)
+            fits |= self._is(op) & (self.length >= least) & bounded
         return fits
 
     def _busy(self) -> Value:
@@ -88,5 +91,5 @@ class Judge(wiring.Component):
             m.d.comb += again.eq(same & self.acquired_any)
             m.d.comb += status.eq(Mux(again | ~(same | ahead[15]), Status.OK, Status.WRONG_NUMBER))
         with m.Elif(self._is(Op.FETCH)):
-            m.d.comb += status.eq(Mux(same, Status.OK, Status.WRONG_NUMBER))
+            m.d.comb += status.eq(Mux(same & self.acquired_any, Status.OK, Status.WRONG_NUMBER))
         return again, status

@@ -19,16 +19,18 @@ class Sender(wiring.Component):
     `addr`, which is for all of them, a tick later.
     """
 
-    def __init__(self) -> None:
-        ports = {f"{part}_{what}": In(16) for part in PARTS for what in ("first", "count")}
+    def __init__(self, most: int) -> None:
+        """`most`: bytes or words of the largest of the memories."""
+        self.size = range(most + 1)
+        ports = {f"{part}_{what}": In(self.size) for part in PARTS for what in ("first", "count")}
         data = {"request_data": In(8), "table_data": In(8), "sample_data": In(32), "width": In(3)}
         told = {"start": In(1), "busy": Out(1), "header": In(8 * REPLY_BYTES)}
-        super().__init__({**told, **ports, **data, "addr": Out(16), "replies": Out(BODY)})
+        super().__init__({**told, **ports, **data, "addr": Out(self.size), "replies": Out(BODY)})
 
     def elaborate(self, _platform: object) -> Module:
         """Two ticks for a byte: in ENTER the memories read."""
         m = Module()
-        self._part, self._left, self._byte = Signal(2), Signal(16), Signal(range(REPLY_BYTES))
+        self._part, self._left, self._byte = Signal(2), Signal(self.size), Signal(range(REPLY_BYTES))
         self._follows = Signal(len(PARTS) + 1)  # lowest: whether anything comes after this part
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))

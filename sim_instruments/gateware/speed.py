@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,30 +10,30 @@ from .hardware import Hardware
 from .wire import BASE_BAUD
 
 MOST_TICKS = 65535  # of a bit
-NUMBER_BITS = 32
 TOLERANCE = 50  # 2 %
 
 
 class Divider(wiring.Component):
-    """`quotient` of two numbers of 32 bits at `done`; by 0 the largest number. A bit in a tick."""
+    """`quotient` and `rest` of two numbers at `done`; by 0 the largest number. A bit in a tick."""
 
     def __init__(self) -> None:
-        numbers = {"dividend": In(NUMBER_BITS), "divisor": In(NUMBER_BITS), "quotient": Out(NUMBER_BITS)}
+        numbers = {"dividend": In(32), "divisor": In(32), "quotient": Out(32), "rest": Out(32)}
         super().__init__({"start": In(1), **numbers, "done": Out(1)})
 
     def elaborate(self, _platform: object) -> Module:
         """On paper: bring down a bit, take away what can be taken."""
         m = Module()
-        divisor, rest, left = Signal(NUMBER_BITS), Signal(NUMBER_BITS), Signal(range(NUMBER_BITS + 1))
-        brought, less = Signal(NUMBER_BITS + 1), Signal(NUMBER_BITS + 2)
-        m.d.comb += [brought.eq(Cat(self.quotient[-1], rest)), less.eq(brought - divisor)]
+        divisor, left = Signal(32), Signal(range(33))
+        brought, less = Signal(33), Signal(34)
+        m.d.comb += [brought.eq(Cat(self.quotient[-1], self.rest)), less.eq(brought - divisor)]
         fits = ~less[-1]
         m.d.sync += self.done.eq(left == 1)
         with m.If(self.start):
-            m.d.sync += [self.quotient.eq(self.dividend), divisor.eq(self.divisor), rest.eq(0), left.eq(NUMBER_BITS)]
+            m.d.sync += [self.quotient.eq(self.dividend), divisor.eq(self.divisor)]
+            m.d.sync += [self.rest.eq(0), left.eq(32)]
         with m.Elif(left != 0):
             m.d.sync += [self.quotient.eq(Cat(fits, self.quotient)), left.eq(left - 1)]
-            m.d.sync += rest.eq(Mux(fits, less, brought))
+            m.d.sync += self.rest.eq(Mux(fits, less, brought))
         return m
 
 
@@ -41,7 +41,8 @@ class Speed(wiring.Component):
     """`divisor`: ticks of a bit. `ask` finds the nearest to `asked` baud; at `answered` the speed is `baud`.
 
     `begin` comes with the reply that tells it: the speed is used when that reply was handed over (`sending` low again)
-    and then has left (`sent`); until then it is `changing`. `good` is a strobe for every good frame.
+    and then has left (`sent`); until then it is `changing`. `good` is a strobe for every good frame. The base speed is
+    called 115200, whatever its ticks make of it.
     """
 
     def __init__(self, hardware: Hardware) -> None:
@@ -53,60 +54,54 @@ class Speed(wiring.Component):
         super().__init__({**strobes, "asked": In(32), **told})
 
     def elaborate(self, _platform: object) -> Module:
-        """Two divisions find a speed, a third how far it may be from the asked one."""
+        """Twice the clock is divided by a speed or by ticks: half of the quotient, rounded, is the other."""
         m = Module()
-        m.submodules.divider = self._divider = Divider()
+        m.submodules.divider = self._divider = divider = Divider()
         self._found, self._new = Signal(16), Signal()  # ticks of a bit; whether they are not the present ones
         self._unheard, self._gone_over = Signal(), Signal()
+        self._half = Signal(32)
+        m.d.comb += [divider.dividend.eq(2 * self.hardware.clock_hz), self._half.eq((divider.quotient + 1) >> 1)]
+        m.d.comb += [divider.divisor.eq(self._found), self.baud.eq(self._half)]
+        with m.If(self._found == self.base):
+            m.d.comb += self.baud.eq(BASE_BAUD)
         with m.FSM() as fsm:
             m.d.comb += self.changing.eq(fsm.ongoing("SENDING") | fsm.ongoing("LEAVING"))
-            with m.State("IDLE"):
-                with m.If(self.ask):
-                    m.next = "NEAREST"
-                with m.If(self.begin):
-                    m.next = "SENDING"
             self._find(m)
-            self._bound(m)
             self._change(m)
         self._fall_back(m)
         return m
 
     def _find(self, m: Module) -> None:
-        """The nearest number of ticks, and the speed that it makes."""
-        divider, clock = self._divider, self.hardware.clock_hz
-        divisor, quotient = divider.divisor, divider.quotient
-        m.d.comb += [divisor.eq(self._found), divider.dividend.eq(clock + (divisor >> 1))]
-        with m.State("NEAREST"):
-            m.d.comb += [divider.start.eq(1), divisor.eq(self.asked)]
-            m.next = "NEAREST ..."
-        with m.State("NEAREST ..."), m.If(divider.done):
-            can = (quotient >= self.fewest) & (quotient <= MOST_TICKS)
-            m.d.sync += [self._new.eq(can), self._found.eq(Mux(can, quotient, self.divisor))]
+        """The nearest number of ticks, and the speed that it makes. What is too far away is not taken."""
+        divider, near = self._divider, Signal()
+        m.d.sync += near.eq(self._is_near())
+        with m.State("IDLE"):
+            with m.If(self.ask):
+                m.next = "TICKS"
+            with m.If(self.begin):
+                m.next = "SENDING"
+        with m.State("TICKS"):
+            m.d.comb += [divider.start.eq(1), divider.divisor.eq(self.asked)]
+            m.next = "DIVIDE"
+        with m.State("DIVIDE"), m.If(divider.done):
+            m.next = "NEAR"
+        with m.State("NEAR"):
+            can = near & (self._half >= self.fewest) & (self._half <= MOST_TICKS)
+            m.d.sync += [self._new.eq(can), self._found.eq(Mux(can, self._half, self.divisor))]
             m.next = "BAUD"
         with m.State("BAUD"):
             m.d.comb += divider.start.eq(1)
-            m.next = "BAUD ..."
-        with m.State("BAUD ..."), m.If(divider.done):
-            m.d.sync += self.baud.eq(quotient)
             m.next = "ANSWER"
-            with m.If(self._new):
-                m.next = "BOUND"
-
-    def _bound(self, m: Module) -> None:
-        """What is too far from the asked speed is not taken."""
-        divider, off, distance = self._divider, Signal(signed(33)), Signal(32)
-        m.d.sync += [off.eq(self.baud - self.asked), distance.eq(Mux(off < 0, -off, off))]
-        with m.State("BOUND"):
-            m.d.comb += [divider.start.eq(1), divider.dividend.eq(self.asked), divider.divisor.eq(TOLERANCE)]
-            m.next = "BOUND ..."
-        with m.State("BOUND ..."), m.If(divider.done):
-            m.next = "ANSWER"
-            with m.If(distance > divider.quotient):
-                m.d.sync += [self._new.eq(0), self._found.eq(self.divisor)]
-                m.next = "BAUD"
-        with m.State("ANSWER"):
+        with m.State("ANSWER"), m.If(divider.done):
             m.d.comb += self.answered.eq(1)
             m.next = "IDLE"
+
+    def _is_near(self) -> Value:
+        """Whether the clock is within 2 % of ticks x speed: what is left of the division tells how far it is."""
+        divider, twice = self._divider, 2 * self.hardware.clock_hz
+        below = divider.rest <= twice // (TOLERANCE + 1)
+        above = self.asked - divider.rest <= twice // (TOLERANCE - 1)
+        return Mux(divider.quotient[0], above, below)
 
     def _change(self, m: Module) -> None:
         with m.State("SENDING"), m.If(~self.sending):
