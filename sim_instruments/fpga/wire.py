@@ -151,17 +151,20 @@ def reply(op: int, tag: int, session: int, status: int, payload: bytes = b"") ->
 
 def stuffed(body: bytes) -> bytes:
     """COBS: the same without zeros."""
-    out = bytearray()
-    for piece in body.split(b"\0"):
-        at = 0
-        while len(piece) - at >= 254:
-            out.append(255)
-            out += piece[at : at + 254]
-            at += 254
-        out.append(len(piece) - at + 1)
-        out += piece[at:]
+    pieces = body.split(b"\0")
+    out = b"".join([_CODES[len(piece) + 1] + piece if len(piece) < FULL else _groups(piece) for piece in pieces])
     # Where the last group is full nothing follows it: the end of the frame says so.
-    return bytes(out[:-1]) if len(piece) and len(piece) % 254 == 0 else bytes(out)
+    return out[:-1] if pieces[-1] and len(pieces[-1]) % FULL == 0 else out
+
+
+FULL = 254
+_CODES = [bytes([code]) for code in range(256)]
+
+
+def _groups(piece: bytes) -> bytes:
+    whole = len(piece) // FULL * FULL
+    groups = [b"\xff" + piece[at : at + FULL] for at in range(0, whole, FULL)]
+    return b"".join(groups) + _CODES[len(piece) - whole + 1] + piece[whole:]
 
 
 def unstuffed(frame: bytes) -> bytes | None:
