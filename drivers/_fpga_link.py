@@ -60,6 +60,10 @@ class BoardRestarted(LinkLost):
     """The board has another session than before: it lost its limits, its program and its counters."""
 
 
+class PortLost(LinkLost):
+    """The port is gone, or was let go of; `connect` opens it anew."""
+
+
 class Asked(NamedTuple):
     """A request to be answered: what, and how many bytes its reply will have on the line."""
 
@@ -168,24 +172,27 @@ class Link:
                 self._inbox[reply.tag] = reply
 
     def _try(self, do: Callable[[Port], T]) -> T:
-        port: Port | None = None
+        port = self._port
+        if port is None:
+            raise PortLost(f"{self.name}: its port is not open")
         try:
-            port = self._opened()
             return do(port)
         except Exception as error:  # a port that goes away, or is closed by another thread, raises whatever it likes
             self._drop_port(port)
-            raise LinkLost(f"{self.name}: {error}") from error
+            raise PortLost(f"{self.name}: {error}") from error
 
-    def _opened(self) -> Port:
-        port = self._port
-        if port is None:
-            if self._closed:
-                raise UsageError("it was let go of")
-            port = self._open_port()
-            # Once and for all: setting it anew would make pyserial set an unusual baud rate anew, too.
-            port.timeout = min(SLICE_S, self.settings.watchdog_s / 8)
+    def _open(self) -> None:
+        """Only to meet the board: whoever asks at the speed of a new port is not heard."""
+        if self._closed:
+            raise LinkLost(f"{self.name} was let go of")
+        if self._port is None:
+            try:
+                port = self._open_port()
+                # Once and for all: setting it anew would make pyserial set an unusual baud rate anew, too.
+                port.timeout = min(SLICE_S, self.settings.watchdog_s / 8)
+            except (OSError, UsageError) as error:  # pyserial's errors are OSErrors
+                raise PortLost(f"{self.name}: {error}") from error
             self._port = port
-        return port
 
     def _drop_port(self, which: Port | None) -> None:
         """Let go of a port that failed; another thread may have opened the next one already."""
@@ -240,7 +247,7 @@ class Link:
                 if not left:
                     break
                 self.counts.repeated += len(left) if attempt else 0
-                self._exchange(asked, tags, left, replies, gate, first=not attempt)
+                self._exchange_anew(asked, tags, left, replies, gate, attempt)
             if len(replies) < len(asked):
                 op = next(asked[n].op for n in range(len(asked)) if n not in replies)
                 self._drop_port(self._port)
@@ -256,6 +263,18 @@ class Link:
         finally:
             for tag in tags:
                 self.forget(tag)
+
+    def _exchange_anew(
+        self, asked: Sequence[Asked], tags: list[int], left: list[int], replies: dict[int, Reply], gate: Gate,
+        attempt: int,
+    ) -> None:  # fmt: skip
+        """Exchange; if the port goes away meanwhile, meet the board again at once, or say that it is gone."""
+        try:
+            self._exchange(asked, tags, left, replies, gate, first=not attempt)
+        except PortLost:
+            if attempt == self.settings.retries:
+                raise
+            self._wake()
 
     def _exchange(
         self, asked: Sequence[Asked], tags: list[int], left: list[int], replies: dict[int, Reply], gate: Gate,
@@ -339,6 +358,7 @@ class Link:
                 port.baudrate = baud
 
         with self._writing:
+            self._open()
             self._try(at)
 
     def _met(self, reply: Reply) -> None:

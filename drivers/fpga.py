@@ -39,7 +39,7 @@ from neurobench.errors import (
     UsageError,
 )
 
-from ._fpga_link import Asked, Link, words
+from ._fpga_link import Asked, Link, PortLost, words
 from ._fpga_open import FpgaDriver
 from ._fpga_plan import Plan
 from ._fpga_read import Reader
@@ -356,8 +356,10 @@ class FpgaCrossbar(Crossbar):
         """Whether it was fired to its end; False: the board was not armed, so this number was not executed."""
         alive_s = min(POLL_S, self._plan.alive_s)
         for _ in range(1 + self.link.settings.retries):
-            self._send_fire(seq, request)
-            reply = self.link.wait(request.tag, min(program.lasts_s + self.link.settings.timeout_s, alive_s))
+            reply = None
+            with contextlib.suppress(PortLost):  # whether it has gone out, the board is asked below
+                self._send_fire(seq, request)
+                reply = self.link.wait(request.tag, min(program.lasts_s + self.link.settings.timeout_s, alive_s))
             while reply is None or reply.status == Status.RUNNING:
                 status = self.link.status()  # also: the watchdog is kept quiet
                 if not (status.firing and status.fired == number):
