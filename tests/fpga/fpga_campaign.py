@@ -33,6 +33,7 @@ from neurobench.runs.runfile import MemoryRecord, Settled
 
 COMMANDS, RESTARTS = 100_000, 500
 PER_RUN = 200
+COMMAND_S = 11e-3  # of simulated time, about what one takes: restarts are spread over all of them
 SHAPE = (2, 3)
 PULSE = Pulse(2.0, 1e-3)  # long, so that restarts come in the middle of some
 CHIP = {"chip.rows": SHAPE[0], "chip.cols": SHAPE[1], "chip.model": "lsmo-gaq3-mirror", "readout.ideal": True}
@@ -53,7 +54,7 @@ class Script(Protocol):
 
 
 class Ledger(MemoryRecord):
-    """The ledger of a run as its file keeps it; of every intent, the restarts that the board had before it."""
+    """The ledger of a run as its file keeps it, and how often the board restarted since its last answer."""
 
     durable = True
     keeps_truth = True
@@ -64,24 +65,26 @@ class Ledger(MemoryRecord):
         self.answered: dict[int, int] = {}
         self.doubts: dict[int, Unknown] = {}
         self.reads = 0
-        self._restarts, self._before = restarts, 0
+        self._restarts, self._before = restarts, len(restarts)
 
     @property
-    def restarts_since_intent(self) -> int:
+    def restarts_since_answer(self) -> int:
+        """Of the last step: the board may restart after it has answered ARM and before the host hears of it."""
         return len(self._restarts) - self._before
 
     def intent(self, seq: int, step: Step, witness: Witness) -> None:
         assert isinstance(step, Apply)
         assert isinstance(step.stimulus, PulseBatch)
         self.intents[seq] = int(np.abs(step.stimulus.counts).sum())
-        self._before = len(self._restarts)
 
     def answer(self, seq: int, answer: Answer, settled: Settled = Settled.DONE) -> None:
         assert isinstance(answer, Applied)
         self.answered[seq] = answer.pulses
+        self._before = len(self._restarts)
 
     def entry(self, seq: int, step: Step, answer: Answer) -> None:
         self.reads += 1
+        self._before = len(self._restarts)
 
     def doubt(self, seq: int, unknown: Unknown) -> None:
         self.doubts[seq] = unknown
@@ -167,7 +170,7 @@ def wrongs(record: Ledger, error: BaseException | None, fired: int) -> list[str]
     found = []
     if not sure <= fired <= sure + doubtful:
         found.append(f"the chip had {fired} pulses, the ledger says {sure} and {doubtful} in doubt")
-    if record.doubts and not record.restarts_since_intent:
+    if record.doubts and not record.restarts_since_answer:
         found.append(f"a needless doubt: {list(record.doubts.values())}")
     if error is not None and not isinstance(error, PulseUnknown):
         found.append("the run ended in a fault")
@@ -190,9 +193,6 @@ def campaign(commands: int, restarts: int, seed: int = 1) -> Table:
     finally:
         table = runs.close()
     return table
-
-
-COMMAND_S = 8e-3  # about what one takes
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from neurobench.bench.crossbar import Capabilities
 from neurobench.bench.frames import LimitRegisters, Op, PulseTiming, ReadFrame, Request
 from neurobench.bench.stimulus import Pulse, PulseBatch, shots
 
-TIMING = PulseTiming(480, 480, kit.HALF)
+TIMING = PulseTiming(100, 60, kit.HALF)
 
 
 def test_every_command_is_asked_in_every_state_that_the_page_names() -> None:
@@ -64,10 +64,8 @@ def _shots(counts: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> frames.Sh
 
 def test_the_hosts_waveforms_and_reads_are_those_of_the_vectors() -> None:
     samples = np.array([[10, 0, 0, -10], [0, 0, 0, 0]], np.int16)
-    assert frames.waveform_program(4800, [1, 0, 0], [2, 0, 0, 0, 0], samples) == kit.waves(
-        (10, 0, 0, -10), (0, 0, 0, 0)
-    )
-    frame = ReadFrame(3, 2, 480, (0, 2, 0, 5), True)
+    assert frames.waveform_program(480, [1, 0, 0], [2, 0, 0, 0, 0], samples) == kit.waves((10, 0, 0, -10), (0, 0, 0, 0))
+    frame = ReadFrame(3, 2, 96, (0, 2, 0, 5), True)
     mask = np.array([[1, 0, 1, 0, 0], [1, 0, 0, 0, 1]], np.bool_)
     told = {"width": 3, "averages": 2, "region": (0, 2, 0, 5)}
     assert frames.cell_read(frame, 2500, mask) == kit.cells(2500, b"\x25\x02", 1, **told)
@@ -77,7 +75,7 @@ def test_the_hosts_waveforms_and_reads_are_those_of_the_vectors() -> None:
 
 
 def test_the_hosts_registers_and_status_are_those_of_the_vectors() -> None:
-    registers = LimitRegisters(400, 400, 200, 5000, 480, 3_000_000, 20_000_000)
+    registers = LimitRegisters(400, 400, 200, 5000, 100, 3_000_000, 20_000_000)
     assert registers.pack() == kit.limits()
     payload = kit.u8(2, 0, 3) + kit.u16(7, 8) + kit.u32(9) + kit.u16(10) + kit.u32(11, 12, 13, 14) + bytes(7) + b"\x01"
     found = frames.BoardStatus.unpack(payload)

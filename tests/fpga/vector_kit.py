@@ -165,8 +165,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Case:
+    """`chained`: it begins with GREET, counts nothing, and leaves no number taken: more can follow in its session."""
+
     name: str
     steps: tuple[Step, ...]
+    chained: bool = False
 
 
 class Device(Protocol):
@@ -203,10 +206,23 @@ def together(*sent_and_answers: Ask | Raw | Wait | Answer) -> Step:
 # -- running ----------------------------------------------------------------------------------------------------------
 
 
-def run(case: Case, device: Device) -> None:
-    """Every step on a device that was just reset. Raises AssertionError with the step that was answered otherwise."""
-    session, identity = 0, None
+@dataclass
+class Met:
+    """What a board has told: its session and who it is."""
+
+    session: int = 0
+    identity: Identity | None = None
+
+
+def run(case: Case, device: Device, met: Met | None = None) -> Met:
+    """Every step on a device that was just reset. Raises AssertionError with the step that was answered otherwise.
+
+    `met`: what the chained case before this one has found; then the device is not reset and not greeted again.
+    """
+    session, identity = (met.session, met.identity) if met else (0, None)
     for number, step in enumerate(case.steps):
+        if met and step is GREET:
+            continue
         parts = [_bytes(part, session, identity) for part in step.sent]
         found = came(device.exchange(parts, len(step.answers)))
         where = f"{case.name}, step {number}"
@@ -216,6 +232,7 @@ def run(case: Case, device: Device) -> None:
                 assert session in (0, reply.session), f"{where}: HELLO changed the session"
                 session, identity = reply.session, Identity.of(reply.payload)
         _compare(where, step.answers, found, session)
+    return Met(session, identity)
 
 
 def _bytes(part: Ask | Raw | Wait, session: int, identity: Identity | None) -> bytes | int:
@@ -290,7 +307,7 @@ def _number(value: int | None, size: int) -> bytes | int:
     return size if value is None else value.to_bytes(size, "little")
 
 
-def limits(line: int = 400, cell: int = 400, victim: int = 200, read: int = 5000, least: int = 480,
+def limits(line: int = 400, cell: int = 400, victim: int = 200, read: int = 5000, least: int = 100,
            most: int = 3_000_000, watchdog: int = 20_000_000) -> bytes:  # fmt: skip
     return u16(line, cell, victim, read) + u32(least, most, watchdog)
 
@@ -298,7 +315,7 @@ def limits(line: int = 400, cell: int = 400, victim: int = 200, read: int = 5000
 HALF = (400, 200, 0, 200)  # codes: a selected cell sees 0.1 V, which harms no device however long it stands
 
 
-def pulses(*records: bytes, axis: int = 0, width: int = 480, gap: int = 480,
+def pulses(*records: bytes, axis: int = 0, width: int = 100, gap: int = 60,
            levels: tuple[int, int, int, int] = HALF) -> bytes:  # fmt: skip
     return u8(1, axis) + u32(width, gap) + i16(*levels) + b"".join(records)
 
@@ -307,13 +324,13 @@ def record(mask: bytes, sign: int = 1, repeat: int = 1, first: int = 0, lines: i
     return u8(sign) + u16(repeat, first, lines) + mask
 
 
-def waves(*samples: tuple[int, int, int, int], period: int = 4800, rows: bytes = b"\x01",
+def waves(*samples: tuple[int, int, int, int], period: int = 480, rows: bytes = b"\x01",
           cols: bytes = b"\x02\x00") -> bytes:  # fmt: skip
     """By default the first word line on its channel A, the first bit line on its channel B."""
     return u8(2) + u32(period) + rows + cols + b"".join(i16(*one) for one in samples)
 
 
-def read(kind: int, flags: int, *, width: int = 4, averages: int = 1, integration: int = 480,
+def read(kind: int, flags: int, *, width: int = 4, averages: int = 1, integration: int = 96,
          region: tuple[int, int, int, int] = (0, 1, 0, 5)) -> bytes:  # fmt: skip
     return u8(kind, flags, width) + u16(averages) + u32(integration) + u16(*region)
 
@@ -366,7 +383,7 @@ def refused(name: str, program: bytes, why: int = MALFORMED, payload: bytes = b"
     """A program that ARM does not take, and that leaves the board disarmed."""
     said = tell(LIMITS, registers, OK, registers) if registers else LIMIT_ALL
     return Case(name, (GREET, said, load(program), tell(ARM, arm(1, program), why, payload),
-                       tell(FIRE, fire(1, program), NOT_ARMED)))  # fmt: skip
+                       tell(FIRE, fire(1, program), NOT_ARMED)), chained=True)  # fmt: skip
 
 
 def taken(
@@ -374,7 +391,8 @@ def taken(
 ) -> Case:
     """A program that ARM takes."""
     said = tell(LIMITS, registers, OK, registers) if registers else LIMIT_ALL
-    return Case(name, (GREET, said, load(program), tell(ARM, arm(1, program), OK, u32(shots, count), also=also)))
+    steps = (GREET, said, load(program), tell(ARM, arm(1, program), OK, u32(shots, count), also=also))
+    return Case(name, steps, chained=True)
 
 
 def over(name: str, program: bytes, index: int, **registers: int) -> Case:
@@ -383,13 +401,14 @@ def over(name: str, program: bytes, index: int, **registers: int) -> Case:
 
 def acquired(name: str, program: bytes, why: int, payload: bytes = b"") -> Case:
     """A read program that ACQUIRE refuses, without taking its number."""
-    return Case(name, (*OPEN, tell(ACQUIRE, u16(1) + program, why, payload), tell(STATUS, b"", OK, status(acquired=0))))
+    steps = (*OPEN, tell(ACQUIRE, u16(1) + program, why, payload), tell(STATUS, b"", OK, status(acquired=0)))
+    return Case(name, steps, chained=True)
 
 
-def reads(name: str, program: bytes, samples: int, width: int = 4, ticks: int = 8000) -> Case:
-    """A read program that is done within `ticks`, and all its samples."""
+def reads(name: str, program: bytes, samples: int, width: int = 4, levels: int = 1) -> Case:
+    """A read program, and all its samples once it is done; `levels`: how many times lines are driven for it."""
     return Case(name, (*OPEN,
-        together(Ask(ACQUIRE, u16(1) + program), Wait(ticks), Answer(ACQUIRE, OK, u16(samples))),
+        together(Ask(ACQUIRE, u16(1) + program), Wait(2200 * levels), Answer(ACQUIRE, OK, u16(samples))),
         tell(FETCH, u16(1, 0, samples), OK, fetched(1, 0, samples, DONE, samples * width)),
         tell(STATUS, b"", OK, status(acquired=1)),
     ))  # fmt: skip
