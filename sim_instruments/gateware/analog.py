@@ -220,22 +220,20 @@ class Analog:
         self._adc_chain = deque(_adc_bits(codes, self._hardware.adc_bits))
 
     def _codes(self) -> tuple[int, ...]:
+        """A converter without an ammeter may give anything: here the lowest code."""
         full = 2 ** (self._hardware.adc_bits - 1) - 1
-        codes = np.rint(self._currents_a() / self._hardware.adc_step_a)
-        return tuple(int(code) for code in np.clip(codes, -full, full))
+        codes = np.clip(np.rint(self._currents_a() / self._hardware.adc_step_a), -full, full)
+        codes[np.array(self._settings) != AMMETER] = -full - 1
+        return tuple(int(code) for code in codes)
 
     def _currents_a(self) -> NDArray[np.float64]:
-        """Into the ammeter of every line, 0 where there is none; floating lines are solved."""
+        """Into every line; floating lines are solved."""
         rows = self._hardware.rows
         volts = np.array(self.levels) * self._hardware.read_step_v
-        settings = np.array(self._settings)
         if self._pins.float_idle:
-            volts = _with_floating(self.conductance_s, volts, settings == GROUND)
-        G = self.conductance_s
-        currents = np.concatenate(
-            [G @ volts[rows:] - G.sum(1) * volts[:rows], volts[:rows] @ G - G.sum(0) * volts[rows:]]
-        )
-        return np.where(settings == AMMETER, currents, 0.0)
+            volts = _with_floating(self.conductance_s, volts, np.array(self._settings) == GROUND)
+        across = volts[:rows, None] - volts[None, rows:]
+        return np.concatenate([-(self.conductance_s * across).sum(1), (self.conductance_s * across).sum(0)])
 
     def _fault(self, tick: int, what: str) -> None:
         self.faults.append(f"tick {tick}: {what}")

@@ -185,14 +185,32 @@ def test_a_code_at_either_end_of_the_range_is_told(level: int, over: int) -> Non
 
 def test_only_lines_that_were_asked_for_can_be_out_of_range() -> None:
     _, bench = small()
-    bench.analog.conductance_s[0, 1] = 1e-3
 
     async def script(board: Board) -> None:
-        read = Read(3, 0, 1, 40, (0, 1, 0, 2), 2500, [1, 0], [])
-        assert await board.acquired(read.packed) == [100]
+        assert await board.acquired(Read(3, 0, 1, 40, (0, 1, 0, 2), 2500, [1, 0], []).packed) == [100]
         assert board.get("over") == 0
 
     bench.run(script)
+    assert bench.analog.conversions[0].codes == (-2048, -2048, 100, -2048)
+
+
+@pytest.mark.parametrize("flags", [FLOATING, FLOATING | BACKWARD])
+def test_idle_lines_of_a_vector_read_float_if_asked_to(flags: int) -> None:
+    hardware_ = hardware(3, 3, adc_bits=12, adc_step_a=1e-9)
+    bench = EngineBench(hardware_, conductances(3, 3))
+    read = Read(4, flags, 1, 30, (1, 2, 0, 2), 0, [], [[9000, 8000]])
+    grounded = Read(4, flags ^ FLOATING, 1, 30, (1, 2, 0, 2), 0, [], [[9000, 8000]])
+    found: list[list[int]] = []
+
+    async def script(board: Board) -> None:
+        found.append(list(await board.acquired(read.packed)))
+        found.append(list(await board.acquired(grounded.packed)))
+
+    bench.run(script)
+    wanted = [expected(asked, hardware_, bench.analog.conductance_s) for asked in (read, grounded)]
+    assert found[0] == pytest.approx(wanted[0], abs=1)
+    assert found[1] == wanted[1]
+    assert abs(found[0][0] - found[1][0]) > 5
 
 
 def test_many_conversions_are_summed_in_32_bits() -> None:
