@@ -7,6 +7,7 @@ thread may ask at any time; whoever waits reads for all.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import struct
 import threading
@@ -33,6 +34,7 @@ MOST_AT_ONCE = 16  # requests that wait for their replies
 SPEED_TRIES = 3
 NEAR = 0.03  # how far the agreed speed may be from the wanted one
 NOT_FOUND_S = 3.0  # how long a board that does not answer is looked for when the bench is opened
+STUCK_S = 1.5  # how long another thread may be in the port, by the computer's clock, before it counts as stuck there
 BITS = 10  # of a byte on the line
 
 
@@ -102,7 +104,7 @@ class Link:
         self._deframer = Deframer()
         self._inbox: dict[int, Reply] = {}
         self._waited: dict[int, int] = {}  # tags that somebody waits for, and the op that was asked under them
-        self._tag = int.from_bytes(os.urandom(2), "little")
+        self._numbers = itertools.count(int.from_bytes(os.urandom(2), "little"))
         self._heard_s = -1e9
         self._want_baud = BASE_BAUD
         self._closed = False
@@ -127,10 +129,9 @@ class Link:
 
     def new_tag(self, op: int) -> int:
         """A number that no request of the last while had; a reply to another op is none to this one."""
-        with self._writing:
-            self._tag = (self._tag + 1) & 0xFFFF
-            self._waited[self._tag] = op
-            return self._tag
+        tag = next(self._numbers) & 0xFFFF
+        self._waited[tag] = op
+        return tag
 
     def forget(self, tag: int) -> None:
         """Nobody waits for it any more."""
@@ -140,9 +141,21 @@ class Link:
     def send(self, request: Request) -> None:
         """Put a request on the line. Raises LinkLost if the port is gone."""
         urgent = b"\0" if request.op in (Op.REST, Op.HELLO) else b""  # ends whatever stands half sent before it
-        with self._writing:
+        with self._turn(urgent=request.op == Op.REST):
             self.counts.sent += 1
             self._try(lambda port: port.write(urgent + frames.encode(request)))
+
+    @contextlib.contextmanager
+    def _turn(self, *, urgent: bool = False) -> Iterator[None]:
+        """One writes at a time. What is urgent does not wait for long: it goes into what another thread hangs in."""
+        held = self._writing.acquire(timeout=SLICE_S if urgent else STUCK_S)
+        if not (held or urgent):
+            raise LinkLost(f"{self.name}: another thread hangs in its port")
+        try:
+            yield
+        finally:
+            if held:
+                self._writing.release()
 
     def wait(self, tag: int, seconds: float) -> Reply | None:
         """The reply of that tag, or None if it has not come in time."""
@@ -161,7 +174,7 @@ class Link:
                 finally:
                     self._reading.release()
             elif self.clock.now_s() == now_s:
-                end_s -= SLICE_S  # whoever reads hangs, and simulated time with it: that must not wait for ever
+                self.clock.sleep(min(left_s, SLICE_S))  # whoever reads hangs, and simulated time with it
 
     def _pull(self) -> None:
         """Read what is there, waiting a little for the first byte, and put the replies in order."""
@@ -205,7 +218,7 @@ class Link:
     def close(self) -> None:
         """Let go of the port, for good: it belongs to whoever opens it next."""
         self._closed = True
-        with self._writing:
+        with self._turn(urgent=True):
             self._drop_port(self._port)
 
     # -- requests ------------------------------------------------------------------------------------------------
@@ -357,7 +370,7 @@ class Link:
             if port.baudrate != baud:
                 port.baudrate = baud
 
-        with self._writing:
+        with self._turn():
             self._open()
             self._try(at)
 
@@ -410,7 +423,7 @@ class Link:
         fresh = self.baud == BASE_BAUD or self.clock.now_s() - self._heard_s < STALE_S
         if self._port is not None and self.session and fresh:
             return
-        if not self._reading.acquire(timeout=NOT_FOUND_S):
+        if not self._reading.acquire(timeout=STUCK_S):
             raise LinkLost(f"{self.name}: another thread hangs in its port")
         try:
             before = self.session

@@ -237,14 +237,12 @@ class FpgaCrossbar(Crossbar):
     def _idle(self) -> BoardStatus:
         """The board's status when nothing moves: what an interrupted read left behind is stopped first."""
         status = self.link.status()
-        if status.acquiring or status.firing:
-            self.link.expect(Op.REST)
-            status = self._until_idle()
-        return status
+        return self._rested() if status.acquiring or status.firing else status
 
-    def _until_idle(self) -> BoardStatus:
+    def _rested(self) -> BoardStatus:
+        """Bring the board to rest, and see it there. Only REST is said: it passes a thread that hangs in the port."""
         for _ in range(200):
-            status = self.link.status()
+            status = self.link.read_as(BoardStatus.unpack, self.link.expect(Op.REST))
             if not (status.firing or status.acquiring):
                 return status
             self._clock.sleep(POLL_S / 4)
@@ -575,8 +573,7 @@ class FpgaCrossbar(Crossbar):
         self._halt()
         with self._resting:
             if not self._closed:
-                self._settled(lambda: self.link.expect(Op.REST))
-                self._settled(self._until_idle)
+                self._settled(self._rested)
 
     def _halt(self) -> None:
         """No FIRE from here on."""
