@@ -51,7 +51,7 @@ def bench_file(path: Path, instruments: list[dict[str, str]]) -> None:
     )
 
 
-def session(bench: Path, path: Path, script: Script, accept_doubt: bool, said: Connection) -> None:
+def session(bench: Path, path: Path, script: Protocol, accept_doubt: bool, said: Connection) -> None:
     """Run, or go on with what is in the run file; says "begun" at its first own step, and then how it ended."""
     guard = open_bench(load_bench(bench), 0)
     _tell_begin(guard.raw, said)
@@ -87,7 +87,7 @@ def ended(said: Connection) -> str:
 
 
 def started(
-    bench: Path, path: Path, script: Script, accept_doubt: bool = False
+    bench: Path, path: Path, script: Protocol, accept_doubt: bool = False
 ) -> tuple[multiprocessing.Process, Connection]:
     """The session in a process of its own, once it does something of its own with the chip."""
     here, there = multiprocessing.Pipe(duplex=False)
