@@ -100,6 +100,7 @@ class SerialLine:
         self._sending: _Sending | None = None
         self._owed = 0  # bytes of requests whose replies have not begun to leave
         self._request = 0  # length of the request that is being executed
+        self._under_way = 0  # frames on the line, both ways
         board.on_send, board.on_reset = self._take, self._cut
         self.client: object = None  # who of several has written last, where that matters
 
@@ -132,9 +133,11 @@ class SerialLine:
         met = self._down.meet(frame, arrival_ps) if len(frame) > 1 else [(arrival_ps, frame)]
         for at_ps, data in met:
             late_ps = at_ps - self.latency_ps
+            self._under_way += 1
             self.time.at(at_ps, lambda data=data, end=late_ps: self._deliver(data, baud, boots, end, byte_ps))  # type: ignore[misc]
 
     def _deliver(self, data: bytes, baud: int | None, boots: int, end_ps: int, byte_ps: int) -> None:
+        self._under_way -= 1
         if boots != self._board.boots:
             after_ps = end_ps - self.time.reset_ps
             data = data[max(len(data) - after_ps // byte_ps, 0) :] if after_ps > 0 else b""
@@ -154,6 +157,11 @@ class SerialLine:
     def arrived(self) -> int:
         """Bytes that have arrived at the host; no time passes."""
         return len(self._arrived)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no byte is on the line, in either direction."""
+        return not (self._under_way or self._sending)
 
     @property
     def waiting(self) -> int:
@@ -216,9 +224,11 @@ class SerialLine:
 
     def _carry(self, data: bytes, baud: int) -> None:
         for at_ps, one in self._up.meet(data, self.time.now_ps + self.latency_ps):
+            self._under_way += 1
             self.time.at(at_ps, lambda one=one: self._arrive(one, baud))  # type: ignore[misc]
 
     def _arrive(self, data: bytes, baud: int) -> None:
+        self._under_way -= 1
         own = self.host_baud
         if own is not None and abs(own - baud) > TOLERANCE * baud:
             data = self._up.noise(len(data))

@@ -31,6 +31,7 @@ HOST = "127.0.0.1"
 CHUNK = 65536
 SEND_S = 10.0  # a client that reads nothing for so long loses what it is sent
 IDLE_S = 0.05  # how often time is looked after where nothing is due
+QUIET_S = 1e-3  # the same while pulses are fired and no byte is on the line: what is due keeps its own time stamp
 SOON_S = 2e-4
 JUMP = 4  # in virtual time one chunk of bytes brings the bench on by at most this part of the watchdog
 
@@ -73,7 +74,7 @@ class Pump:
         """How long nothing needs to be looked after, in seconds; lets happen what is due."""
         with self._time.lock:
             self._keep_up()
-            return min(max(self._time.next_due_s(), SOON_S), IDLE_S)
+            return min(max(self._time.next_due_s(), QUIET_S if self._line.quiet else SOON_S), IDLE_S)
 
     def hang_up(self) -> None:
         """The client has gone."""
