@@ -22,7 +22,7 @@ from neurobench.physics.readout import Readout
 
 from ..fpga.acquirer import Acquirer
 from ..fpga.array import Array
-from ..fpga.board import Board
+from ..fpga.board import LEAST_TICKS_PER_BIT, Board
 from ..fpga.converters import Converters, Mismatch
 from ..fpga.line import SerialLine
 from ..fpga.protocol_fpgasim import SCHEME, forget, register
@@ -146,7 +146,8 @@ def _hardware(config: BenchConfig, readout: Readout, ohm: float) -> Hardware:
     pulse_max = 2 ** (said.pulse_bits - 1) - 1
     return Hardware(
         flags=flags, firmware=FIRMWARE, adc_bits=readout.adc_bits, serial=_serial(config.board.serial),
-        rows=config.chip.rows, cols=config.chip.cols, clock_hz=hz, max_baud=said.max_baud,
+        rows=config.chip.rows, cols=config.chip.cols, clock_hz=hz,
+        max_baud=min(said.max_baud, hz // LEAST_TICKS_PER_BIT),
         program_bytes=said.program_bytes, read_bytes=said.read_bytes, samples=said.samples, rx_bytes=said.rx_bytes,
         max_body=said.max_body, pulse_max=pulse_max, read_max=2 ** (readout.dac_bits - 1) - 1,
         min_gap=max(round(MIN_GAP_S * hz), 1), min_period=max(round(MIN_PERIOD_S * hz), 1),

@@ -18,6 +18,7 @@ from neurobench.bench.stimulus import shots as expand
 from neurobench.errors import ConfigError
 from neurobench.physics.chip import load_chip
 from neurobench.physics.library import load_model
+from neurobench.physics.stress import Stress
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -307,6 +308,33 @@ def test_noise_differs_from_read_to_read_and_shrinks_with_averages() -> None:
     many = many.reshape(-1, *SHAPE) * table.greet(None).adc_step_a / (2500 * STEP_V)
     assert few.std(axis=0).mean() / many.std(axis=0).mean() == pytest.approx(4, rel=0.1)
     table.bench.close()
+
+
+def test_cells_in_groups_of_one_voltage_feel_what_the_whole_array_feels() -> None:
+    """The board's short way through `Stress`, against the long one."""
+    rng = np.random.default_rng(8)
+    for device, scale in (("al2o3-tio2-nili", 1.3), ("lsmo-gaq3-mirror", 2.0), ("idealized", 1.0)):
+        one, two = (on_table({"chip.model": device, "chip.file": None}).board.chip for _ in range(2))
+        whole, groups = (Stress(chip, 1) for chip in (one, two))
+        for _ in range(20):
+            cell_v = rng.choice([0, 1, -1, 0.5, -0.5, 1 / 3, 4], SHAPE, p=[0.3, 0.2, 0.1, 0.2, 0.1, 0.09, 0.01]) * scale
+            seconds = float(rng.choice([5e-4, 1e-3, 1e-6, 1.0]))
+            largest_v = float(np.abs(cell_v).max())
+            felt = whole.expose(cell_v, seconds)
+            short = groups.expose_cells(
+                [
+                    (v, np.flatnonzero(cell_v == v).astype(np.int32))
+                    for v in np.unique(cell_v[cell_v != 0]).tolist()
+                    if groups.notices(v, largest_v, seconds)
+                ],
+                largest_v,
+                seconds,
+            )
+            np.testing.assert_array_equal(two.u, one.u)
+            np.testing.assert_array_equal(two.devices.shorted, one.devices.shorted)
+            np.testing.assert_array_equal(short.pulsed, felt.pulsed)
+            assert short[1:] == felt[1:]
+        assert one.pulses.sum() > 0
 
 
 # -- behind a resistance, kept, and refused ---------------------------------------------------------------------------

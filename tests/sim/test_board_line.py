@@ -129,6 +129,22 @@ def test_a_read_without_a_timeout_waits_for_what_another_thread_writes(bench: An
         assert len(port.read(8)) == 8
 
 
+def test_in_wall_time_a_line_takes_the_computers_time() -> None:
+    bench = opened(board__simulation__clock="wall")
+    with port_of(bench) as port:
+        assert greeted(port) != 0
+        began_s = time.monotonic()
+        port.timeout = 0.2
+        assert port.read(1) == b""
+        assert 0.19 <= time.monotonic() - began_s < 2
+        began_s = time.monotonic()
+        port.write(HELLO)
+        port.timeout = 5
+        assert port.read(1) != b""
+        assert 0.01 <= time.monotonic() - began_s < 2, "124 bytes at 115200 baud"
+    bench.close()
+
+
 def test_another_speed_than_the_boards_is_noise_both_ways(bench: Any) -> None:
     with port_of(bench, baud=230_400) as port:
         port.write(HELLO * 3)

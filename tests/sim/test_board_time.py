@@ -343,6 +343,14 @@ def test_the_nearest_speed_within_2_percent_is_agreed_on(bench: Table, wanted: i
     assert agreed(bench, wanted) == found
 
 
+def test_no_speed_is_promised_that_the_clock_cannot_do() -> None:
+    made = Table(opened(board__simulation__clock_hz=1_000_000))
+    assert made.greet(None).max_baud == 250_000
+    assert agreed(made, 1_000_000) == 115_200
+    assert agreed(made, 250_000) == 250_000
+    made.bench.close()
+
+
 def test_a_new_speed_is_used_when_the_reply_has_left_and_given_up_after_200_ms_of_nothing(bench: Table) -> None:
     bench.wait(0.05)  # until the replies before it have left
     agreed(bench, 1_000_000)
