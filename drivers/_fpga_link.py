@@ -250,7 +250,7 @@ class Link:
 
         As many are under way as the board keeps; a missing reply is asked for again. Raises LinkLost, BoardRestarted.
         """
-        self._wake()
+        self.wake()
         with self._tags([one.op for one in asked]) as tags:
             replies: dict[int, Reply] = {}
             for attempt in range(1 + self.settings.retries):
@@ -287,7 +287,7 @@ class Link:
         except PortLost:
             if attempt == self.settings.retries:
                 raise
-            self._wake()
+            self.wake()
 
     def _exchange(
         self, asked: Sequence[Asked], tags: list[int], left: list[int], replies: dict[int, Reply], gate: Gate,
@@ -418,8 +418,11 @@ class Link:
             raise InstrumentError(f"{self.name} was asked for {wanted} baud and wants to use {agreed}")
         return agreed
 
-    def _wake(self) -> None:
-        """Meet the board again where it may have gone back to its base speed, or the port was lost."""
+    def wake(self) -> None:
+        """Meet the board again where it may have gone back to its base speed, or the port was lost.
+
+        Raises LinkLost, BoardRestarted.
+        """
         fresh = self.baud == BASE_BAUD or self.clock.now_s() - self._heard_s < STALE_S
         if self._port is not None and self.session and fresh:
             return

@@ -210,6 +210,7 @@ class FpgaCrossbar(Crossbar):
 
     def _prepare(self) -> None:
         """After a restart of the board its limits are set again before anything."""
+        self._settled(self.link.wake)
         if self._limited != self.link.session or not self.link.session:
             self._seen = None
             self._settled(self.link.status)
