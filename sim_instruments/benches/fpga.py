@@ -22,10 +22,11 @@ from neurobench.physics.readout import Readout
 
 from ..fpga.acquirer import Acquirer
 from ..fpga.array import Array
-from ..fpga.board import LEAST_TICKS_PER_BIT, Board
+from ..fpga.board import Board
 from ..fpga.converters import Converters, Mismatch
 from ..fpga.line import SerialLine
 from ..fpga.protocol_fpgasim import SCHEME, forget, register
+from ..fpga.speed import LEAST_TICKS_PER_BIT
 from ..fpga.ticks import BoardClock, BoardTime
 from ..fpga.wire import BACKWARD, FLOATS, FORWARD, SIMULATED, WAVEFORMS, Hardware
 

@@ -15,23 +15,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..world.clock import PS_PER_S, Handle
 from .program import Program, check, check_read, parse, parse_read
 from .sequencer import Sequencer
+from .speed import Speed
 from .wire import LIMITS, REQUEST, Hardware, Inlet, Limits, Op, RequestRefusal, Status, StatusWords, reply
 
 if TYPE_CHECKING:
     from neurobench.physics.chip import Chip
 
+    from ..world.clock import Handle
     from ..world.world import Damage, Exposure
     from .acquirer import Acquirer
     from .array import Array
     from .ticks import BoardTime
 
-BASE_BAUD = 115_200
-LEAST_TICKS_PER_BIT = 4
-NEAR = 0.02  # how far from the wanted speed a board's own may be
-TRIAL_S, SILENT_S = 0.2, 2.0  # without a good frame at a new speed, and at any time: back to the base speed
 FETCH_OVERHEAD = 19
 MOST_ECHO = 512
 MOST_WORDS = 160  # bytes of the words of CHIP
@@ -79,11 +76,9 @@ class Board:
         self._sequencer = Sequencer(time, array, self._deadline, hardware.min_gap)
         self.on_send: Callable[[bytes], None] = lambda _data: None
         self.on_reset: Callable[[], None] = lambda: None
-        self.baud, self.boots = BASE_BAUD, 0
+        self._line_speed, self.boots = Speed(time, hardware), 0
         self._memory = bytearray(hardware.program_bytes)
         self._watch: Handle | None = None
-        self._speed_check: Handle | None = None
-        self._sent_ps = 0  # when the last reply will have left, at the speed of now
         self._forget()
 
     def _forget(self) -> None:
@@ -92,8 +87,7 @@ class Board:
         self._session, self._limits, self._limits_set = 0, Limits(), False
         self._once, self._acquired, self._acquired_any, self._acquired_samples = Once(), 0, False, 0
         self._armed: Armed | None = None
-        self._tripped, self._agreed = False, BASE_BAUD
-        self._heard_tick = self._good_ps = 0
+        self._tripped, self._heard_tick = False, 0
         self._memory[:] = bytes(len(self._memory))
 
     # -- for tests and for the line --------------------------------------------------------------------------------
@@ -130,6 +124,11 @@ class Board:
         return self._sequencer.firing
 
     @property
+    def baud(self) -> int:
+        """Speed of the board's end of the line."""
+        return self._line_speed.baud
+
+    @property
     def watchdog_s(self) -> float:
         """The watchdog's register, in seconds."""
         return self._limits.watchdog / self._hardware.clock_hz
@@ -149,20 +148,15 @@ class Board:
             self._sequencer.reset()
             self._acquirer.reset()
             self._call_off_watch()
-            self._call_off_speed()
             self._time.reset()
-            self.baud, self.boots, self._sent_ps = BASE_BAUD, self.boots + 1, self._time.now_ps
+            self._line_speed.reset()
+            self.boots += 1
             self._forget()
 
     def _call_off_watch(self) -> None:
         if self._watch is not None:
             self._time.cancel(self._watch)
         self._watch = None
-
-    def _call_off_speed(self) -> None:
-        if self._speed_check is not None:
-            self._time.cancel(self._speed_check)
-        self._speed_check = None
 
     def rest(self) -> None:
         """Stop whatever goes on, as the command does; for the end of a bench."""
@@ -176,7 +170,7 @@ class Board:
         """Bytes have arrived."""
         with self._time.lock:
             for body, _ in self._inlet.feed(data):
-                self._good_ps = self._time.now_ps
+                self._line_speed.heard()
                 self._take(body)
 
     def _take(self, body: bytes) -> None:
@@ -207,8 +201,7 @@ class Board:
         return command.do(self, Request(Op(code), tag, payload))
 
     def _send(self, data: bytes) -> None:
-        now_ps = self._time.now_ps
-        self._sent_ps = max(self._sent_ps, now_ps) + len(data) * 10 * PS_PER_S // self.baud
+        self._line_speed.sent(len(data))
         self.on_send(data)
 
     # -- session, limits, speed ------------------------------------------------------------------------------------
@@ -253,45 +246,7 @@ class Board:
 
     def _speed(self, request: Request) -> bytes:
         (wanted,) = _U32.unpack(request.payload)
-        agreed = self._agreed = self._nearest(wanted)
-        left_ps = max(self._sent_ps, self._time.now_ps) + self._reply_ps(_U32.size)
-        boots = self.boots
-        self._time.at(left_ps, lambda: self._use(agreed) if boots == self.boots else None)
-        return _U32.pack(agreed)
-
-    def _reply_ps(self, payload: int) -> int:
-        """How long a short reply takes on the line; 8 bytes of header, 4 of CRC, 2 of COBS."""
-        return (payload + 14) * 10 * PS_PER_S // self.baud
-
-    def _nearest(self, wanted: int) -> int:
-        """The speed of this board next to the wanted one, or the one that was agreed on last."""
-        if wanted == BASE_BAUD:
-            return wanted
-        hz = self._hardware.clock_hz
-        ticks = max(round(hz / wanted) if wanted else 0, LEAST_TICKS_PER_BIT)
-        own = round(hz / ticks)
-        fits = abs(own - wanted) <= NEAR * wanted and own <= self._hardware.max_baud
-        return own if fits else self._agreed
-
-    def _use(self, baud: int) -> None:
-        """The reply has left: the new speed holds, for a trial at first."""
-        changed, self.baud = baud != self.baud, baud
-        self._call_off_speed()
-        if baud != BASE_BAUD:
-            since_ps = self._time.now_ps
-            self._speed_check = self._time.at(
-                TRIAL_S if changed else SILENT_S, lambda: self._check_speed(since_ps if changed else None)
-            )
-
-    def _check_speed(self, trial_since_ps: int | None) -> None:
-        """Back to the base speed if nobody is heard at this one; else look again when that may be so."""
-        now_ps, silent_ps = self._time.now_ps, round(SILENT_S * PS_PER_S)
-        unheard = self._good_ps <= trial_since_ps if trial_since_ps is not None else False
-        if unheard or now_ps - self._good_ps >= silent_ps:
-            self.baud = self._agreed = BASE_BAUD
-            self._speed_check = None
-        else:
-            self._speed_check = self._time.at(self._good_ps + silent_ps, lambda: self._check_speed(None))
+        return _U32.pack(self._line_speed.agree(wanted))
 
     # -- programs --------------------------------------------------------------------------------------------------
 
