@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 OUTER = ("drivers", "gui", "protocols", "sim_instruments")
-DATA_SUFFIXES = {".toml", ".yaml"}
+DATA_SUFFIXES = {".toml", ".yaml", ".pcf"}
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ class Hardware:
     read_bytes: int = 1024
     samples: int = 1024
     rx_bytes: int = 4096
-    max_body: int = 1536
+    max_body: int = 1024
     pulse_max: int = 32767
     read_max: int = 32767
     min_gap: int = 48
