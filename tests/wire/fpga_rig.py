@@ -15,7 +15,7 @@ from neurobench.drivers.fpga import FpgaCrossbar
 
 from neurobench import registry
 from neurobench.bench.config import BenchConfig, load_bench
-from neurobench.bench.crossbar import Done, NotDone, Outcome, Unknown, Witness
+from neurobench.bench.crossbar import Done, NotDone, Outcome, Unknown
 from neurobench.bench.frames import Op
 from neurobench.bench.stimulus import Pulse, PulseBatch, Shots, shots
 from neurobench.errors import BenchFault, LinkLost
@@ -199,5 +199,17 @@ def agrees(found: Outcome, expanded: Shots, fired: int) -> bool:
     return ends[found.shot] <= fired
 
 
-def nobody() -> Witness:
-    return Witness()
+def disarming(bench: Rig, times: int = 1000) -> Meet:
+    """Before a FIRE arrives, a late copy of the last first UPLOAD does: it disarms the board."""
+    kept: list[bytes] = []
+    left = [times]
+
+    def meet(frame: Frame) -> list[bytes]:
+        if frame.op == "UPLOAD" and cobs.decode(frame.data)[9:11] == b"\0\0":
+            kept[:] = [frame.data]
+        if frame.op == "FIRE" and frame.way == "to" and kept and left[0]:
+            left[0] -= 1
+            bench.board.receive(kept[0] + b"\0")
+        return [frame.data]
+
+    return meet

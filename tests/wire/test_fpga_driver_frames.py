@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fpga_rig import Died, Frame, Rig, Tap, again, agrees, apply, batch, rig, staged
+from fpga_rig import Died, Frame, Rig, Tap, again, agrees, apply, batch, disarming, rig, staged
 
 from neurobench.bench.crossbar import Done, NotDone, Unknown
 from neurobench.bench.stimulus import Shots
@@ -158,21 +158,21 @@ def test_a_stale_not_armed_is_not_believed() -> None:
     bench = rig()
     try:
         expanded, before = _script(bench)
-        bench.crossbar.stage(0, expanded)
-        kept: list[bytes] = []
+        refused: list[bytes] = []
+        disarm = disarming(bench, times=1)
 
         def meet(frame: Frame) -> list[bytes]:
-            if frame.op == "FIRE" and frame.way == "to" and not kept:
-                bench.board._armed = None  # a late copy of an UPLOAD has disarmed it
             if frame.op == "FIRE" and frame.way == "from":
-                kept.append(frame.data)
-                if len(kept) == 2:
-                    return [kept[0], frame.data]
-            return [frame.data]
+                refused.append(frame.data)
+                if len(refused) == 2:
+                    return [refused[0], frame.data]
+            return disarm(frame)
 
         bench.tap.set(meet)
+        bench.crossbar.stage(0, expanded)
         assert bench.crossbar.fire(0).shots_done == len(expanded)
         assert bench.board.pulses_fired() - before == expanded.pulses
+        assert len(refused) > 2
     finally:
         bench.close()
 

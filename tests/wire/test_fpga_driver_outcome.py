@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fpga_rig import PULSE, SHAPE, Frame, Rig, again, agrees, batch, rig, staged
+from fpga_rig import PULSE, SHAPE, Frame, Rig, again, agrees, batch, disarming, rig, staged
 
 from neurobench.bench.crossbar import Done, NotDone, Unknown, Witness
-from neurobench.bench.frames import ACQUIRE, BoardStatus, Op, Status
+from neurobench.bench.frames import ACQUIRE, BoardStatus, LimitRegisters, Op, Status
 from neurobench.bench.stimulus import CellRead, Play, PulseBatch, Shape, Shots, Waveforms, shots
 from neurobench.errors import CapabilityMissing, InstrumentError, LimitExceeded, LinkLost, Refused, UsageError
 
@@ -358,14 +358,8 @@ def test_whatever_a_board_answers_to_fire_the_ledger_holds(
 
 
 def test_a_board_that_always_says_not_armed_is_given_up(bench: Rig) -> None:
+    bench.tap.set(disarming(bench))
     witness = bench.crossbar.stage(0, few(bench))
-
-    def disarm(frame: Frame) -> list[bytes]:
-        if frame.op == "FIRE" and frame.way == "to":
-            bench.board._armed = None
-        return [frame.data]
-
-    bench.tap.set(disarm)
     with pytest.raises(LinkLost, match="disarmed 4 times"):
         bench.crossbar.fire(0)
     assert bench.crossbar.outcome(0, witness) == NotDone()
@@ -422,7 +416,8 @@ def test_registers_that_do_not_stand_as_they_were_set_are_told(bench: Rig) -> No
 def test_after_a_restart_the_limits_are_there_before_the_next_program(bench: Rig) -> None:
     bench.board.reboot()
     again(lambda: bench.crossbar.stage(0, few(bench)))
-    assert bench.board._limits == type(bench.board._limits)(*bench.crossbar._plan.registers(bench.config.limits))
+    stands = LimitRegisters.unpack(bench.crossbar.link.expect(Op.LIMITS))
+    assert stands == bench.crossbar._plan.registers(bench.config.limits)
     assert bench.crossbar.fire(0).pulses == 5
 
 
