@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from gateware_streams import marked
 from neurobench.sim_instruments.gateware.executor import Executor
@@ -64,16 +64,20 @@ def u16(*values: int) -> bytes:
 
 
 class Bench(wiring.Component):
-    """An executor, and of an engine only that it acquires until it rests, or `done` or `stop` (strobes of the test)."""
+    """An executor, and of an engine only that it acquires until it rests, or `done` or `stop` (strobes of the test).
+
+    `fires` counts how often it was asked to fire.
+    """
 
     def __init__(self, hardware: Hardware) -> None:
         self.executor = Executor(hardware)
-        super().__init__({"done": In(1), "stop": In(1)})
+        super().__init__({"done": In(1), "stop": In(1), "fires": Out(16)})
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.executor = self.executor
         engine = self.executor.engine
+        m.d.sync += self.fires.eq(self.fires + engine.fire)
         with m.If(engine.acquire):
             m.d.sync += [engine.acquiring.eq(1), engine.stopped.eq(0)]
         with m.Elif(engine.rest | self.done | self.stop):
@@ -349,6 +353,7 @@ class Game:
         self.desk, self.paper, self.random = desk, Paper(BOARD), random.Random(seed)
         self.draw = Draw(BOARD, seed)
         self.program = PLAIN
+        self.fires = 0
         self.plan: list[int] = []  # what makes a FIRE, with anything between
         self.seen: dict[tuple[int, int], int] = {}
 
@@ -360,12 +365,14 @@ class Game:
         for turn in range(turns):
             await self.engine_event()
             await self.turn(turn + 2)
+            assert desk.ctx.get(desk.bench.fires) == self.fires
 
     async def turn(self, tag: int) -> None:
         op, payload = self.request()
         session = self.paper.session ^ (self.random.random() < 0.03)
         on_paper = self.paper.answer(op, payload, tag, session)
         if on_paper is None:
+            self.fires += 1
             await self.desk.fired(payload, tag)
             assert await self.desk.reply(patience=30) is None
             return
