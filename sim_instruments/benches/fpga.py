@@ -14,11 +14,16 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from neurobench.bench.stimulus import Direction
+import numpy as np
+
+from neurobench.bench.stimulus import CellRead, Direction, VectorRead
 from neurobench.errors import ConfigError, OutsideHull
+from neurobench.physics.chip import Chip, draw_devices
 from neurobench.physics.library import load_model
 from neurobench.physics.maker import make_chip, make_readout
+from neurobench.physics.reading import Reader
 from neurobench.physics.readout import Readout
+from neurobench.physics.stress import Stress
 
 from ..fpga.acquirer import Acquirer
 from ..fpga.array import Array
@@ -106,6 +111,8 @@ def open_simulation(config: BenchConfig, seed: int) -> SimulatedBoard:
     )  # fmt: skip
     mismatch = Mismatch.drawn(chip.seed, sum(chip.shape), spreads)
     time = BoardTime(simulation.clock_hz, wall=simulation.clock == "wall")
+    if time.wall:
+        _rehearse(model, readout)
     sign = section.potentiating_sign or model.card.potentiating_sign
     array = Array(chip, hardware, mismatch, ohm=ohm, potentiating_sign=sign)
     converters = Converters(
@@ -113,6 +120,17 @@ def open_simulation(config: BenchConfig, seed: int) -> SimulatedBoard:
     )
     board = Board(time, hardware, array, Acquirer(time, array, converters, hardware.settle))
     return SimulatedBoard(board, SerialLine(time, board, simulation, hardware.rx_bytes), time, array, section.file)
+
+
+def _rehearse(model: DeviceModel, readout: Readout) -> None:
+    """Pulse and read a spare device, so that the kernels are compiled: on a new computer that takes seconds, in which a
+    board whose time is the computer's would seem dead."""
+    spare = Chip(model, draw_devices(model, (1, 1), 0), 0)
+    stress, reader, known = Stress(spare, 1), Reader(spare, readout), [*model.card.curve, *model.card.pulse]
+    for pulse in known[:1]:
+        stress.expose(np.array([[pulse.amplitude_v or 1.0]]), pulse.width_s or 1e-6)
+    reader.sense(CellRead(np.ones((1, 1), np.bool_), 1e-3, both_polarities=True))
+    reader.sense(VectorRead(np.full((1, 1), 1e-3)))
 
 
 def _readout(config: BenchConfig) -> Readout:
