@@ -121,6 +121,11 @@ class Rig:
     def board(self) -> Any:
         return self.simulation.board
 
+    @property
+    def pulse(self) -> Pulse:
+        """A pulse that its device knows."""
+        return PULSE if self.config.chip.model == "idealized" else Pulse(2.0, 1e-3)
+
     def close(self) -> None:
         self.crossbar.close()
         self.simulation.close()

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fpga_rig import SETTINGS, SHAPE, Frame, Rig, rig
+from fpga_rig import SETTINGS, SHAPE, Frame, Rig, apply, rig, staged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from neurobench.drivers.emulator import open_emulator
 
 from neurobench.bench.config import load_bench
-from neurobench.bench.crossbar import Reading
+from neurobench.bench.crossbar import Done, Reading
 from neurobench.bench.frames import Op, Status
-from neurobench.bench.stimulus import CellRead, Direction, LineState, Read, Region, VectorRead
+from neurobench.bench.stimulus import CellRead, Direction, LineState, PulseBatch, Read, Region, VectorRead
 from neurobench.errors import BenchFault, CapabilityMissing, InstrumentError, LimitExceeded, LinkLost
 
 SMALL = {"board__simulation__samples": 64, "board__simulation__read_bytes": 64, "board__simulation__max_body": 256,
@@ -27,8 +27,12 @@ ALL = np.ones(SHAPE, np.bool_)
 
 @contextmanager
 def opened(**overrides: Any) -> Iterator[Rig]:
+    """A chip on which no two cells need be alike: random pulses have moved them."""
     bench = rig(**overrides)
     try:
+        if bench.crossbar.capabilities.shape == SHAPE:
+            pulsed = PulseBatch(np.random.default_rng(5).integers(-9, 40, SHAPE).astype(np.int16), bench.pulse)
+            assert isinstance(apply(bench, 0, staged(bench, pulsed)), Done)
         yield bench
     finally:
         bench.close()
@@ -295,3 +299,9 @@ def test_the_noise_that_is_told_is_the_emulators(model: str, which: int) -> None
         theirs = emulator.sense(reads()[which])
         assert mine.range_a == pytest.approx(theirs.range_a)
         assert 0.5 < mine.sigma_a / theirs.sigma_a < 2.0
+
+
+def test_the_cells_of_these_tests_differ(pair: tuple[Rig, Rig]) -> None:
+    """Else a wrong order, or another read's samples, would pass them."""
+    for bench in pair:
+        assert len(np.unique(bench.crossbar.sense(CellRead(ALL, 0.1, both_polarities=False)).currents_a)) > 20
