@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,16 +20,17 @@ from neurobench.bench import frames
 from neurobench.bench.frames import BoardIdentity, Deframer, Op, Reply, Request, Status
 
 HARDWARE = Hardware(
-    rows=2, cols=3, clock_hz=8 * 115_200, max_baud=2 * 115_200, program_bytes=64, read_bytes=64, samples=16,
-    rx_bytes=256, max_body=128, min_gap=8, min_period=160, settle=8, grace=18432, convert=8,
+    rows=2, cols=3, clock_hz=4 * 115_200, max_baud=115_200, program_bytes=64, read_bytes=64, samples=16,
+    rx_bytes=256, max_body=128, min_gap=8, min_period=160, settle=8, grace=9216, convert=8,
 )  # fmt: skip
-BASE, FAST = 8, 4  # ticks of a bit
+TWO_SPEEDS = replace(HARDWARE, clock_hz=8 * 115_200, max_baud=2 * 115_200)
+FAST = 4  # ticks of a bit at the faster one
 
 
 class Host:
     """The other end of the line: sends requests, keeps replies; its speed is its own."""
 
-    def __init__(self, hardware: Hardware = HARDWARE) -> None:
+    def __init__(self, hardware: Hardware) -> None:
         self.top, self.tx, self.rx, self.sink = Top(hardware), UartTx(), UartRx(), Sink(BYTES, 4096)
         self.deframer, self.seen, self.gates = Deframer(), 0, 0
 
@@ -67,13 +69,13 @@ class Host:
         return reply
 
 
-def talk(dialogue: Callable[[Any, Host], Awaitable[None]]) -> None:
-    host = Host()
+def talk(dialogue: Callable[[Any, Host], Awaitable[None]], hardware: Hardware = HARDWARE) -> None:
+    host = Host(hardware)
     simulator = Simulator(host.design())
     simulator.add_clock(PERIOD_S)
 
     async def bench(ctx: Any) -> None:
-        host.listen(ctx, BASE)
+        host.listen(ctx, hardware.clock_hz // 115_200)
         await ctx.delay(100 * PERIOD_S)
         await dialogue(ctx, host)
 
@@ -105,12 +107,12 @@ def test_a_speed_is_agreed_on_at_the_old_one_and_used_after_the_reply_has_left()
         session = (await host.ask(ctx, Op.HELLO, frames.HELLO.pack(1))).session
         reply = await host.ask(ctx, Op.SPEED, frames.SPEED.pack(2 * 115_200), session)
         assert frames.SPEED.unpack(reply.payload) == (2 * 115_200,)
-        await ctx.delay(2 * BASE * PERIOD_S)
+        await ctx.delay(20 * PERIOD_S)
         host.listen(ctx, FAST)
         for text in (b"now at four ticks", bytes(range(20))):
             assert (await host.ask(ctx, Op.ECHO, text, session)).payload == text
 
-    talk(dialogue)
+    talk(dialogue, TWO_SPEEDS)
 
 
 def test_what_was_answered_before_the_speed_leaves_at_the_old_one() -> None:
@@ -123,11 +125,11 @@ def test_what_was_answered_before_the_speed_leaves_at_the_old_one() -> None:
         first, second = await host.replies(ctx, 2, 60_000)
         assert first.payload == bytes(range(1, 50))
         assert frames.SPEED.unpack(second.payload) == (2 * 115_200,)
-        await ctx.delay(2 * BASE * PERIOD_S)
+        await ctx.delay(20 * PERIOD_S)
         host.listen(ctx, FAST)
         assert (await host.ask(ctx, Op.ECHO, b"fast", session)).payload == b"fast"
 
-    talk(dialogue)
+    talk(dialogue, TWO_SPEEDS)
 
 
 @pytest.mark.parametrize("wrong", [0, 40])
