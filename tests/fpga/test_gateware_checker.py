@@ -336,10 +336,33 @@ def test_the_largest_magnitude_is_refused_even_where_the_registers_allow_it() ->
     assert compared(BOARD, programs, open_registers) == [LIMIT, LIMIT, OK, LIMIT, OK, OK]
 
 
-def test_a_pulse_is_shorter_than_half_the_watchdog() -> None:
-    registers = (4000, 4000, 4000, 4000, 0, 2**32 - 1, 2_000_001)
-    programs = [(struct.pack("<BBIIhhhh", 1, 0, width, 48, 1, 0, 0, 0), False) for width in (0, 1_000_000, 1_000_001)]
-    assert compared(BOARD, programs, registers) == [OK, OK, LIMIT]
+@pytest.mark.parametrize("watchdog", [2_000_001, 0x01FE_FF00, 0xFFFF_FFFF])
+def test_a_pulse_is_shorter_than_half_the_watchdog(watchdog: int) -> None:
+    registers = (4000, 4000, 4000, 4000, 0, 2**32 - 1, watchdog)
+    last = (watchdog - 1) // 2
+    widths = [0, 0x80, 0x8080, 0x808080, last, last + 1, 2**31 - 1, 2**31, 2**32 - 1]
+    programs = [(struct.pack("<BBIIhhhh", 1, 0, width, 48, 1, 0, 0, 0), False) for width in widths]
+    statuses = compared(BOARD, programs, registers)
+    assert statuses[4:6] == [OK, LIMIT]
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(3, 5), (2, 7), (1, 9)])
+def test_no_filling_bit_may_be_set(rows: int, cols: int) -> None:
+    board = Hardware(rows=rows, cols=cols, program_bytes=256, read_bytes=128, samples=64)
+    pulses = struct.pack("<BBIIhhhh", 1, 0, 480, 48, 1, 0, 0, 0) + struct.pack("<BHHH", 1, 1, 0, rows)
+    waves = struct.pack("<BI", 2, 480)
+    cells = struct.pack("<BBBHI4Hh", 3, 0, 2, 1, 480, 0, rows, 0, cols, 1)
+    programs = []
+    for head, bits, rest in (
+        (pulses, rows * cols, b""),
+        (waves, 2 * rows, bytes((2 * cols + 7) // 8) + bytes(8)),
+        (waves + bytes((2 * rows + 7) // 8), 2 * cols, bytes(8)),
+        (cells, rows * cols, b""),
+    ):
+        size = (bits + 7) // 8
+        programs += [(head + (1 << bit).to_bytes(size, "little") + rest, head is cells) for bit in range(8 * size)]
+    statuses = compared(board, programs)
+    assert 0 < statuses.count(MALFORMED) < statuses.count(OK)
 
 
 def test_the_length_of_a_waveform_is_added_up_beyond_32_bits() -> None:
