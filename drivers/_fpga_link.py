@@ -31,6 +31,7 @@ Gate = Callable[[], AbstractContextManager[Any]]  # held while a request goes ou
 SLICE_S = 0.02  # no call into the port blocks longer
 STALE_S = 1.5  # after such a silence the board may be about to go back to its base speed (2 s)
 MOST_AT_ONCE = 16  # requests that wait for their replies
+PORT_BYTES = 4096  # what a computer's port takes at once; a call that writes more would wait for the line
 SPEED_TRIES = 3
 NEAR = 0.03  # how far the agreed speed may be from the wanted one
 NOT_FOUND_S = 3.0  # how long a board that does not answer is looked for when the bench is opened
@@ -294,7 +295,7 @@ class Link:
         *, first: bool,
     ) -> None:  # fmt: skip
         """Send those that are left, in order and within the board's memory, and gather replies until none comes."""
-        room = self.identity.rx_bytes if self.identity else 256
+        room = min(self.identity.rx_bytes, PORT_BYTES) if self.identity else 256
         waiting: dict[int, tuple[int, float]] = {}
         queue = list(left)
         while queue or waiting:

@@ -53,6 +53,7 @@ TRIES = 4  # how often a program is loaded, or a read begun, anew
 POLL_S = 0.02
 WRAP = 2**32
 MOST_FENCES = 8
+LATE_S = 10.0  # how much longer than twice its pulses a program may last until its board counts as stuck
 ENDS: dict[int, str] = {
     End.RESTED: "the bench was brought to rest",
     End.CUT: "it was cut off inside a pulse",
@@ -354,6 +355,7 @@ class FpgaCrossbar(Crossbar):
     def _delivered(self, seq: int, request: Request, number: int, program: _Program) -> bool:
         """Whether it was fired to its end; False: the board was not armed, so this number was not executed."""
         alive_s = min(POLL_S, self._plan.alive_s)
+        end_s = self._clock.now_s() + 2 * program.lasts_s + LATE_S
         for _ in range(1 + self.link.settings.retries):
             reply = None
             with contextlib.suppress(PortLost):  # whether it has gone out, the board is asked below
@@ -363,6 +365,8 @@ class FpgaCrossbar(Crossbar):
                 status = self.link.status()  # also: the watchdog is kept quiet
                 if not (status.firing and status.fired == number):
                     break
+                if self._clock.now_s() > end_s:
+                    raise LinkLost(f"{self.link.name} says that FIRE {number} of step {seq} goes on, and it cannot be")
                 reply = self.link.wait(request.tag, alive_s)
             if reply is not None and reply.status != Status.RUNNING:
                 ended = self._ended(seq, number, reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -268,3 +269,51 @@ def test_after_a_long_silence_the_board_is_met_again_before_it_is_asked() -> Non
     assert link.expect(Op.ECHO, b"x") == b"x"
     assert port.baudrate == 3_000_000
     assert link.counts.repeated == 0
+
+
+def test_no_more_is_under_way_than_a_port_takes_at_once() -> None:
+    """A board may keep 64 KiB of requests; a call into the port that writes as much would wait for the line."""
+    seen: list[int] = []
+    link, port = linked(lambda op, payload: (-1, b"") if op == Op.ECHO else None, retries=1)
+    port.identity = struct.pack("<6BQHHIIHHHHHHHIII4d", *IDENTITY[:14], 65535, 4000, *IDENTITY[16:])
+    link.connect()
+    send = port.write
+
+    def counted(data: bytes) -> int:
+        seen.append(len(data))
+        return send(data)
+
+    port.write = counted  # type: ignore[method-assign]
+    with pytest.raises(LinkLost):
+        link.ask_all([Asked(Op.ECHO, bytes(500)) for _ in range(16)])
+    assert 2000 < sum(seen) / 2 <= 4096
+
+
+def test_a_speed_that_nobody_asked_for_is_not_believed() -> None:
+    link, port = linked(lambda op, payload: (0, struct.pack("<I", 0)) if op == Op.SPEED else None, baud=3_000_000)
+    with pytest.raises(InstrumentError, match="was asked for 3000000 baud and wants to use 0"):
+        link.connect()
+    assert port.baudrate == BASE_BAUD
+
+
+def test_a_port_that_cannot_be_written_for_another_thread_is_given_up_except_for_a_rest() -> None:
+    link, port = linked(lambda op, payload: (0, b"") if op in (Op.REST, Op.STATUS) else None)
+    link.connect()
+    held, done = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with link._writing:
+            held.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert held.wait(5)
+    try:
+        assert link.ask(Op.REST).status == 0
+        with pytest.raises(LinkLost, match="another thread hangs in its port"):
+            link.ask(Op.STATUS)
+    finally:
+        done.set()
+        thread.join(5)
+    assert not port.closed

@@ -435,3 +435,42 @@ def test_a_fence_and_a_fire_of_other_numbers_change_nothing(bench: Rig) -> None:
     assert bench.board.pulses_fired() == 5
     assert bench.crossbar.fire(1).pulses == 5
     assert bench.board.pulses_fired() == 10
+
+
+def test_a_board_that_hangs_in_a_fire_is_given_up_and_the_abort_ends_the_waiting(bench: Rig) -> None:
+    witness = bench.crossbar.stage(0, few(bench))
+    bench.tap.set(lambda frame: [] if (frame.op, frame.way) == ("FIRE", "from") else [frame.data])
+    began_s = bench.crossbar.clock_s
+
+    def firing(status: int, payload: bytes) -> tuple[int, bytes]:
+        return status, BoardStatus.FORMAT.pack(*BoardStatus.unpack(payload)._replace(state=2))
+
+    _answering(bench, Op.STATUS, firing)
+    with pytest.raises(LinkLost, match="goes on, and it cannot be"):
+        bench.crossbar.fire(0)
+    assert 10 < bench.crossbar.clock_s - began_s < 12
+
+    polled: list[int] = []
+
+    def abort(frame: Frame) -> list[bytes]:
+        if (frame.op, frame.way) == ("STATUS", "to"):
+            polled.append(frame.n)
+            if len(polled) == 5:
+                bench.crossbar.rest()
+        return [frame.data]
+
+    bench.tap.set(abort)
+    with pytest.raises(InstrumentError, match="is not waited for"):
+        bench.crossbar.outcome(0, witness)
+
+
+def test_a_board_that_does_not_come_to_rest_is_told(bench: Rig) -> None:
+    wait = bench.crossbar.link.wait
+
+    def firing(status: int, payload: bytes) -> tuple[int, bytes]:
+        return status, BoardStatus.FORMAT.pack(*BoardStatus.unpack(payload)._replace(state=3))
+
+    _answering(bench, Op.REST, firing)
+    with pytest.raises(InstrumentError, match="does not come to rest"):
+        bench.crossbar.rest()
+    bench.crossbar.link.wait = wait  # type: ignore[method-assign]
