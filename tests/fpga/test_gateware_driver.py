@@ -137,7 +137,7 @@ def test_a_silent_host_is_noticed_and_no_pulse_is_cut(bench: GatewareBench) -> N
     witness = bench.crossbar.stage(bench.seq, batch)
     (program,) = bench.crossbar._programs(batch)
     number = (bench.link.status().fired + 1) & 0xFFFF
-    bench.link.send(Request(Op.FIRE, bench.link.new_tag(Op.FIRE), bench.link.session, FIRE.pack(number, program.crc)))
+    bench.link.send(Request(Op.FIRE, 0, bench.link.session, FIRE.pack(number, program.crc)))
     bench.board.sleep(0.011)
     fired = bench.board.pulses[before:]
     assert {pulse.ticks for pulse in fired} == {400}
