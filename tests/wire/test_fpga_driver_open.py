@@ -74,7 +74,7 @@ def test_a_self_test_between_a_crash_and_its_outcome_does_not_disturb_it() -> No
 
 def test_a_line_that_changes_bytes_is_found() -> None:
     with opened() as bench:
-        answering(bench.crossbar.link, Op.ECHO, lambda s, p: (s, b"\0" + p[1:]))
+        answering(bench.crossbar.link, Op.ECHO, lambda s, p: (s, bytes([p[0] ^ 1]) + p[1:]))
         assert self_test(bench.crossbar.link) == [f"{_fpga_open.ECHOES} of {_fpga_open.ECHOES} echoes were wrong"]
 
 
