@@ -553,6 +553,44 @@ def test_a_program_is_read_by_the_engine_as_it_was_armed() -> None:
     played(play)
 
 
+def test_what_is_armed_is_fired_as_it_was_armed_or_not_at_all() -> None:
+    async def play(desk: Desk) -> None:
+        await desk.open()
+        await desk.armed()
+        assert (await desk.ask(UPLOAD, u16(1, 1) + b"\1")).status == BUSY
+        assert (await desk.ask(FIRE, fire(1, PLAIN[:-1]))).status == NOT_ARMED
+        await desk.fired()
+        await desk.end_of_fire(end=1)
+        assert await desk.reply() is not None
+        await desk.armed(2)
+        assert (await desk.ask(UPLOAD, u16(2, 0) + b"\1")).status == OK
+        assert (await desk.ask(FIRE, fire(2))).status == NOT_ARMED
+        await desk.armed(2)
+        assert (await desk.ask(ARM, arm(2, PLAIN[:-1]))).status == MALFORMED
+        assert (await desk.ask(FIRE, fire(2, PLAIN[:-1]))).status == NOT_ARMED
+        assert desk.ctx.get(desk.bench.fires) == 1
+
+    played(play)
+
+
+@pytest.mark.parametrize(("width", "most"), [(2, 140), (3, 93), (4, 70)])
+def test_a_fetch_gives_no_more_than_a_body_holds(width: int, most: int) -> None:
+    levels = struct.pack("<H50h", 50, *range(50))
+    program = struct.pack("<BBBHI4H", 4, 0, width, 1, 480, 0, 1, 0, 5) + levels
+
+    async def play(desk: Desk) -> None:
+        await desk.open()
+        assert (await desk.ask(ACQUIRE, u16(1) + program)).payload == u16(250)
+        desk.let(ready=250, over=1)
+        await desk.strobe("done")
+        for first, count, come in ((0, 65535, most), (100, most + 1, most), (0, most - 1, most - 1), (249, 9, 1)):
+            reply = await desk.ask(FETCH, u16(1, first, count))
+            assert reply.payload[:7] == u16(1, first, 250) + b"\3"
+            assert len(reply.payload) == 7 + come * width
+
+    played(play, Hardware(rows=3, cols=5, program_bytes=256, read_bytes=128, samples=256, max_body=300))
+
+
 def test_the_silence_of_the_host_is_broken_by_any_request_under_its_session_only() -> None:
     async def play(desk: Desk) -> None:
         await desk.open()
