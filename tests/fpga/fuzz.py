@@ -170,9 +170,10 @@ class Fuzz:
             if reply.op == kit.ARM:
                 self.armed = reply.status == kit.OK
             if reply.op in (kit.FIRE, kit.FENCE, kit.STATUS, kit.REST) and len(reply.payload) == 37:
-                self.fired = max(self.fired, int.from_bytes(reply.payload[3:5], "little"))
-            if reply.op == kit.FIRE and reply.status == kit.OK:
-                self.armed = False
+                number = int.from_bytes(reply.payload[3:5], "little")
+                if reply.op == kit.FIRE and number > self.fired:  # else it is a kept reply, and what is armed stays
+                    self.armed = False
+                self.fired = max(self.fired, number)
         return found
 
     def restart(self) -> None:

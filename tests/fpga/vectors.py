@@ -92,10 +92,10 @@ from vector_kit import (
 )  # fmt: skip
 
 ALL = record(b"\xff\x7f", lines=3)  # 3 x 5 = 15 bits, one of filling
-LONG = pulses(record(b"\x01", repeat=5), width=5000, gap=1000)  # ticks enough to ask something meanwhile
+LONG = pulses(record(b"\x01", repeat=5), width=3200, gap=1000)  # ticks enough to ask something meanwhile
 FIVE = pulses(record(b"\x01", repeat=5))
-TWICE = pulses(ONE, record(b"\x02", repeat=3), width=2000)
-PATIENT = pulses(record(b"\x01", repeat=5), width=1600, gap=800)  # 3 pulses in 8000 ticks
+TWICE = pulses(ONE, record(b"\x02", repeat=3), width=1400, gap=450)
+PATIENT = pulses(record(b"\x01", repeat=5), width=900, gap=500)  # 3 pulses in 5000 ticks
 SLOW = pulses(ONE, width=2_000_000)  # more than the 20 ms of REST at 48 MHz
 ENDLESS = cells(averages=65535, integration=4800)  # an acquisition that is never done
 
@@ -226,7 +226,7 @@ REGISTERS = [
     )),
     Case("limits are not set while firing or acquiring, but told", (
         *OPEN, *make_ready(LONG, 1, 5), together(
-            Ask(FIRE, fire(1, LONG), tag=1), Wait(900), Ask(LIMITS, limits(line=1), tag=2), Ask(LIMITS, tag=3),
+            Ask(FIRE, fire(1, LONG), tag=1), Wait(700), Ask(LIMITS, limits(line=1), tag=2), Ask(LIMITS, tag=3),
             Ask(REST, tag=4),
             Answer(LIMITS, BUSY, tag=2), Answer(LIMITS, OK, limits(), tag=3),
             Answer(REST, OK, status(STOPPING, fired=1, started=1), tag=4),
@@ -289,7 +289,7 @@ NUMBERS = [
     )),
     Case("a FIRE that runs is RUNNING when it comes again", (
         *OPEN, *make_ready(LONG, 1, 5), together(
-            Ask(FIRE, fire(1, LONG), tag=1), Wait(900), Ask(FIRE, fire(1, LONG), tag=2), Ask(STATUS, tag=3),
+            Ask(FIRE, fire(1, LONG), tag=1), Wait(700), Ask(FIRE, fire(1, LONG), tag=2), Ask(STATUS, tag=3),
             Ask(REST, tag=4),
             Answer(FIRE, RUNNING, tag=2), Answer(STATUS, OK, status(FIRING, fired=1, started=1), tag=3),
             Answer(REST, OK, status(STOPPING, fired=1, started=1), tag=4),
@@ -321,7 +321,7 @@ NUMBERS = [
         tell(ACQUIRE, u16(32772) + cells(mask=b"\0", flags=0), OK, u16(0)),
     )),
     Case("an ACQUIRE that comes again is answered as before, and nothing is acquired", (
-        *OPEN, together(Ask(ACQUIRE, u16(3) + cells()), Wait(2200), Answer(ACQUIRE, OK, u16(5))),
+        *OPEN, together(Ask(ACQUIRE, u16(3) + cells()), Wait(1900), Answer(ACQUIRE, OK, u16(5))),
         tell(FETCH, u16(3, 0, 5), OK, fetched(3, 0, 5, DONE, 20)),
         tell(ACQUIRE, u16(3) + cells(), OK, u16(5)), tell(FETCH, u16(3, 0, 5), OK, fetched(3, 0, 5, DONE, 20)),
         tell(ACQUIRE, u16(3) + cells(flags=9), OK, u16(5)), tell(STATUS, b"", OK, status(acquired=3)),
@@ -336,7 +336,7 @@ NUMBERS = [
 
 # -- upload, arm, fire ------------------------------------------------------------------------------------------------
 
-FULL = pulses(*[record(b"\0")] * 22, ONE, *[record(b"\0\x7c", lines=3)] * 6)  # 18 + 23 x 8 + 6 x 9 = 256 bytes
+FULL = pulses(*[record(b"\0")] * 22, ONE, *[record(b"\0\0", lines=3)] * 6)  # 18 + 23 x 8 + 6 x 9 = 256 bytes
 SEVERAL = pulses(ALL, record(b"\x00\x02", 2, 7, 1, 2))
 LATER = pulses(record(b"\x10", repeat=2, first=2))
 GAPPY = pulses(record(b"\x1f\x7c", lines=3))
@@ -390,7 +390,7 @@ LOADING = [
         tell(ARM, arm(1, PLAIN), OK, u32(1, 1)), fired(PLAIN, shots=1, started=1, done=1),
     )),
     Case("a program fills the memory to its last byte", (
-        *OPEN, *make_ready(FULL, 7, 7), fired(FULL, shots=7, started=7, done=7),
+        *OPEN, *make_ready(FULL, 1, 1), fired(FULL, shots=1, started=1, done=1),
     )),
     Case("shots and pulses of several records are counted through the session", (
         *OPEN, *make_ready(SEVERAL, 4, 10), fired(SEVERAL, shots=4, started=10, done=10),
@@ -404,7 +404,7 @@ LOADING = [
     )),
     Case("while firing nothing is loaded, armed, fenced or acquired", (
         *OPEN, *make_ready(LONG, 1, 5), together(
-            Ask(FIRE, fire(1, LONG), tag=1), Wait(900), Ask(UPLOAD, u16(2, 0) + b"x", tag=2),
+            Ask(FIRE, fire(1, LONG), tag=1), Wait(700), Ask(UPLOAD, u16(2, 0) + b"x", tag=2),
             Ask(UPLOAD, u16(1, 0) + b"x", tag=3), Ask(ARM, arm(2, LONG), tag=4), Ask(FENCE, u16(2), tag=5),
             Ask(ACQUIRE, u16(1) + cells(), tag=6), Ask(REST, tag=7), Ask(FENCE, u16(1), tag=8),
             Answer(UPLOAD, BUSY, tag=2), Answer(UPLOAD, WRONG_NUMBER, tag=3), Answer(ARM, BUSY, tag=4),
@@ -417,7 +417,7 @@ LOADING = [
     )),
     Case("while firing HELLO, ECHO and FETCH are answered", (
         *OPEN, *make_ready(LONG, 1, 5), together(
-            Ask(FIRE, fire(1, LONG), tag=1), Wait(900), Ask(HELLO, u32(5), tag=2), Ask(ECHO, b"still", tag=3),
+            Ask(FIRE, fire(1, LONG), tag=1), Wait(700), Ask(HELLO, u32(5), tag=2), Ask(ECHO, b"still", tag=3),
             Ask(FETCH, u16(9, 0, 1), tag=4), Ask(REST, tag=5),
             Answer(HELLO, OK, IDENTITY, tag=2), Answer(ECHO, OK, b"still", tag=3), Answer(FETCH, WRONG_NUMBER, tag=4),
             Answer(REST, OK, status(STOPPING, fired=1, started=1), tag=5),
@@ -564,7 +564,7 @@ ENDS = [
     )),
     Case("REST lets a short pulse go on to its end, and begins no other", (
         *OPEN, *make_ready(LONG, 1, 5), together(
-            Ask(FIRE, fire(1, LONG), tag=1), Wait(900), Ask(REST, tag=2), Ask(STATUS, tag=3),
+            Ask(FIRE, fire(1, LONG), tag=1), Wait(700), Ask(REST, tag=2), Ask(STATUS, tag=3),
             Answer(REST, OK, status(STOPPING, fired=1, started=1), tag=2),
             Answer(STATUS, OK, status(STOPPING, fired=1, started=1), tag=3),
             Answer(FIRE, OK, status(IDLE, RESTED, fired=1, in_shot=1, started=1, done=1), tag=1),
@@ -573,7 +573,7 @@ ENDS = [
     )),
     Case("REST cuts a pulse off that has more than 20 ms to go; it stays counted as begun", (
         *OPEN, *make_ready(SLOW, 1, 1), together(
-            Ask(FIRE, fire(1, SLOW), tag=1), Wait(900), Ask(REST, tag=2),
+            Ask(FIRE, fire(1, SLOW), tag=1), Wait(700), Ask(REST, tag=2),
             Answer(REST, OK, (1 + 1 + 1 + 2 + 2 + 4 + 2, u32(1, 0), 16), tag=2),
             Answer(FIRE, OK, status(IDLE, CUT, fired=1, started=1), tag=1),
         ),
@@ -582,14 +582,14 @@ ENDS = [
     )),
     Case("REST in the second shot tells what was completed of it", (
         *OPEN, *make_ready(TWICE, 2, 4), together(
-            Ask(FIRE, fire(1, TWICE), tag=1), Wait(3700), Ask(REST, tag=2),
+            Ask(FIRE, fire(1, TWICE), tag=1), Wait(2800), Ask(REST, tag=2),
             Answer(REST, OK, status(STOPPING, fired=1, shots=1, started=2, done=1), tag=2),
             Answer(FIRE, OK, status(IDLE, RESTED, fired=1, shots=1, in_shot=1, started=2, done=2), tag=1),
         ),
     )),
     Case("a new FIRE forgets what was completed of the last one", (
         *OPEN, *make_ready(LONG, 1, 5), together(
-            Ask(FIRE, fire(1, LONG), tag=1), Wait(900), Ask(REST, tag=2),
+            Ask(FIRE, fire(1, LONG), tag=1), Wait(700), Ask(REST, tag=2),
             Answer(REST, OK, status(STOPPING, fired=1, started=1), tag=2),
             Answer(FIRE, OK, status(IDLE, RESTED, fired=1, in_shot=1, started=1, done=1), tag=1),
         ),
@@ -603,39 +603,39 @@ ENDS = [
         tell(FENCE, u16(1), OK, status(fired=1, acquired=1)),
     )),
     Case("a silent host stops the firing, between two pulses", (
-        GREET, tell(LIMITS, limits(watchdog=8_000), OK, limits(watchdog=8_000)),
+        GREET, tell(LIMITS, limits(watchdog=5_000), OK, limits(watchdog=5_000)),
         *make_ready(PATIENT, 1, 5), tell(FIRE, fire(1, PATIENT), OK,
              status(IDLE, WATCHDOG, LIMITS_SET | TRIPPED, fired=1, in_shot=3, started=3, done=3)),
         tell(STATUS, b"", OK, status(IDLE, WATCHDOG, LIMITS_SET | TRIPPED, fired=1, in_shot=3, started=3, done=3)),
     )),
     Case("a host that asks keeps it firing", (
-        GREET, tell(LIMITS, limits(watchdog=8_000), OK, limits(watchdog=8_000)),
+        GREET, tell(LIMITS, limits(watchdog=5_000), OK, limits(watchdog=5_000)),
         *make_ready(PATIENT, 1, 5), together(
-            Ask(FIRE, fire(1, PATIENT), tag=1), Wait(5_200),
+            Ask(FIRE, fire(1, PATIENT), tag=1), Wait(3_200),
             Ask(ECHO, b"", tag=2), Answer(ECHO, OK, b"", tag=2),
             Answer(FIRE, OK, status(IDLE, COMPLETE, fired=1, shots=1, started=5, done=5), tag=1),
         ),
     )),
     Case("a request under another session does not count as a sign of life", (
-        GREET, tell(LIMITS, limits(watchdog=8_000), OK, limits(watchdog=8_000)),
+        GREET, tell(LIMITS, limits(watchdog=5_000), OK, limits(watchdog=5_000)),
         *make_ready(PATIENT, 1, 5), together(
-            Ask(FIRE, fire(1, PATIENT), tag=1), Wait(5_200),
+            Ask(FIRE, fire(1, PATIENT), tag=1), Wait(3_200),
             Ask(ECHO, b"", tag=2, foreign=True), Answer(ECHO, WRONG_SESSION, b"", tag=2),
             Answer(FIRE, OK, status(IDLE, WATCHDOG, LIMITS_SET | TRIPPED, fired=1, in_shot=3, started=3, done=3),
                    tag=1),
         ),
     )),
     Case("a silent host stops an acquisition", (
-        GREET, tell(LIMITS, limits(watchdog=8_000), OK, limits(watchdog=8_000)), together(
-            Ask(ACQUIRE, u16(1) + ENDLESS, tag=1), Wait(8_500), Ask(STATUS, tag=2), Ask(FETCH, u16(1, 0, 5), tag=3),
+        GREET, tell(LIMITS, limits(watchdog=5_000), OK, limits(watchdog=5_000)), together(
+            Ask(ACQUIRE, u16(1) + ENDLESS, tag=1), Wait(5_300), Ask(STATUS, tag=2), Ask(FETCH, u16(1, 0, 5), tag=3),
             Answer(ACQUIRE, OK, u16(5), tag=1),
             Answer(STATUS, OK, status(flags=LIMITS_SET | TRIPPED, acquired=1), tag=2),
             Answer(FETCH, OK, fetched(1, 0, 0, STOPPED, 0), tag=3),
         ),
     )),
     Case("silence while nothing happens harms nobody", (
-        GREET, tell(LIMITS, limits(watchdog=3_000), OK, limits(watchdog=3_000)), *make_ready(PLAIN, 1, 1),
-        together(Wait(3_500), Ask(STATUS, tag=1), Answer(STATUS, OK, status(ARMED), tag=1)),
+        GREET, tell(LIMITS, limits(watchdog=2_000), OK, limits(watchdog=2_000)), *make_ready(PLAIN, 1, 1),
+        together(Wait(2_200), Ask(STATUS, tag=1), Answer(STATUS, OK, status(ARMED), tag=1)),
         fired(PLAIN, shots=1, started=1, done=1),
     )),
 ]  # fmt: skip
@@ -708,20 +708,20 @@ READS = [
         *OPEN, tell(ACQUIRE, u16(1) + vectors(54, i16(*[1] * 54), region=(0, 1, 0, 1)), OK, u16(54)),
     )),
     Case("a refused ACQUIRE leaves the acquisition before it as it was", (
-        *OPEN, together(Ask(ACQUIRE, u16(1) + cells()), Wait(2200), Answer(ACQUIRE, OK, u16(5))),
+        *OPEN, together(Ask(ACQUIRE, u16(1) + cells()), Wait(1900), Answer(ACQUIRE, OK, u16(5))),
         tell(ACQUIRE, u16(2) + cells(level=5001), LIMIT, u8(3)), tell(FETCH, u16(2, 0, 5), WRONG_NUMBER),
         tell(FETCH, u16(1, 0, 5), OK, fetched(1, 0, 5, DONE, 20)),
-        together(Ask(ACQUIRE, u16(2) + cells(flags=9)), Wait(4000), Answer(ACQUIRE, OK, u16(10))),
+        together(Ask(ACQUIRE, u16(2) + cells(flags=9)), Wait(3000), Answer(ACQUIRE, OK, u16(10))),
         tell(FETCH, u16(2, 0, 10), OK, fetched(2, 0, 10, DONE, 40)),
     )),
     Case("a new ACQUIRE replaces one that is under way", (
         *OPEN, tell(ACQUIRE, u16(1) + ENDLESS, OK, u16(5)),
-        together(Ask(ACQUIRE, u16(2) + cells(region=(0, 1, 0, 3))), Wait(2200), Answer(ACQUIRE, OK, u16(3))),
+        together(Ask(ACQUIRE, u16(2) + cells(region=(0, 1, 0, 3))), Wait(1900), Answer(ACQUIRE, OK, u16(3))),
         tell(FETCH, u16(1, 0, 5), WRONG_NUMBER), tell(FETCH, u16(2, 0, 5), OK, fetched(2, 0, 3, DONE, 12)),
         tell(STATUS, b"", OK, status(acquired=2)),
     )),
     Case("FETCH gives windows of what is there", (
-        *OPEN, together(Ask(ACQUIRE, u16(1) + cells(width=2)), Wait(2200), Answer(ACQUIRE, OK, u16(5))),
+        *OPEN, together(Ask(ACQUIRE, u16(1) + cells(width=2)), Wait(1900), Answer(ACQUIRE, OK, u16(5))),
         tell(FETCH, u16(1, 0, 2), OK, fetched(1, 0, 5, DONE, 4)),
         tell(FETCH, u16(1, 2, 2), OK, fetched(1, 2, 5, DONE, 4)),
         tell(FETCH, u16(1, 4, 9), OK, fetched(1, 4, 5, DONE, 2)),
@@ -739,13 +739,13 @@ READS = [
         tell(STATUS, b"", OK, status(flags=LIMITS_SET | ACQUIRING, acquired=1)),
     )),
     Case("samples stay while a program is fired", (
-        *OPEN, together(Ask(ACQUIRE, u16(1) + cells(width=3)), Wait(2200), Answer(ACQUIRE, OK, u16(5))),
+        *OPEN, together(Ask(ACQUIRE, u16(1) + cells(width=3)), Wait(1900), Answer(ACQUIRE, OK, u16(5))),
         *make_ready(PLAIN, 1, 1), fired(PLAIN, acquired=1, shots=1, started=1, done=1),
         tell(FETCH, u16(1, 1, 3), OK, fetched(1, 1, 5, DONE, 9)),
     )),
     Case("ACQUIRE leaves what is armed", (
         *OPEN, *make_ready(PLAIN, 1, 1),
-        together(Ask(ACQUIRE, u16(1) + cells()), Wait(2200), Answer(ACQUIRE, OK, u16(5))),
+        together(Ask(ACQUIRE, u16(1) + cells()), Wait(1900), Answer(ACQUIRE, OK, u16(5))),
         tell(STATUS, b"", OK, status(ARMED, acquired=1)), fired(PLAIN, acquired=1, shots=1, started=1, done=1),
     )),
 ]  # fmt: skip
