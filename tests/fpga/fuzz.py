@@ -42,6 +42,7 @@ PROGRAMS = (
 )  # fmt: skip
 READS = (kit.cells(), kit.cells(mask=b"\x25\x02", flags=1, region=(0, 2, 0, 5)), kit.cells(averages=65535),
          kit.vectors(1, kit.i16(1, -2, 5000), 1, region=(0, 3, 0, 5)))  # fmt: skip
+DISARM = {(kit.ARM, kit.NO_ROOM), (kit.ARM, kit.BAD_CRC), (kit.ARM, kit.LIMIT), (kit.ARM, kit.CHIP), (kit.REST, kit.OK)}
 ODD = (0, 1, 2, 3, 4, 5, 0x7F, 0x80, 0xFE, 0xFF)
 
 
@@ -167,14 +168,20 @@ class Fuzz:
         for reply in found:
             self.tally.replies[f"{reply.status:02x}"] += 1
             self.session = reply.session
-            if reply.op == kit.ARM:
-                self.armed = reply.status == kit.OK
-            if reply.op in (kit.FIRE, kit.FENCE, kit.STATUS, kit.REST) and len(reply.payload) == 37:
-                number = int.from_bytes(reply.payload[3:5], "little")
-                if reply.op == kit.FIRE and number > self.fired:  # else it is a kept reply, and what is armed stays
-                    self.armed = False
-                self.fired = max(self.fired, number)
+            self._disarmed(reply)
         return found
+
+    def _disarmed(self, reply: kit.Came) -> None:
+        """What a reply says of the arming; a refusal of a number or a session, and a kept reply, leave it as it is."""
+        if reply.op == kit.ARM and reply.status == kit.OK:
+            self.armed = True
+        if (reply.op, reply.status) in DISARM:
+            self.armed = False
+        if reply.op in (kit.FIRE, kit.FENCE, kit.STATUS, kit.REST) and len(reply.payload) == 37:
+            number = int.from_bytes(reply.payload[3:5], "little")
+            if reply.op in (kit.FIRE, kit.FENCE) and number > self.fired:
+                self.armed = False
+            self.fired = max(self.fired, number)
 
     def restart(self) -> None:
         self.settle()

@@ -1,6 +1,6 @@
 """The vectors on the gateware: all of it but the bits of the line, in Amaranth's simulator; one simulation for all.
 
-Programs that are taken or refused, of which there are many alike, are every third in `make test` and all in `make soak`.
+Of the programs that are taken or refused, many of them alike, `make test` tries every third, `make soak` all.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ from vector_kit import (
 
 ALL = record(b"\xff\x7f", lines=3)  # 3 x 5 = 15 bits, one of filling
 LONG = pulses(record(b"\x01", repeat=5), width=3200, gap=1000)  # ticks enough to ask something meanwhile
+LAST = pulses(ONE, width=3200)
 FIVE = pulses(record(b"\x01", repeat=5))
 TWICE = pulses(ONE, record(b"\x02", repeat=3), width=1400, gap=450)
 PATIENT = pulses(record(b"\x01", repeat=5), width=900, gap=500)  # 3 pulses in 5000 ticks
@@ -255,6 +256,11 @@ NUMBERS = [
         tell(FENCE, u16(1), OK, status(fired=1)), tell(FENCE, u16(3), WRONG_NUMBER), tell(FENCE, u16(0), WRONG_NUMBER),
         tell(FENCE, u16(2), OK, status(fired=2)), tell(STATUS, b"", OK, status(fired=2)),
     )),
+    Case("in a new session 0 is nobody's number", (
+        *OPEN, tell(FENCE, u16(0), WRONG_NUMBER), tell(FIRE, fire(0, PLAIN), WRONG_NUMBER),
+        tell(ACQUIRE, u16(0) + cells(), WRONG_NUMBER), tell(FETCH, u16(0, 0, 1), WRONG_NUMBER),
+        tell(STATUS, b"", OK, status()),
+    )),
     Case("a FENCE that comes again gets the kept reply, with its old tag", (
         *OPEN, tell(FENCE, u16(1), OK, status(fired=1, good=3), tag=0xAAAA),
         tell(FENCE, u16(1), OK, status(fired=1, good=3), tag=0xBBBB, old=0xAAAA),
@@ -385,6 +391,11 @@ LOADING = [
     Case("an ARM of another number leaves what is armed", (
         *OPEN, *make_ready(PLAIN, 1, 1), tell(ARM, arm(2, PLAIN), WRONG_NUMBER), tell(STATUS, b"", OK, status(ARMED)),
     )),
+    Case("an ARM of the wrong length leaves what is armed", (
+        *OPEN, *make_ready(PLAIN, 1, 1), tell(ARM, arm(1, PLAIN) + b"\0", MALFORMED),
+        tell(STATUS, b"", OK, status(ARMED)),
+        fired(PLAIN, shots=1, started=1, done=1),
+    )),
     Case("ARM may come again", (
         *OPEN, *make_ready(PLAIN, 1, 1),
         tell(ARM, arm(1, PLAIN), OK, u32(1, 1)), fired(PLAIN, shots=1, started=1, done=1),
@@ -406,7 +417,8 @@ LOADING = [
         *OPEN, *make_ready(LONG, 1, 5), together(
             Ask(FIRE, fire(1, LONG), tag=1), Wait(700), Ask(UPLOAD, u16(2, 0) + b"x", tag=2),
             Ask(UPLOAD, u16(1, 0) + b"x", tag=3), Ask(ARM, arm(2, LONG), tag=4), Ask(FENCE, u16(2), tag=5),
-            Ask(ACQUIRE, u16(1) + cells(), tag=6), Ask(REST, tag=7), Ask(FENCE, u16(1), tag=8),
+            Ask(ACQUIRE, u16(1) + cells(), tag=6), Ask(FIRE, fire(2, LONG), tag=9), Ask(REST, tag=7),
+            Ask(FENCE, u16(1), tag=8), Answer(FIRE, BUSY, tag=9),
             Answer(UPLOAD, BUSY, tag=2), Answer(UPLOAD, WRONG_NUMBER, tag=3), Answer(ARM, BUSY, tag=4),
             Answer(FENCE, BUSY, tag=5), Answer(ACQUIRE, BUSY, tag=6),
             Answer(REST, OK, status(STOPPING, fired=1, started=1), tag=7),
@@ -520,6 +532,9 @@ EDGES = [
     taken("the largest difference of all", pulses(ONE, levels=DEEP), 1, 1, limits(line=32767, cell=65534, victim=65535),
           also=(CHIP,)),
     over("a victim of the largest difference", pulses(ONE, levels=(0, 32767, 0, -32767)), 2, line=32767, victim=65533),
+    over("a level beyond pulse_max, whatever max_line says", pulses(ONE, levels=(-32768, 0, 0, 0)), 0, line=65535,
+         **WIDE),
+    over("waves: a level beyond pulse_max, whatever max_line says", waves((0, 0, -32768, 0)), 0, line=65535, **WIDE),
     over("one tick under min_width", pulses(ONE, width=99), 4),
     over("one tick over max_width", pulses(ONE, width=3_000_001), 5),
     taken("at max_width", pulses(ONE, width=3_000_000), 1, 1),
@@ -579,6 +594,13 @@ ENDS = [
         ),
         tell(STATUS, b"", OK, status(IDLE, CUT, fired=1, started=1)), *make_ready(PLAIN, 1, 1, number=2),
         fired(PLAIN, number=2, shots=1, started=2, done=1),
+    )),
+    Case("REST in the last pulse of all lets it be completed, and is told all the same", (
+        *OPEN, *make_ready(LAST, 1, 1), together(
+            Ask(FIRE, fire(1, LAST), tag=1), Wait(700), Ask(REST, tag=2),
+            Answer(REST, OK, status(STOPPING, fired=1, started=1), tag=2),
+            Answer(FIRE, OK, status(IDLE, RESTED, fired=1, shots=1, started=1, done=1), tag=1),
+        ),
     )),
     Case("REST in the second shot tells what was completed of it", (
         *OPEN, *make_ready(TWICE, 2, 4), together(
@@ -675,6 +697,8 @@ READS = [
     acquired("a region round 65536", cells(region=(65535, 2, 0, 5)), MALFORMED),
     acquired("cells from columns to rows", cells(flags=8 | 2), MALFORMED),
     acquired("cells with lines floating", cells(flags=8 | 4), MALFORMED),
+    acquired("cells with a flag of no meaning", cells(flags=8 | 16), MALFORMED),
+    acquired("vectors with a flag of no meaning", vectors(1, i16(1, 2, 3), 128, region=(0, 3, 0, 5)), MALFORMED),
     acquired("a mask where there is none", cells(mask=b"\x1f"), MALFORMED),
     acquired("no mask where there is one", cells(flags=0), MALFORMED),
     acquired("a mask that is too short", cells(flags=0, mask=b"\xff", region=(0, 2, 0, 5)), MALFORMED),
@@ -697,6 +721,18 @@ READS = [
     acquired("one code over max_read, negative", cells(level=-5001), LIMIT, u8(3)),
     acquired("the last of a vector over max_read", vectors(1, i16(0, 0, 5001), region=(0, 3, 0, 5)), LIMIT, u8(3)),
     acquired("the largest level of all", cells(level=-32768), LIMIT, u8(3)),
+    Case("a level beyond read_max, whatever max_read says", (
+        GREET, tell(LIMITS, limits(read=65535), OK, limits(read=65535)),
+        tell(ACQUIRE, u16(1) + cells(level=-32768), LIMIT, u8(3)),
+    )),
+    Case("without limits nothing is read, not even at 0 V", (
+        GREET, tell(ACQUIRE, u16(1) + cells(level=0), LIMIT, u8(3)), tell(FETCH, u16(1, 0, 1), WRONG_NUMBER),
+    )),
+    Case("an ACQUIRE that is refused stops none that is under way", (
+        *OPEN, tell(ACQUIRE, u16(1) + ENDLESS, OK, u16(5)), tell(ACQUIRE, u16(2) + cells(level=5001), LIMIT, u8(3)),
+        tell(ACQUIRE, u16(2) + cells(width=9), MALFORMED),
+        tell(STATUS, b"", OK, status(flags=LIMITS_SET | ACQUIRING, acquired=1)),
+    )),
     Case("max_read itself is taken", (
         *OPEN, tell(ACQUIRE, u16(1) + cells(level=5000), OK, u16(5)),
         tell(ACQUIRE, u16(2) + cells(level=-5000), OK, u16(5)),
