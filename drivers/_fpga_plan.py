@@ -197,9 +197,16 @@ class Plan:
     # -- reads ---------------------------------------------------------------------------------------------------
 
     def read_code(self, volts: FloatArray) -> tuple[Codes, bool]:
-        """The nearest codes, never beyond the limit in force, and whether one was beyond the converter."""
-        codes, most = np.rint(volts / self.identity.read_step_v), self.read_most
-        return np.clip(codes, -most, most).astype(np.int16), bool((np.abs(codes) > self.identity.read_max).any())
+        """The nearest codes, and whether one was beyond the converter, whose largest it is then.
+
+        Rounding does not carry a voltage over the limit in force; one that is over it goes as it is, to be refused.
+        """
+        has = self.identity
+        codes = np.rint(volts / has.read_step_v)
+        rounded_over = (np.abs(codes) > self.read_most) & (np.abs(volts) < (self.read_most + 1) * has.read_step_v)
+        codes = np.where(rounded_over, np.copysign(self.read_most, codes), codes)
+        over = bool((np.abs(codes) > has.read_max).any())
+        return np.clip(codes, -has.read_max, has.read_max).astype(np.int16), over
 
     def frame(self, read: CellRead | VectorRead, region: tuple[int, int, int, int], averages: int) -> ReadFrame:
         """What the read programs of a read have in common."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fpga_bench import open_simulated
 from fpga_rig import SETTINGS, SHAPE, Frame, Rig, apply, rig, staged
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -305,3 +306,14 @@ def test_the_cells_of_these_tests_differ(pair: tuple[Rig, Rig]) -> None:
     """Else a wrong order, or another read's samples, would pass them."""
     for bench in pair:
         assert len(np.unique(bench.crossbar.sense(CellRead(ALL, 0.1, both_polarities=False)).currents_a)) > 20
+
+
+def test_a_read_over_the_limit_is_refused_by_the_board_and_not_made_smaller() -> None:
+    """Nothing is clipped without a word: without a Guard the board's own register says no."""
+    bench = open_simulated({"limits.max_read_v": 0.2})
+    try:
+        with pytest.raises(LimitExceeded, match="max_read"):
+            bench.crossbar.sense(CellRead(np.ones((4, 4), bool), 0.21))
+        assert bench.crossbar.sense(CellRead(np.ones((4, 4), bool), 0.2)).flags == ()
+    finally:
+        bench.close()
