@@ -166,7 +166,7 @@ def report(found: list[dict[str, Any]]) -> str:
 
 
 @pytest.mark.bench
-def bench_round_trips_and_overhead() -> None:
+def test_round_trips_and_overhead() -> None:
     found = [measured(shape) for shape in SHAPES]
     print("\n" + report(found))
     for one in found:
@@ -181,4 +181,4 @@ def bench_round_trips_and_overhead() -> None:
 
 
 if __name__ == "__main__":
-    bench_round_trips_and_overhead()
+    test_round_trips_and_overhead()
