@@ -22,8 +22,10 @@ test: $(STAMP) ## the tests, some minutes
 soak: $(STAMP) ## the slow tests: crashes, power cuts, statistics
 	$(ONE_THREAD) $(BIN)/pytest -m slow --timeout 3600
 
-faults: $(STAMP) ## the fault campaign: more than 10,000 faults on the VISA bench, some 20 minutes
+faults: $(STAMP) ## the fault campaigns: 10,000 faults on the VISA bench, 100,000 commands and a million strings on the FPGA bench
 	$(ONE_THREAD) $(BIN)/python tests/faults/campaign.py
+	$(ONE_THREAD) $(BIN)/python tests/fpga/fpga_campaign.py
+	$(ONE_THREAD) $(BIN)/python tests/fpga/fuzz.py
 
 bench: $(STAMP) ## the speed measurements, one BLAS thread
 	$(ONE_THREAD) $(BIN)/pytest tests/benchmarks -m bench -s --timeout 1800
