@@ -140,7 +140,7 @@ def _url(config: BenchConfig) -> str:
     if not config.board.url:
         raise ConfigError(
             f"bench {config.bench.name}: [board] url is missing: the serial port of the board, such as /dev/ttyUSB1 "
-            f"(`neurobench check --list --bench {config.bench.name}` shows what there is)"
+            "(`neurobench check --list` with this bench file shows what there is)"
         )
     return config.board.url
 
