@@ -225,11 +225,14 @@ class FpgaCrossbar(Crossbar):
             self._seen, self._under_way = None, False
 
     def _settled(self, ask: Callable[[], Any]) -> Any:
-        """Ask, and once more if the board turns out to have restarted: nothing was on its way there."""
-        try:
-            return ask()
-        except LinkLost:
-            return ask()
+        """Ask, and again if the board turns out to have restarted: nothing was on its way there.
+
+        One restart shows twice: as silence at the speed of before, and then as another session.
+        """
+        for _ in range(2):
+            with contextlib.suppress(LinkLost):
+                return ask()
+        return ask()
 
     def _counts(self) -> BoardStatus:
         """The board's counters when nothing moves: as it said last, if nothing has been lost since."""

@@ -160,13 +160,10 @@ class Runner:
 
     def keep_start(self) -> None:
         """Keep an emulated chip as it is before the first step; tells emulated and real chips apart."""
-        if not self.record.keeps_truth:
-            # Nothing will be resumed from this record, so nothing needs to survive: the quick way.
-            self.replayable = self.guard.capabilities.delivery == "exactly_once"
-            return
         chip = self.guard.snapshot()
+        # A board on a serial line is exactly-once, too, but its replies can be lost: that is not the same.
         self.replayable = chip is not None
-        if chip is not None:
+        if chip is not None and self.record.keeps_truth:
             self.record.snapshot(-1, chip)
             self._snapshot_seen = time.monotonic()
 
