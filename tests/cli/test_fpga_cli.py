@@ -133,7 +133,7 @@ def test_a_training_is_the_emulators_however_bad_the_line_is(neurobench: Command
     on_emulator = dry_run(neurobench, "emulator", *(f"readout.{one}" for one in READOUT))
     assert on_emulator["pulses"] > 0
     assert dry_run(neurobench, "fpga-sim") == on_emulator
-    faults = (f"board.simulation.{what}=0.1" for what in ("lost", "corrupted", "duplicated"))
+    faults = (f"board.simulation.{what}=0.1" for what in ("lost", "corrupted"))
     bad = dry_run(neurobench, "fpga-sim", "board.retries=30", *faults)
     assert bad == on_emulator
 
