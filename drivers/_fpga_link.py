@@ -345,7 +345,8 @@ class Link:
                     self._speed_up()
                     return self.known
             if self.clock.now_s() > end_s:
-                raise LinkLost(f"{self.name}: no board answers there ([board] url)")
+                heard = f", but {self.bad} frames that are none of a board's have come" if self.bad else ""
+                raise LinkLost(f"{self.name}: no board answers there ([board] url){heard}")
 
     @property
     def known(self) -> BoardIdentity:
@@ -487,7 +488,10 @@ class SocketPort:
 
     def close(self) -> None:
         """Let go of it."""
+        connected = getattr(self._inner, "_socket", None)
         self._inner.close()
+        if connected is not None:  # pyserial forgets it where the other end has hung up
+            connected.close()
 
 
 def open_serial(url: str) -> Port:
@@ -495,8 +499,10 @@ def open_serial(url: str) -> Port:
     import serial
 
     try:
-        opened = serial.serial_for_url(url, baudrate=BASE_BAUD, timeout=SLICE_S, write_timeout=1.0)
-    except ValueError as error:
+        # no second program on a port of this computer, whatever name it uses
+        alone = {} if "://" in url else {"exclusive": True}
+        opened = serial.serial_for_url(url, baudrate=BASE_BAUD, timeout=SLICE_S, write_timeout=1.0, **alone)
+    except (ValueError, TypeError) as error:  # TypeError: socket:// without a port
         raise UsageError(f"[board] url = {url!r}: {error}") from error
     port: Port = SocketPort(opened) if url.lower().startswith("socket://") else opened
     return port

@@ -98,6 +98,11 @@ class FpgaDriver:
             board: Simulation = RealBoard(_url(config))
             stack.enter_context(Lock(lock_path(_one_name(board.url)), f"bench {config.bench.name}"))
         else:
+            if config.board.url:
+                raise ConfigError(
+                    f"bench {config.bench.name}: [board] url = {config.board.url!r} is a port of this computer, and "
+                    "backend 'fpga-sim' simulates its board itself: take it out, or say [bench] backend = 'fpga'"
+                )
             board = self._simulate(config, seed)
         stack.callback(board.close)
         link = Link(lambda: open_serial(board.url), board.clock, config.board, f"the board at {board.url}")
@@ -147,7 +152,8 @@ def _url(config: BenchConfig) -> str:
 
 def _one_name(url: str) -> str:
     """A port has several names (/dev/serial/by-id); two processes that use two of them must still meet."""
-    return str(Path(url).resolve()) if Path(url).exists() else url
+    port = url.removeprefix("spy://").partition("?")[0] if url.startswith("spy://") else url
+    return str(Path(port).resolve()) if Path(port).exists() else port
 
 
 def _refuse_simulated_settings(config: BenchConfig) -> None:
@@ -157,7 +163,7 @@ def _refuse_simulated_settings(config: BenchConfig) -> None:
     if said:
         raise ConfigError(
             f"bench {config.bench.name}: {', '.join(sorted(said))} is for simulated boards (backend 'fpga-sim'); a "
-            "real board says itself what converters it has: take it out of the bench file"
+            "real board has the converters and the line that it has: take it out of the bench file"
         )
 
 
@@ -178,6 +184,7 @@ def quality(link: Link) -> dict[str, Any]:
     status, counts = link.status(), link.counts
     return {
         "baud": link.baud,
+        "baud_asked": link.settings.baud,
         "round_trip_s": counts.mean_round_trip_s,
         "requests": counts.sent,
         "repeated": counts.repeated,

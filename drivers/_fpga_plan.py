@@ -88,7 +88,7 @@ class Plan:
             shape=self.shape, parallelism=bench.parallelism, biases=biases, isolation=self._config.chip.isolation,
             potentiating_sign=self._config.chip.potentiating_sign or 1,
             vector_reads=frozenset(d for d in bench.vector_reads if directions[d]),
-            max_pulse_v=reach_v * (2 if biases == {Bias.HALF} else 1),
+            max_read_v=has.read_max * has.read_step_v, max_pulse_v=reach_v * (2 if biases == {Bias.HALF} else 1),
             min_width_s=1 / has.clock_hz, max_width_s=longest_s,
             distinct_shapes=CHANNELS if has.waveforms else 0, compliance_path=bench.compliance_path,
             source_ohm=source_ohm, series_ohm=bench.series_ohm, delivery="exactly_once",
@@ -196,8 +196,8 @@ class Plan:
 
     # -- reads ---------------------------------------------------------------------------------------------------
 
-    def read_code(self, volts: FloatArray) -> tuple[Codes, bool]:
-        """The nearest codes, and whether one was beyond the converter, whose largest it is then.
+    def read_code(self, volts: FloatArray) -> Codes:
+        """The nearest codes; what the converter does not reach was refused before.
 
         Rounding does not carry a voltage over the limit in force; one that is over it goes as it is, to be refused.
         """
@@ -205,8 +205,7 @@ class Plan:
         codes = np.rint(volts / has.read_step_v)
         rounded_over = (np.abs(codes) > self.read_most) & (np.abs(volts) < (self.read_most + 1) * has.read_step_v)
         codes = np.where(rounded_over, np.copysign(self.read_most, codes), codes)
-        over = bool((np.abs(codes) > has.read_max).any())
-        return np.clip(codes, -has.read_max, has.read_max).astype(np.int16), over
+        return np.clip(codes, -has.read_max, has.read_max).astype(np.int16)
 
     def frame(self, read: CellRead | VectorRead, region: tuple[int, int, int, int], averages: int) -> ReadFrame:
         """What the read programs of a read have in common."""
@@ -231,7 +230,7 @@ class Plan:
 
     def cell_blocks(self, read: CellRead, averages: int) -> list[Block]:
         """A read of cells as acquisitions: as many word lines at once as memory allows, in order."""
-        level, _ = self.read_code(np.array([read.voltage_v]))
+        level = self.read_code(np.array([read.voltage_v]))
         rows, cols = np.flatnonzero(read.mask.any(axis=1)), np.flatnonzero(read.mask.any(axis=0))
         col0, n_cols = int(cols[0]), int(cols[-1] - cols[0]) + 1
         per_line = (1 + read.both_polarities) * read.mask.sum(axis=1)
@@ -259,13 +258,13 @@ class Plan:
         samples = int(mask.sum()) * (1 + read.both_polarities)
         return Block(cell_read(frame, level, mask), samples, frame.width, averages, self._lasts_s(frame, lines))
 
-    def vector_blocks(self, read: VectorRead, averages: int) -> tuple[list[Block], bool]:
-        """Products as acquisitions, as many vectors at once as memory allows; and whether a voltage was cut off."""
+    def vector_blocks(self, read: VectorRead, averages: int) -> list[Block]:
+        """Products as acquisitions, as many vectors at once as memory allows."""
         has = self.identity
         region = read.region or Region(0, self.shape[0], 0, self.shape[1])
         backward = read.direction is Direction.COLS_TO_ROWS
         outputs = region.shape[0 if backward else 1]
-        codes, over = self.read_code(read.volts)
+        codes = self.read_code(read.volts)
         frame = self.frame(read, (region.row0, region.shape[0], region.col0, region.shape[1]), averages)
         polarities = 1 + read.both_polarities
         each = min((self._program_bytes - READ_HEAD) // (2 * codes.shape[1]), has.samples // (polarities * outputs))
@@ -280,7 +279,7 @@ class Plan:
             program = vector_read(frame, part, backward, floating)
             lasts_s = self._lasts_s(frame, len(part) * polarities)
             blocks.append(Block(program, len(part) * polarities * outputs, frame.width, averages, lasts_s))
-        return blocks, over
+        return blocks
 
     def _lasts_s(self, frame: ReadFrame, lines: int) -> float:
         return lines * (self.identity.settle + frame.integration * frame.averages) / self.identity.clock_hz

@@ -45,8 +45,6 @@ class Reader:
 
     def cells(self, read: CellRead, flags: set[str]) -> FloatArray:
         """Currents [polarities, cells] in amperes, row-major; adds to `flags`."""
-        _, over = self._plan.read_code(np.array([read.voltage_v]))
-        flags |= {"dac_over_range"} if over else set()
         polarities = 1 + read.both_polarities
         order = _cell_order(read.mask.sum(axis=1), polarities)
         total = np.zeros(order.shape)
@@ -59,8 +57,7 @@ class Reader:
         """Currents [polarities, n, outputs] in amperes; adds to `flags`."""
         parts = []
         for averages in self._plan.averages(read.averages):
-            blocks, over = self._plan.vector_blocks(read, averages)
-            flags |= {"dac_over_range"} if over else set()
+            blocks = self._plan.vector_blocks(read, averages)
             sums = np.concatenate([self._acquired(block, flags) for block in blocks])
             parts.append(sums.reshape(len(read.volts), 1 + read.both_polarities, -1).transpose(1, 0, 2))
         return self._amperes(np.sum(parts, axis=0), read.averages)
@@ -77,7 +74,10 @@ class Reader:
             found = self._try(block, flags)
             if found is not None:
                 return found
-        raise LinkLost(f"{self._link.name} was disturbed in a read {TRIES} times")
+        raise LinkLost(
+            f"{self._link.name} was disturbed in a read {TRIES} times (if nobody else brought it to rest, its watchdog "
+            f"is too short for this line: [board] watchdog_s = {self._link.settings.watchdog_s:g})"
+        )
 
     def _try(self, block: Block, flags: set[str]) -> FloatArray | None:
         number = self._begun(block)

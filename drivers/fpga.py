@@ -124,7 +124,7 @@ class FpgaCrossbar(Crossbar):
     ) -> None:
         self.link, self._config, self._span, self._backend = link, config, span, backend
         self._harm, self._letting_go, self._chip_id = harm, letting_go, chip_id
-        self._clock = link.clock
+        self._clock, self._baud = link.clock, link.baud
         self._plan = Plan(link.known, config)
         self._reader = Reader(link, self._plan, self._keep_on, lambda: self._unless_halted("the read was stopped"))
         self._capabilities = self._plan.capabilities()
@@ -156,7 +156,7 @@ class FpgaCrossbar(Crossbar):
             "board": f"{has.serial:x}",
             "firmware": has.firmware,
             "url": self._config.board.url,
-            "baud": self._config.board.baud,
+            "baud": self._baud,
             "clock_hz": has.clock_hz,
             "lines": [has.rows, has.cols],
             "converters": {"adc_bits": has.adc_bits, "adc_step_a": has.adc_step_a, "read_step_v": has.read_step_v,

@@ -44,6 +44,7 @@ class Capabilities:
     read_topology: Literal["column_virtual_ground", "guarded_row", "isolated_cell"] = "column_virtual_ground"
     both_polarities: bool = True
     max_pulse_v: float = float("inf")
+    max_read_v: float = float("inf")
     min_width_s: float = 0.0
     max_width_s: float = float("inf")
     distinct_shapes: int = 0
@@ -73,6 +74,9 @@ class Capabilities:
             return f"a {asked.direction} vector read; the bench has {_names(self.vector_reads)}"
         if asked.both_polarities and not self.both_polarities:
             return "a read at both polarities; the bench reads one"
+        volts = 0.0 if self.max_read_v == float("inf") else _largest_v(asked)
+        if volts > self.max_read_v * (1 + 1e-9):
+            return f"a read at {volts:g} V; the bench reaches {self.max_read_v:g} V"
         return None
 
     def _waveform_refusal(self, waveforms: Waveforms) -> str | None:
@@ -97,6 +101,10 @@ class Capabilities:
         if not least_s <= batch.pulse.width_s <= most_s:
             return f"a width of {batch.pulse.width_s:g} s; the bench {what} {least_s:g} to {most_s:g} s"
         return None
+
+
+def _largest_v(read: Read) -> float:
+    return float(abs(read.volts).max()) if isinstance(read, VectorRead) else abs(read.voltage_v)
 
 
 def _names(values: frozenset[Any]) -> str:

@@ -38,6 +38,7 @@ PATIENCE_S = 0.03  # how long an abort waits for the runner before it cuts the o
 REST_S = 2.0  # how long the second path may take before the watcher is left to do it
 LAST_WORDS_S = 1.0  # how long a runner that was cut off may take to come back and end its record
 START_S = 60.0
+GOODBYE_S = 2.0  # how long an engine that has ended waits for the client that started it to ask how it began
 
 CONTROL = ".control"
 
@@ -152,6 +153,12 @@ class Engine:
             raise _error(kind, words)
 
 
+def _public_name(kind: type[BaseException]) -> str:
+    """The name of an error as others know it: a driver's own kind goes by the public one above it."""
+    known = (one.__name__ for one in kind.__mro__ if getattr(errors, one.__name__, None) is one)
+    return next(known, kind.__name__)
+
+
 def _error(kind: str, words: str) -> NeurobenchError:
     found = getattr(errors, kind, NeurobenchError)
     return found(words) if issubclass(found, NeurobenchError) else NeurobenchError(f"{kind}: {words}")
@@ -223,6 +230,7 @@ class _Host:
         self._created = False
         self._tell_begun = threading.Event()
         self._watch_begun = threading.Event()
+        self.client_knows = threading.Event()  # that it has begun, or why it has not
         self._watchers: list[Connection] = []
 
     # -- the runner's thread ------------------------------------------------------------------------------------
@@ -233,7 +241,7 @@ class _Host:
             self._run()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the client is to hear it
             self.exit_code = getattr(error, "exit_code", 1)
-            self.say_begun([type(error).__name__, str(error)])
+            self.say_begun([_public_name(type(error)), str(error)])
         finally:
             # Whoever waits for a begin must not wait for ever.
             self.say_begun("begun")
@@ -313,6 +321,8 @@ class _Host:
                     self._watch_begun.set()
                     return
                 send(link, self._answer(command))
+                if command == "begun":
+                    self.client_knows.set()
         link.close()
 
     def _answer(self, command: str) -> Any:
@@ -409,6 +419,7 @@ def serve(folder: Path) -> int:
     worker.start()
     host.supervise(worker)
     host.say_goodbye()
+    host.client_knows.wait(GOODBYE_S)  # else a refusal would be lost with this process
     host.tidy()
     if not spec.watched:
         shutil.rmtree(folder, ignore_errors=True)

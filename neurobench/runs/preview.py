@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, open_bench
+from neurobench.bench.crossbar import Witness
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Answer, Apply, Protocol, Sense, Step
 from neurobench.bench.stimulus import CellRead, PulseBatch, Stimulus
@@ -30,6 +31,13 @@ class _Tally(MemoryRecord):
 
     def entry(self, seq: int, step: Step, answer: Answer) -> None:  # noqa: ARG002 - steps are looked at, not kept
         """Look at the volts of a step."""
+        self._look(step)
+
+    def intent(self, seq: int, step: Step, witness: Witness) -> None:  # noqa: ARG002
+        """Look at the volts of a step that is recorded before it is fired."""
+        self._look(step)
+
+    def _look(self, step: Step) -> None:
         if isinstance(step, Apply):
             volts, lasts_s = _extent(step.stimulus)
             self.max_pulse_v, self.longest_pulse_s = max(self.max_pulse_v, volts), max(self.longest_pulse_s, lasts_s)
@@ -53,16 +61,18 @@ def _extent(stimulus: Stimulus) -> tuple[float, float]:
 def preview(asked: Request) -> dict[str, Any]:
     """What `run` would do: needs against capabilities, the preflight's sentence, pulses, time, energy, largest volts.
 
-    On an emulated bench the run is done on a copy of the chip, so the numbers are those of this very run. On a real
-    bench only the needs are compared: the chip is not touched. Raises what the run would raise before its first step.
+    On a bench that is simulated here the run is done on a copy of the chip, so the numbers are those of this very run.
+    On any other only the needs are compared: the chip is not touched, nor one that somebody else simulates. Raises what
+    the run would raise before its first step.
     """
     prepared = prepare(asked)
     with _copied(prepared.bench) as bench:
         guard = open_bench(bench, asked.seed, prepared.protocol.limits_profile)
         try:
             found = _needs(prepared.protocol, guard)
-            if not guard.identity().simulated:
-                return found | {"dry_run": "none: the chip of this bench is real, and a preview does not touch it"}
+            if prepared.bench.bench.backend not in SIMULATED_BACKENDS:
+                whose = "simulated elsewhere" if guard.identity().simulated else "real"
+                return found | {"dry_run": f"none: the chip of this bench is {whose}, and a preview does not touch it"}
             return found | _dry_run(prepared, guard)
         finally:
             guard.close()

@@ -118,9 +118,11 @@ def bench_checked(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def _link_words(link: Mapping[str, Any]) -> str:
+    less = "" if link["baud"] == link["baud_asked"] else f" ({link['baud_asked']} were asked for)"
     return (
-        f"link: {link['baud']} baud, round trip {1e3 * link['round_trip_s']:.3g} ms; {link['requests']} requests, "
-        f"{link['repeated']} repeated; unreadable frames: {link['bad_here']} here, {link['bad_at_the_board']} there"
+        f"link: {link['baud']} baud{less}, round trip {1e3 * link['round_trip_s']:.3g} ms; {link['requests']} "
+        f"requests, {link['repeated']} repeated; unreadable frames: {link['bad_here']} here, "
+        f"{link['bad_at_the_board']} there"
     )
 
 

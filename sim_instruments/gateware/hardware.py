@@ -23,8 +23,8 @@ class Hardware:
     program_bytes: int = 4096
     read_bytes: int = 1024
     samples: int = 1024
-    rx_bytes: int = 4096
-    max_body: int = 1024
+    rx_bytes: int = 2048
+    max_body: int = 1536
     pulse_max: int = 32767
     read_max: int = 32767
     min_gap: int = 48

@@ -138,7 +138,6 @@ def test_a_training_is_the_emulators_however_bad_the_line_is(neurobench: Command
     assert bad == on_emulator
 
 
-@pytest.mark.xfail(strict=True, reason="preview looks at entries only; steps of these benches are intents and answers")
 def test_a_preview_tells_the_largest_volts(neurobench: Command) -> None:
     said = neurobench("preview", "manhattan", "--bench", "fpga-sim", "--json").data
     assert (said["pulses"], said["max_pulse_v"], said["longest_pulse_s"]) == (8, 2.0, 1e-3)
@@ -158,7 +157,6 @@ def test_check_says_how_good_the_line_is_and_that_the_board_is_simulated(neurobe
     assert min(row["link"][name] for name in ("repeated", "bad_here", "bad_at_the_board")) > 0
 
 
-@pytest.mark.xfail(strict=True, reason="preview fires on a served simulated board and says that it was a copy")
 def test_a_preview_does_not_touch_the_chip_of_a_served_board(neurobench: Command, tmp_path: Path) -> None:
     served = Served(tmp_path, "--tcp", "--instant", "--chip", "chip.npz")
     try:

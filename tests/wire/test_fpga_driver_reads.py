@@ -258,10 +258,12 @@ def test_a_range_that_was_passed_is_told_only_of_what_was_taken() -> None:
         assert len(stopped) > 1
 
 
-def test_a_level_beyond_the_converter_is_told() -> None:
+def test_a_level_beyond_the_converter_is_refused() -> None:
+    """Cut to what the converter reaches, the currents would be those of another voltage than the record says."""
     with opened(readout__dac_range_v=0.05, limits__max_read_v=0.5) as bench:
-        assert "dac_over_range" in bench.crossbar.sense(CellRead(ALL, 0.1)).flags
-        assert "dac_over_range" in bench.crossbar.sense(VectorRead(np.full((1, 8), 0.1))).flags
+        for read in (CellRead(ALL, 0.1), VectorRead(np.full((1, 8), 0.1))):
+            with pytest.raises(CapabilityMissing, match=r"0.1 V; the bench reaches 0.05 V"):
+                bench.crossbar.sense(read)
 
 
 def test_what_does_not_fit_at_all_is_refused() -> None:
