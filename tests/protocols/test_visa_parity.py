@@ -32,10 +32,21 @@ class Kept(MemoryRecord):
 
     def entry(self, seq: int, step: Any, answer: Answer) -> None:
         super().entry(seq, step, answer)
+        self._keep(step, answer)
+        self.reads += isinstance(step, Sense)
+
+    def intent(self, seq: int, step: Any, witness: Any) -> None:
+        super().intent(seq, step, witness)
+        self.step = step
+
+    def answer(self, seq: int, answer: Answer, *more: Any) -> None:
+        super().answer(seq, answer, *more)
+        self._keep(self.step, answer)
+
+    def _keep(self, step: Any, answer: Answer) -> None:
         if isinstance(step, Apply) and isinstance(step.stimulus, PulseBatch):
             self.batches.append(step.stimulus.counts)
             self.fired.append(answer.pulses)  # type: ignore[union-attr]
-        self.reads += isinstance(step, Sense)
 
 
 def on(bench: str, seed: int, settings: dict[str, Any], chip: dict[str, Any]) -> tuple[dict[str, Any], Kept]:
