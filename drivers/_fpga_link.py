@@ -397,15 +397,20 @@ class Link:
         self.identity, self.session = identity, reply.session
 
     def _speed_up(self) -> None:
-        """Ask for the speed of the bench file, and prove it; what does not work out stays at the base speed."""
-        wanted = min(self.settings.baud, self.known.max_baud)
-        for _ in range(SPEED_TRIES):
-            if self.baud == wanted:
-                break
+        """Ask for the speed of the bench file, and prove it; one that the board cannot do is halved.
+
+        What does not work out on the line stays at the base speed.
+        """
+        wanted, tries = min(self.settings.baud, self.known.max_baud), SPEED_TRIES
+        while self.baud != wanted and tries:
             agreed = self._agreed(wanted)
-            if agreed == self.baud or self._hello(agreed or wanted) is not None:
+            if agreed == self.baud:
+                wanted = max(wanted // 2, BASE_BAUD)
+                continue
+            if self._hello(agreed or wanted) is not None:
                 break  # also where the reply was lost: the board had switched
             self._hello(BASE_BAUD)  # it never heard of it, or will be back there after its trial
+            tries -= 1
         self._want_baud = self.baud
 
     def _agreed(self, wanted: int) -> int | None:

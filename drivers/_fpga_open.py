@@ -13,7 +13,7 @@ import numpy as np
 
 from neurobench.bench import frames
 from neurobench.bench.frames import Fetch, LimitRegisters, Op, Samples, Status
-from neurobench.errors import ConfigError, InstrumentError, LinkLost, NeurobenchError
+from neurobench.errors import ConfigError, InstrumentError, InUse, LinkLost, NeurobenchError
 from neurobench.system import Lock
 
 from ._fpga_link import Asked, Link, open_serial, words
@@ -96,7 +96,10 @@ class FpgaDriver:
         if self._simulate is None:
             _refuse_simulated_settings(config)
             board: Simulation = RealBoard(_url(config))
-            stack.enter_context(Lock(lock_path(_one_name(board.url)), f"bench {config.bench.name}"))
+            try:
+                stack.enter_context(Lock(lock_path(_one_name(board.url)), f"bench {config.bench.name}"))
+            except InUse as held:
+                raise InUse(f"the board at {board.url}: {held}") from held
         else:
             if config.board.url:
                 raise ConfigError(

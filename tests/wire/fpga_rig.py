@@ -210,7 +210,7 @@ def disarming(bench: Rig, times: int = 1000) -> Meet:
     left = [times]
 
     def meet(frame: Frame) -> list[bytes]:
-        if frame.op == "UPLOAD" and cobs.decode(frame.data)[9:11] == b"\0\0":
+        if frame.op == "UPLOAD" and frame.way == "to" and cobs.decode(frame.data)[9:11] == b"\0\0":
             kept[:] = [frame.data]
         if frame.op == "FIRE" and frame.way == "to" and kept and left[0]:
             left[0] -= 1

@@ -144,6 +144,25 @@ def test_a_speed_that_the_board_does_not_reach_leaves_the_base_speed() -> None:
     assert link.expect(Op.ECHO, b"slow") == b"slow"
 
 
+def test_a_speed_that_the_board_cannot_make_is_halved() -> None:
+    """5 Mbaud are 9.6 ticks of 48 MHz: no board does that, and 115200 would be a fortieth of what was meant."""
+
+    def answer(op: int, payload: bytes) -> tuple[int, bytes] | None:
+        if op == Op.SPEED and int.from_bytes(payload, "little") > 3_000_000:
+            port.next_baud = port.board_baud
+            return 0, struct.pack("<I", port.board_baud)
+        return None
+
+    link, port = linked(answer, baud=5_000_000)
+    link.connect()
+    assert link.baud == port.board_baud == 2_500_000
+    assert link.expect(Op.ECHO, b"half") == b"half"
+    port.clock.sleep(10)
+    port.board_baud = BASE_BAUD
+    assert link.expect(Op.ECHO, b"met again") == b"met again"
+    assert link.baud == 2_500_000
+
+
 def test_a_board_that_was_left_at_the_fast_speed_is_found() -> None:
     link, port = linked(baud=3_000_000)
     port.board_baud = 3_000_000
