@@ -26,7 +26,6 @@ from .stimulus import BoolArray, Shots
 
 PROTOCOL = 1
 BASE_BAUD = 115_200
-MAX_ECHO = 512
 REPLY = 0x80  # added to the op of a request
 SHORTEST_BODY = 11
 FETCH_OVERHEAD = 19  # bytes of a FETCH reply's body that are no samples
