@@ -5,7 +5,8 @@
     server.close()
 
 One client after another, as on a cable: who comes while another is connected waits. A client that vanishes changes
-nothing: what it has sent is executed, what the board answers is lost. The speed of the client's end is the board's,
+nothing: what it has sent is executed, and what the board says so late the next client hears, as on a cable: replies
+are told apart by their tags. The speed of the client's end is the board's,
 whatever the client sets: a socket has none, and a pseudo-terminal does not carry it.
 """
 

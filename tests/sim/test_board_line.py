@@ -305,11 +305,12 @@ def client_of(server: TcpBoard) -> socket.socket:
 
 
 def asked(peer: socket.socket, *requests: Request) -> list[Reply]:
+    """The replies by their tags: a line still brings what the board says to a client that has gone."""
     peer.sendall(b"\0" + b"".join(frames.encode(one) for one in requests))
-    deframer, found = frames.Deframer(), []
-    while len(found) < len(requests):
-        found += deframer.feed(peer.recv(65536))
-    return found
+    deframer, found, tags = frames.Deframer(), {}, [one.tag for one in requests]
+    while not found.keys() >= set(tags):
+        found |= {reply.tag: reply for reply in deframer.feed(peer.recv(65536))}
+    return [found[tag] for tag in tags]
 
 
 def test_a_socket_carries_the_same_bytes_for_one_client_after_another(server: TcpBoard) -> None:
