@@ -14,8 +14,7 @@ from neurobench.bench.crossbar import Applied, Reading
 from neurobench.bench.steps import Apply, BenchView, Checkpoint, Protocol, Sense, Step
 from neurobench.bench.stimulus import Bias, BoolArray, CellRead, FloatArray, Pulse, PulseBatch
 from neurobench.errors import Refused, UsageError
-
-from ._bias import Select, choose_bias
+from neurobench.learning.bias import Select, choose_bias
 
 Cell = tuple[int, int]
 DirectionName = Literal["potentiate", "depress"]

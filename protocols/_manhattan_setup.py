@@ -10,6 +10,7 @@ import numpy as np
 from neurobench.bench.steps import BenchView, Checkpoint
 from neurobench.bench.stimulus import Bias, BoolArray, CellRead, FloatArray, Pulse
 from neurobench.errors import CapabilityMissing, UsageError
+from neurobench.learning.bias import choose_bias
 from neurobench.learning.datasets import Dataset
 from neurobench.learning.perceptron import Net, OneLayer, TwoLayers, with_bias
 from neurobench.learning.synapses import (
@@ -22,8 +23,6 @@ from neurobench.learning.synapses import (
     cell_read,
     remapped,
 )
-
-from ._bias import choose_bias
 
 if TYPE_CHECKING:
     from .manhattan import Manhattan

@@ -10,8 +10,8 @@ import numpy as np
 
 from neurobench.bench.steps import Note, Result, Sense, Step, Steps
 from neurobench.bench.stimulus import FloatArray
+from neurobench.learning.activations import Judged, accuracy, goal_current_a, judge
 from neurobench.learning.convergence import Noise, criterion, margin_a, spread_a
-from neurobench.learning.neurons import Judged, accuracy, goal_current_a, judge
 from neurobench.learning.perceptron import Net
 from neurobench.learning.synapses import (
     Retirement,

@@ -92,6 +92,16 @@ class LoopProgram:
     def scalars(self) -> Mapping[str, float]:
         """Constants of the program."""
 
+    def compiled(self, ticks: int, device: Any, noise: Any) -> LoopAnswer:
+        """Run on the live devices of an emulated chip (physics.kernels.LoopDevice) with the read noise of
+        learning.loops.LoopNoise; start_s is 0, end_s the duration, energy_j nan: the caller has clock and energy."""
+        del device, noise
+        raise UsageError(f"no kernel for {ticks} ticks of a loop of kind {self.kind!r}")
+
+    def stepped(self, ticks: int, view: BenchView) -> Generator[Step, Any, LoopAnswer]:
+        """The same loop stepped by the host, as a sub-generator, for benches that run none."""
+        raise UsageError(f"the host cannot step {ticks} ticks of a loop of kind {self.kind!r} on {view.shape} cells")
+
 
 @dataclass(frozen=True, slots=True)
 class Loop:

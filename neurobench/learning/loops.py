@@ -5,7 +5,7 @@ threshold fire, (3) pulses follow from the traces: a neuron that fires potentiat
 short while ago; a row that spikes depresses the cells of neurons that fired a short while ago. That means that an
 exponential trace, set to 1 by a spike, is still above a threshold: one pulse or none, no analog weight change.
 
-Compiled (`run_compiled`) and stepped by the host (`run_stepped`) are the same loop; a test holds them equal. Rule: pair
+Compiled and stepped by the host are the same loop; a test holds them equal. Rule: pair
 STDP with nearest spikes (Morrison, Diesmann, Gerstner 2008, Biol. Cybern. 98, 459), reduced to pulses as in Querlioz et
 al. 2013, IEEE TNANO 12, 288. What stays on the host or in the backend, not in a conductance: membranes and both traces.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from neurobench.bench.crossbar import Applied
-from neurobench.bench.steps import Apply, Loop, LoopAnswer, LoopBounds, LoopProgram, Sense, Step
+from neurobench.bench.steps import Apply, BenchView, Loop, LoopAnswer, LoopBounds, LoopProgram, Sense, Step
 from neurobench.bench.stimulus import (
     Bias,
     BoolArray,
@@ -33,9 +33,10 @@ from neurobench.bench.stimulus import (
     frozen_floats,
     require,
 )
-from neurobench.errors import UsageError
 from neurobench.physics.kernels import HEAD, LoopDevice, cell_s, level, pulse_cell
 from neurobench.physics.noise import Key, bits, normal, operation
+
+from .bias import choose_bias
 
 
 class Spikes(NamedTuple):
@@ -55,6 +56,21 @@ def sparse(raster: BoolArray) -> Spikes:
     at_tick, rows = np.nonzero(raster)
     indptr = np.searchsorted(at_tick, np.arange(len(raster) + 1)).astype(np.int32)
     return Spikes(indptr, rows.astype(np.int32))
+
+
+class LoopNoise(NamedTuple):
+    """Read noise inside a compiled loop: the same draws as single vector reads of the same index.
+
+    key of the chip's read stream, index of the first read, absolute and relative variance of one device's conductance.
+    """
+
+    key: Key
+    first_read: int
+    sigma2: float
+    relative2: float
+
+
+SILENT = LoopNoise(Key(0, 0), 0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,25 @@ class LifStdp(LoopProgram):
         """Rows and columns of the array that the loop runs on."""
         return len(self.pre), len(self.post)
 
+    def compiled(self, ticks: int, device: LoopDevice, noise: LoopNoise | None = None) -> LoopAnswer:
+        """Run on the live arrays of an emulated chip; `device.u` and `device.pulses` change in place."""
+        noise = noise or SILENT
+        require(self.shape == device.shape, f"the loop is for {self.shape} cells, the chip has {device.shape}")
+        require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
+        state = {name: np.array(getattr(self, name)) for name in ("membrane", "pre", "post")}
+        ups, downs = np.zeros(device.shape, np.int32), np.zeros(device.shape, np.int32)
+        spikes = np.empty((ticks * device.shape[1], 2), np.int32)
+        kernel: Any = _lif_stdp
+        fired = kernel(
+            ticks, self.spikes.indptr, self.spikes.rows, self.rule.constants(), device, *noise.key,
+            noise.first_read, noise.sigma2, noise.relative2, *state.values(), ups, downs, spikes,
+        )  # fmt: skip
+        return _answer(self, ticks, spikes[:fired].copy(), ups, downs, state)
+
+    def stepped(self, ticks: int, view: BenchView) -> Generator[Step, Any, LoopAnswer]:
+        """The same loop by the host: a read and at most two batches per tick."""
+        return run_stepped(self, ticks, choose_bias("auto", view))
+
     def bounds(self, ticks: int) -> LoopBounds:
         """At most one pulse per cell and tick, and no more than the budget of a cell."""
         return LoopBounds(self.potentiate, self.depress, min(ticks, self.rule.cell_budget), self.rule.read_v)
@@ -157,40 +192,12 @@ class LifStdp(LoopProgram):
         return {field.name: float(getattr(self.rule, field.name)) for field in fields(self.rule)}
 
 
-class LoopNoise(NamedTuple):
-    """Read noise inside a compiled loop: the same draws as single vector reads of the same index.
-
-    key of the chip's read stream, index of the first read, absolute and relative variance of one device's conductance.
-    """
-
-    key: Key
-    first_read: int
-    sigma2: float
-    relative2: float
-
-
-SILENT = LoopNoise(Key(0, 0), 0, 0.0, 0.0)
-
-
-def run_compiled(loop: Loop, device: LoopDevice, noise: LoopNoise = SILENT) -> LoopAnswer:
-    """Run the loop on the live arrays of an emulated chip; `device.u` and `device.pulses` change in place.
-
-    start_s is 0 and end_s the duration: the caller has the clock. energy_j is left to the caller (nan).
-    """
-    program = loop.program
-    if not isinstance(program, LifStdp):
-        raise UsageError(f"no kernel for a loop of kind {program.kind!r}")
-    require(program.shape == device.shape, f"the loop is for {program.shape} cells, the chip has {device.shape}")
-    require(len(program.spikes.indptr) > loop.ticks, f"the input has {len(program.spikes.indptr) - 1} ticks")
-    state = {name: np.array(getattr(program, name)) for name in ("membrane", "pre", "post")}
-    ups, downs = np.zeros(device.shape, np.int32), np.zeros(device.shape, np.int32)
-    spikes = np.empty((loop.ticks * device.shape[1], 2), np.int32)
-    kernel: Any = _lif_stdp
-    fired = kernel(
-        loop.ticks, program.spikes.indptr, program.spikes.rows, program.rule.constants(), device, *noise.key,
-        noise.first_read, noise.sigma2, noise.relative2, *state.values(), ups, downs, spikes,
-    )  # fmt: skip
-    return _answer(program, loop.ticks, spikes[:fired].copy(), ups, downs, state)
+def run(program: LoopProgram, ticks: int, view: BenchView) -> Generator[Step, Any, LoopAnswer]:
+    """Run a loop where it runs best: in the backend if it can, else stepped by the host (`yield from`)."""
+    if view.capabilities.compiled_loops:
+        answer: LoopAnswer = yield Loop(program, ticks)
+        return answer
+    return (yield from program.stepped(ticks, view))
 
 
 def _answer(

@@ -17,8 +17,8 @@ import numpy as np
 from neurobench.bench.steps import Step
 from neurobench.bench.stimulus import FloatArray
 
+from .activations import Judged
 from .manhattan import hidden_deltas, signs
-from .neurons import Judged
 from .synapses import Multiplier, Pairs, ReadSettings, SignArray, Where, Writes, count_reads, multiplier, multiply_back
 
 Back = Literal["array", "host", "none"]

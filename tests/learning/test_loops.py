@@ -13,7 +13,7 @@ from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply, Loop, LoopAnswer
 from neurobench.bench.stimulus import Pulse
 from neurobench.errors import LimitExceeded, Refused, UsageError
-from neurobench.learning.loops import LifStdp, LoopNoise, Rule, Spikes, poisson, run_compiled, run_stepped, sparse
+from neurobench.learning.loops import LifStdp, LoopNoise, Rule, Spikes, poisson, run_stepped, sparse
 from neurobench.physics.noise import Stream, key
 
 SHAPE = (12, 5)
@@ -129,8 +129,8 @@ def test_read_noise_in_a_compiled_loop_is_that_of_single_reads() -> None:
     chip = alone.raw.chip  # type: ignore[attr-defined]
     sigma2 = (chip.model.read_sigma_s * chip.devices.noise_scale) ** 2
     noise = LoopNoise(key(chip.seed, Stream.READ), chip.counters.reads, sigma2, chip.model.read_sigma_relative**2)
-    compiled = run_compiled(Loop(loop, 150), chip.loop_device(pulse, pulse), noise)
-    silent = run_compiled(Loop(loop, 150), quiet.raw.chip.loop_device(pulse, pulse))  # type: ignore[attr-defined]
+    compiled = loop.compiled(150, chip.loop_device(pulse, pulse), noise)
+    silent = loop.compiled(150, quiet.raw.chip.loop_device(pulse, pulse))  # type: ignore[attr-defined]
     np.testing.assert_array_equal(compiled.spikes, by_hand.spikes)
     np.testing.assert_array_equal(compiled.potentiations, by_hand.potentiations)
     np.testing.assert_allclose(compiled.state["membrane"], by_hand.state["membrane"], rtol=1e-9, atol=1e-300)

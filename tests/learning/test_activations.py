@@ -7,9 +7,9 @@ from math import atanh
 import numpy as np
 import pytest
 
+from neurobench.learning.activations import accuracy, goal_current_a, judge
 from neurobench.learning.convergence import Noise, criterion, margin_a, spread_a, wilson
 from neurobench.learning.manhattan import hidden_deltas, signs
-from neurobench.learning.neurons import accuracy, goal_current_a, judge
 
 BETA, GOAL = 6e6, 0.8
 
