@@ -191,12 +191,20 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM] + ([] if sys.platform == "win32" else 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_stop_signal_calls_back_and_the_old_handler_returns(number: signal.Signals) -> None:
     heard: list[str] = []
-    before = {one: signal.getsignal(one) for one in SIGNALS}
-    with system.on_stop_signal(heard.append):
-        signal.raise_signal(number)
-        signal.raise_signal(number)
-    assert heard == [number.name] * 2
-    assert {one: signal.getsignal(one) for one in SIGNALS} == before
+    inherited = signal.signal(number, _unheard)  # under nohup the tests inherit an ignored SIGHUP
+    try:
+        before = {one: signal.getsignal(one) for one in SIGNALS}
+        with system.on_stop_signal(heard.append):
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        assert heard == [number.name] * 2
+        assert {one: signal.getsignal(one) for one in SIGNALS} == before
+    finally:
+        signal.signal(number, inherited)
+
+
+def _unheard(number: int, frame: object) -> None:
+    pytest.fail(f"signal {number} reached the former handler ({frame})")
 
 
 def test_handlers_return_after_an_error() -> None:
