@@ -18,7 +18,7 @@ from neurobench.errors import UsageError
 from neurobench.physics.card import DeviceCard, Origin, ReadProtocol, card_toml
 from neurobench.physics.importers import ImportOptions, ImportReport, import_curve
 from neurobench.physics.trains import About, Train, card_from_trains
-from neurobench.runs.figures import SIMULATED, figure_of, need_matplotlib, si_scale, tidy
+from neurobench.runs.drawing import SIMULATED, figure_of, need_matplotlib, si_scale, tidy
 from neurobench.runs.library import find, protocol_name, run_id
 from neurobench.runs.runfile import SUFFIX, RunFile
 from neurobench.system import replace_file

@@ -2,7 +2,6 @@
 
 Only what was read back through the bench is drawn. The hidden truth of an emulated chip has a figure of its own
 (`truth`), drawn when asked for and never beside measured values. Figures of emulated chips say SIMULATED.
-matplotlib is an extra and is imported here only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -16,6 +15,19 @@ import numpy as np
 
 from neurobench.bench.stimulus import FloatArray
 from neurobench.errors import UsageError, unknown
+from neurobench.runs.drawing import (
+    BLUE,
+    GREY,
+    RED,
+    SIMULATED,
+    Series,
+    draw_map,
+    figure_of,
+    need_matplotlib,
+    panels_of,
+    si_scale,
+    tidy,
+)
 from neurobench.runs.library import protocol_name
 from neurobench.runs.runfile import NoteRow, RunFile
 
@@ -23,23 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIMULATED = "SIMULATED"  # stands on everything that shows what an emulated chip gave
 PANELS = 64  # up to so many cells each get a panel; more are drawn as a band
 BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
-DPI = 130
-BLUE, RED, GREY = "#2a6fb0", "#c2452d", "#8a8f98"
-EXTRA = "figures need matplotlib, which is an extra: pip install 'neurobench-hil[plot]'"
-
-
-@dataclass(frozen=True)
-class Series:
-    """One quantity over the updates: `at[n]` and `values[n, ...]`."""
-
-    at: FloatArray
-    values: FloatArray
-
-    def __bool__(self) -> bool:
-        return len(self.at) > 0
 
 
 @dataclass(frozen=True)
@@ -77,14 +74,6 @@ def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
     if names and missing:
         raise UsageError(f"{run.name} holds nothing for the figure {missing[0]!r}")
     return [_saved(figure, history, out / f"{run.stem}-{name}.png") for name, figure in drawn if figure is not None]
-
-
-def need_matplotlib() -> None:
-    """Raise UsageError naming the extra, unless matplotlib is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError(EXTRA) from error
 
 
 def _saved(figure: Figure, history: History, path: Path) -> Path:
@@ -207,16 +196,8 @@ def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: 
     left.set(xlabel=x, ylabel=label)
     left.legend(frameon=False, fontsize=8)
     tidy(left)
-    _map(figure, right, of.values[-1], label, names)
+    draw_map(figure, right, of.values[-1], label, names)
     return figure
-
-
-def _map(figure: Figure, axes: Axes, grid: FloatArray, label: str, names: tuple[str, str]) -> None:
-    image = axes.imshow(grid, aspect="auto", cmap="viridis", interpolation="nearest")
-    axes.set(xlabel=names[1], ylabel=names[0], title="at the end")
-    axes.locator_params(integer=True)
-    axes.title.set_fontsize(9)
-    figure.colorbar(image, ax=axes, label=label)
 
 
 def activation_figure(history: History) -> Figure | None:
@@ -265,7 +246,7 @@ def bar_figure(history: History) -> Figure | None:
     title = "Conductance of every device at the end, as read back"
     if grid.size > BARS:
         figure = figure_of(6.0, 4.6, title)
-        _map(figure, figure.subplots(), grid, f"G ({unit})", ("row", "column"))
+        draw_map(figure, figure.subplots(), grid, f"G ({unit})", ("row", "column"))
         return figure
     figure = figure_of(6.4, 5.4, title)
     _bars(figure.add_subplot(projection="3d"), grid, f"G ({unit})")
@@ -361,49 +342,6 @@ def forming_figure(history: History) -> Figure | None:
         axes.locator_params(axis="x", integer=False)
     panels[0].legend(frameon=False, fontsize=7)
     return figure
-
-
-def figure_of(width: float, height: float, title: str, *, laid_out: bool = True) -> Figure:
-    """An empty figure of so many inches, with room for the line that says which run it is of."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    # The strip below is for the line that says which run this is.
-    layout = ConstrainedLayoutEngine(rect=(0, 0.14 / height, 1, 1 - 0.14 / height))
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout if laid_out else None)
-    # A place given by hand makes the layout engine forget to leave room for it.
-    place = {} if laid_out else {"y": 1 - 0.1 / height, "va": "top"}
-    figure.suptitle(title, fontsize=11, x=0.012, ha="left", **place)
-    return figure
-
-
-def panels_of(rows: int, cols: int, panel: tuple[float, float], title: str) -> tuple[Figure, Any]:
-    """A figure of rows x cols panels of so many inches that share their axes, and its panels [rows, cols].
-
-    Laid out by hand: the engine that does it for the other figures takes seconds for sixty panels.
-    """
-    width, height = 1.0 + panel[0] * cols, 1.25 + panel[1] * rows
-    figure = figure_of(width, height, title, laid_out=False)
-    figure.subplots_adjust(0.8 / width, 0.65 / height, 1 - 0.15 / width, 1 - 0.65 / height, 0.12, 0.3)
-    return figure, figure.subplots(rows, cols, sharex=True, sharey=True, squeeze=False)
-
-
-def tidy(axes: Axes) -> None:
-    """The look of every panel: quiet frame and grid, whole numbers on the x axis."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=7.5)
-    axes.grid(visible=True, color="#e3e5e8", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.locator_params(axis="x", integer=True)
-
-
-def si_scale(values: FloatArray) -> tuple[float, str]:
-    """Factor and unit that keep the numbers on the axis between 1 and 1000."""
-    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
-    for limit, factor, unit in ((1e-9, 1e12, "pS"), (1e-6, 1e9, "nS"), (1e-3, 1e6, "µS"), (1.0, 1e3, "mS")):
-        if largest < limit:
-            return factor, unit
-    return 1.0, "S"
 
 
 FIGURES: dict[str, Callable[[History], Figure | None]] = {

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neurobench.bench.stimulus import FloatArray
-from neurobench.runs.figures import si_scale
+from neurobench.runs.drawing import si_scale
 
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN_ROWS, SHOWN_COLS = 24, 20  # of a grid, in a terminal
