@@ -113,7 +113,9 @@ def recorded(path: Path) -> Prepared:
     with RunFile.open(path) as reader:
         asked, config, said = reader.value("request"), reader.value("config"), reader.value("config_said")
     if asked is None or config is None:
-        raise ResumeRefused(f"{path} does not say how it was started, so it cannot be resumed from here")
+        raise ResumeRefused(
+            f"{path} does not say how it was started, so it cannot be resumed from here (a script's session never can)"
+        )
     request = Request(**asked)
     protocol = validated(protocol_class(request.protocol), request.settings, request.protocol)
     return Prepared(request, protocol, BenchConfig.model_validate(said or config))

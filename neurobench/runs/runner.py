@@ -8,7 +8,8 @@ back and executed again, so its steps are recorded in groups. Every way out pass
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -21,6 +22,7 @@ from neurobench.bench.steps import (
     CELL_STATE,
     Answer,
     Apply,
+    BenchView,
     Checkpoint,
     Loop,
     LoopAnswer,
@@ -88,6 +90,14 @@ class RunOutcome:
     totals: Totals = field(default_factory=Totals)
 
 
+@dataclass(slots=True)
+class Conducted:
+    """What a conducted run gave: the result while it runs, the outcome once it has ended."""
+
+    result: Result | None = None
+    outcome: RunOutcome | None = None
+
+
 class _Stopped(Exception):
     """Unwinds the runner when a stop was asked for."""
 
@@ -97,6 +107,17 @@ def run(protocol: Protocol, guard: Guard, *, seed: int, record: Record, control:
 
     What makes the run impossible from the start (needs, a chip in use, a real chip without a run file) raises;
     whatever happens later ends in an outcome.
+    """
+    runner, view = begin(protocol, guard, seed=seed, record=record, control=control)
+    return runner.conduct(lambda: runner.go_on(protocol.steps(view, np.random.default_rng(seed)), None))
+
+
+def begin(
+    protocol: Protocol, guard: Guard, *, seed: int, record: Record, control: Control | None = None
+) -> tuple[Runner, BenchView]:
+    """Everything before the first step: raises what is impossible, writes the manifest; the chip waits for this run.
+
+    Answers the runner and the view that the protocol is given.
     """
     plan = protocol.needs.plan(guard.capabilities)
     check_profile(protocol, guard)
@@ -113,7 +134,7 @@ def run(protocol: Protocol, guard: Guard, *, seed: int, record: Record, control:
     record.flush()
     # Last of all: from here on the chip waits for this run, so there must be a run that can be resumed.
     guard.passport.begin_run(record.name)
-    return runner.conduct(lambda: runner.go_on(protocol.steps(view, np.random.default_rng(seed)), None))
+    return runner, view
 
 
 def check_profile(protocol: Protocol, guard: Guard) -> None:
@@ -171,13 +192,25 @@ class Runner:
 
     def conduct(self, work: Callable[[], Result]) -> RunOutcome:
         """Do `work` and end in order, whatever happens in it."""
-        result: Result | None = None
+        done = Conducted()
+        with self.ending(done):
+            self.start()
+            done.result = work()
+        assert done.outcome is not None
+        return done.outcome
+
+    def start(self) -> None:
+        """Say that the run begins; raises Aborted if it was aborted before."""
+        if not self.control.tell(Event.START):
+            raise Aborted(f"{self.control.state} before the first step, by {self.control.reason or 'request'}")
+        self._say_state()
+
+    @contextmanager
+    def ending(self, done: Conducted) -> Iterator[None]:
+        """Whatever happens in the block, the bench ends at rest, and record and `done.outcome` say how."""
         error: BaseException | None = None
         try:
-            if not self.control.tell(Event.START):
-                raise Aborted(f"{self.control.state} before the first step, by {self.control.reason or 'request'}")
-            self._say_state()
-            result = work()
+            yield
             self.control.tell(Event.ENDED)
         except _Stopped:
             self.control.tell(Event.REACHED)
@@ -188,7 +221,7 @@ class Runner:
         except BaseException as caught:  # noqa: BLE001 - any way out ends at rest and in the record
             self.control.tell(Event.FAILED)
             error = caught
-        return self._end(result, error)
+        done.outcome = self._end(done.result, error)
 
     def _end(self, result: Result | None, error: BaseException | None) -> RunOutcome:
         not_at_rest = self._rest()
