@@ -91,7 +91,8 @@ def test_a_session_is_not_resumed_and_says_so(tmp_path: Path) -> None:
 def test_a_real_chip_has_no_session(tmp_path: Path) -> None:
     bench = tmp_path / "lab.toml"
     bench.write_text(
-        '[bench]\nbackend = "fpga"\n[chip]\nid = "one"\nrows = 4\ncols = 4\npotentiating_sign = 1\ntop_electrode = "row"\n'
+        '[bench]\nbackend = "fpga"\n[chip]\nid = "one"\nrows = 4\ncols = 4\npotentiating_sign = 1\n'
+        'top_electrode = "row"\n'
         '[limits]\nmax_cell_v = 1.0\nmax_read_v = 0.1\nmax_width_s = 1.0\n[board]\nurl = "loop://"\n'
     )
     with pytest.raises(Refused, match="has a real chip"), session(bench, out=tmp_path):
