@@ -1,0 +1,220 @@
+"""A matrix of weights on the crossbar: programmed by write-verify, multiplied by reads, changed by pulses, read back.
+
+A weight is w = (G+ - G-) / (g_max - g_min), in [-1, 1], on a differential pair of cells; g_min and g_max are what is
+declared of the devices. Networks, reservoirs and Hebbian learners are made of these. What is read: one product per call
+(in the array where the bench multiplies, else cell by cell, and `where` says so). What is pulsed: single pulses of the
+device's own kind. What stays on the host: nothing of the weight itself; a change smaller than a step is rounded
+stochastically to whole pulses, so that many small changes have their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neurobench.bench.crossbar import Applied, Needs
+from neurobench.bench.steps import BenchView, Step
+from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, require
+from neurobench.errors import CapabilityMissing, UsageError
+
+from .bias import choose_bias
+from .synapses import (
+    Pairs,
+    Pulses,
+    ReadSettings,
+    Where,
+    Writes,
+    adjacent,
+    can_transpose,
+    cell_read,
+    fire,
+    multiply,
+    multiply_back,
+    read_grid,
+    write_verify,
+)
+
+READ_V = 0.1  # where nothing is declared of the device
+MAX_PULSES = 32767  # per cell and batch, see PulseBatch
+STROKES, CAUTION = 12, 0.6  # steps differ by device and state: better short of the target than beyond it
+
+
+class Programmed(NamedTuple):
+    """What `Matrix.write` did: the weights read back, pulses spent, and the weights that are not within tolerance."""
+
+    weights: FloatArray
+    pulses: int
+    missed: int
+
+
+@dataclass(slots=True)
+class Matrix:
+    """Weights w[inputs, outputs] on pairs of cells; made by `matrix`. `unit_s`: conductance of a weight of 1.
+
+    `step`: change of a weight by one pulse on one cell, in mid-range. `cost`: pulses and reads spent so far.
+    """
+
+    view: BenchView
+    pairs: Pairs
+    where: Where
+    settings: ReadSettings
+    using: Pulses
+    bias: Bias
+    writes: Writes
+    unit_s: float
+    floor_s: float
+    step: float
+    cost: dict[str, float] = field(default_factory=lambda: {"pulses": 0.0, "reads": 0.0, "read_s": 0.0})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs and outputs."""
+        return len(self.pairs.rows), len(self.pairs.plus)
+
+    def multiply(self, x: FloatArray) -> Generator[Step, Any, FloatArray]:
+        """y[n, outputs] = x[n, inputs] w, read through the bench: x in [-1, 1] times the read voltage."""
+        x = np.atleast_2d(np.asarray(x, np.float64))
+        require(x.shape[1] == self.shape[0], f"{x.shape[1]} inputs for a matrix of {self.shape[0]} x {self.shape[1]}")
+        require(bool((np.abs(x) <= 1).all()), "inputs lie in [-1, 1]: 1 is the read voltage")
+        if not x.any():
+            return np.zeros((len(x), self.shape[1]))  # lines at 0 V: there is nothing to read
+        product = yield from multiply(self.pairs, x * self.settings.read_v, self.where, self.settings)
+        self.cost["reads"] += len(x)
+        self.cost["read_s"] += product.end_s - product.start_s
+        return product.currents_a / (self.settings.read_v * self.unit_s)
+
+    def multiply_back(self, e: FloatArray, held: FloatArray | None = None) -> Generator[Step, Any, FloatArray]:
+        """e[n, outputs] through the weights backwards, [n, inputs]: in the array where the bench can, else with `held`,
+        the weights that were read last. Raises CapabilityMissing where there is neither."""
+        in_array = can_transpose(self.view.capabilities) and self.where == "array"
+        if not in_array and held is None:
+            raise CapabilityMissing(
+                "this bench does not multiply backwards; read the weights first and give them as held"
+            )
+        held_s = np.zeros(self.shape) if held is None else held * self.unit_s
+        back = yield from multiply_back(self.pairs, np.atleast_2d(e), in_array, held_s, self.settings, self.cost)
+        return back / self.unit_s
+
+    def read(self) -> Generator[Step, Any, FloatArray]:
+        """The weights [inputs, outputs], read back cell by cell."""
+        return self.weights_of((yield from self.read_cells()))
+
+    def read_cells(self) -> Generator[Step, Any, FloatArray]:
+        """Conductances [rows, cols] of the whole array in siemens, nan outside this matrix."""
+        grid = yield from read_grid(cell_read(self.pairs.cells(), self.settings))
+        self.cost["reads"] += int(self.pairs.cells().sum())
+        return grid
+
+    def weights_of(self, conductances_s: FloatArray) -> FloatArray:
+        """Weights [inputs, outputs] out of conductances [rows, cols] in siemens."""
+        return self.pairs.weights(conductances_s) / self.unit_s
+
+    def targets_s(self, weights: FloatArray) -> FloatArray:
+        """Conductances [rows, cols] in siemens that would be these weights: the smaller cell of a pair at the floor."""
+        weights = np.asarray(weights, np.float64)
+        require(weights.shape == self.shape, f"weights of {weights.shape} for a matrix of {self.shape}")
+        require(bool((np.abs(weights) <= 1).all()), "weights lie in [-1, 1]: 1 is the devices' whole window")
+        target, rows = np.zeros(self.pairs.shape), self.pairs.rows[:, None]
+        target[rows, self.pairs.plus] = self.floor_s + np.maximum(weights, 0) * self.unit_s
+        target[rows, self.pairs.minus] = self.floor_s + np.maximum(-weights, 0) * self.unit_s
+        return target
+
+    def write(
+        self, weights: FloatArray, tolerance: float | None = None, budget: int = 64
+    ) -> Generator[Step, Any, Programmed]:
+        """Program weights [inputs, outputs] by write-verify to `tolerance` (default: one step).
+
+        Devices that go both ways are brought near in few large strokes; then, and with SET-only devices from the start,
+        it is pulse and read, at most `budget` times. A SET-only cell above its target stays there: it counts as missed.
+        """
+        allowed = self.step if tolerance is None else tolerance
+        target, mask = self.targets_s(weights), self.pairs.cells() & self.pairs.usable
+        read = cell_read(mask, self.settings)
+        before = self.cost["pulses"]
+        if self.writes == "set_reset":
+            yield from self._stroke(target, mask, allowed * self.unit_s)
+        else:
+            grid = yield from read_grid(read)
+            mask &= ~(grid > target)
+        if mask.any():
+            read = cell_read(mask, self.settings)
+            done = yield from write_verify(target, mask, self.using, self.bias, read, allowed * self.unit_s, budget)
+            self.cost["pulses"] += done.pulses
+            self.cost["reads"] += done.reads * int(mask.sum())
+        found = yield from self.read()
+        missed = int((np.abs(found - weights) > 2 * allowed).sum())
+        return Programmed(found, int(self.cost["pulses"] - before), missed)
+
+    def _stroke(self, target_s: FloatArray, mask: BoolArray, tolerance_s: float) -> Generator[Step, Any, None]:
+        """Up to STROKES times: read, and go CAUTION of the way to the target at once, by the declared step."""
+        for _ in range(STROKES):
+            error_s = target_s - (yield from self.read_cells())
+            open_ = mask & (np.abs(error_s) > tolerance_s)
+            steps = np.trunc(np.where(open_, CAUTION * error_s / (self.step * self.unit_s), 0.0))
+            counts: Any = np.clip(steps, -MAX_PULSES, MAX_PULSES).astype(np.int16)
+            if not counts.any():
+                return
+            answers = yield from fire(counts, self.using, self.bias)
+            self.cost["pulses"] += sum(a.pulses for a in answers)
+
+    def change(self, dw: FloatArray, rng: np.random.Generator) -> Generator[Step, Any, int]:
+        """Move the weights by about dw[inputs, outputs], by pulses; answers how many.
+
+        SET-only devices raise G+ for a rise and G- for a fall; others also depress the other cell, half the way each.
+        """
+        counts = self.counts(dw, rng)
+        if not counts.any():
+            return 0
+        applied: tuple[Applied, ...] = yield from fire(counts, self.using, self.bias)
+        pulses = sum(a.pulses for a in applied)
+        self.cost["pulses"] += pulses
+        return pulses
+
+    def counts(self, dw: FloatArray, rng: np.random.Generator) -> Any:
+        """Signed pulses [rows, cols] for a change of the weights, rounded stochastically."""
+        dw = np.asarray(dw, np.float64)
+        require(dw.shape == self.shape, f"a change of {dw.shape} for a matrix of {self.shape}")
+        require(bool(np.isfinite(dw).all()), "a change of weights holds a value that is not finite")
+        both = self.writes == "set_reset"
+        steps = dw / (self.step * (2 if both else 1))
+        plus = _whole(steps if both else np.maximum(steps, 0), rng)
+        minus = _whole(-steps if both else np.maximum(-steps, 0), rng)
+        counts, rows = np.zeros(self.pairs.shape, np.int16), self.pairs.rows[:, None]
+        counts[rows, self.pairs.plus], counts[rows, self.pairs.minus] = plus, minus
+        counts[~self.pairs.usable] = 0
+        return counts
+
+
+def _whole(steps: FloatArray, rng: np.random.Generator) -> Any:
+    """Whole numbers whose mean is `steps`."""
+    return np.clip(np.floor(steps + rng.random(steps.shape)), -MAX_PULSES, MAX_PULSES).astype(np.int16)
+
+
+def matrix(
+    view: BenchView, inputs: int, outputs: int, *, row0: int = 0, col0: int = 0, read_v: float | None = None,
+    averages: int = 1,
+) -> Matrix:  # fmt: skip
+    """Weights in the block of the array at (row0, col0): `inputs` rows, 2 x `outputs` columns.
+
+    Raises CapabilityMissing for an array that is too small, UsageError where nothing is declared of the devices.
+    """
+    Needs(row0 + inputs, col0 + 2 * outputs).plan(view.capabilities)
+    device, where = view.device, Needs(multiply=True).plan(view.capabilities).multiply
+    known = (device.g_min_s, device.g_max_s, device.g_step_s)
+    if device.pulse is None or not all(map(isfinite, known)):
+        raise UsageError(
+            "weights need a device whose window, step and pulse are declared (the card of [chip] model or curve); "
+            f"g_min_s, g_max_s, g_step_s are {known}"
+        )
+    unit_s = device.g_max_s - device.g_min_s
+    volts = read_v or (device.read_voltage_v if isfinite(device.read_voltage_v) else READ_V)
+    settings = ReadSettings(volts, averages, view.capabilities.both_polarities)
+    return Matrix(
+        view, adjacent(view.shape, inputs, outputs, view.excluded, row0, col0), where, settings,
+        Pulses(device.pulse, device.depress_pulse or device.pulse), choose_bias("auto", view),
+        "set_reset" if device.depresses else "set_only", unit_s, device.g_min_s, device.g_step_s / unit_s,
+    )  # fmt: skip
