@@ -145,6 +145,8 @@ class DeviceSpan:
     depressing pulse is known to work; `basis`: "measured", "declared" or "assumed". `potentiation_s` and
     `depression_s` are mean curves per pulse where known. `origin` says in words what stands behind the numbers, for the
     record and not for decisions. `pulse` potentiates, `depress_pulse` depresses (None: as `pulse`). nan: not known.
+    `threshold_v` and `threshold_depress_v`: magnitudes of the mean voltages below which nothing moves; `threshold_sigma`:
+    their relative standard deviation between devices (bench rule 20 goes by mean - 3 sigma).
     """
 
     g_min_s: float = float("nan")
@@ -161,6 +163,9 @@ class DeviceSpan:
     half_select: str = "not modelled"
     depress_pulse: Pulse | None = None
     origin: str = "not declared"
+    threshold_v: float = float("nan")
+    threshold_depress_v: float = float("nan")
+    threshold_sigma: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
