@@ -75,6 +75,7 @@ class DeviceModel(ABC):
     read_sigma_s: float
     read_sigma_relative: float
     relaxation: Relaxation | None
+    linear_in_width: bool = False  # a pulse of half the width does exactly half, whatever the state
 
     @abstractmethod
     def response(self, direction: int, amplitude_v: float, width_s: float) -> Response:
