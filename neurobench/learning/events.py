@@ -226,7 +226,7 @@ def _check_inside(events: EventArray, width: int, height: int) -> None:
             low >= 0 and high < size, f"an event has {name} = {low if low < 0 else high}; {name} is 0 to {size - 1}"
         )
     back = np.flatnonzero(np.diff(events["t"]) < 0)
-    require(not len(back), f"event {back[:1] + 1} lies before the one ahead of it: events are sorted by t")
+    require(not len(back), f"event {int(back[:1].sum()) + 1} lies before the one ahead of it: events are sorted by t")
     require(int(events["t"][0]) >= 0, f"the first event is at t = {int(events['t'][0])} us: times begin at 0")
 
 

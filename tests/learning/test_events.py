@@ -150,7 +150,7 @@ def test_the_same_seed_makes_the_same_noise() -> None:
         (lambda: SENSOR.moving_bar(-1.0, 10.0), "a scene lasts"),
         (lambda: EventStream(4, 4, make_events([4], [0], [0], [0])), "x is 0 to 3"),
         (lambda: EventStream(4, 4, make_events([0], [0], [0], [2])), "p is 0 to 1"),
-        (lambda: EventStream(4, 4, make_events([0, 1], [0, 1], [5, 4], [0, 0])), "event \[1\] lies before"),
+        (lambda: EventStream(4, 4, make_events([0, 1], [0, 1], [5, 4], [0, 0])), "event 1 lies before"),
         (lambda: EventStream(4, 4, make_events([0], [0], [-5], [0])), "times begin at 0"),
         (lambda: EventStream(4, 4, np.zeros(3)), "fields x, y, t, p"),
         (lambda: crop(SENSOR, 30, 0, 8, 8), "a window of 8 x 8 at"),
