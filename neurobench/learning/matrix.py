@@ -40,6 +40,7 @@ from .synapses import (
 
 READ_V = 0.1  # where nothing is declared of the device
 MAX_PULSES = 32767  # per cell and batch, see PulseBatch
+NEAR = 0.01  # of the window: to come nearer costs more pulses and reads than it gives
 STROKES, CAUTION = 12, 0.6  # steps differ by device and state: better short of the target than beyond it
 
 
@@ -74,6 +75,12 @@ class Matrix:
     def shape(self) -> tuple[int, int]:
         """Inputs and outputs."""
         return len(self.pairs.rows), len(self.pairs.plus)
+
+    @property
+    def tolerance(self) -> float:
+        """How near a written weight is to come: one step, two sigma of a read, or NEAR, whichever is largest."""
+        sigma_s = self.view.device.read_sigma_s
+        return max(self.step, 2 * sigma_s / self.unit_s if isfinite(sigma_s) else 0.0, NEAR)
 
     def multiply(self, x: FloatArray) -> Generator[Step, Any, FloatArray]:
         """y[n, outputs] = x[n, inputs] w, read through the bench: x in [-1, 1] times the read voltage."""
@@ -126,12 +133,12 @@ class Matrix:
     def write(
         self, weights: FloatArray, tolerance: float | None = None, budget: int = 64
     ) -> Generator[Step, Any, Programmed]:
-        """Program weights [inputs, outputs] by write-verify to `tolerance` (default: one step).
+        """Program weights [inputs, outputs] by write-verify to `tolerance` (default: see `tolerance`).
 
         Devices that go both ways are brought near in few large strokes; then, and with SET-only devices from the start,
         it is pulse and read, at most `budget` times. A SET-only cell above its target stays there: it counts as missed.
         """
-        allowed = self.step if tolerance is None else tolerance
+        allowed = self.tolerance if tolerance is None else tolerance
         target, mask = self.targets_s(weights), self.pairs.cells() & self.pairs.usable
         read = cell_read(mask, self.settings)
         before = self.cost["pulses"]
