@@ -21,12 +21,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from zlib import crc32
 
 from neurobench.bench.crossbar import Witness
 from neurobench.errors import CapabilityMissing, InstrumentError, LimitExceeded, LinkLost, UsageError
 
 from ._link import garbled, int_of, is_number
-from ._roles import Identification, PulseSource, Tally, Train
+from ._roles import Identification, PulseSource, Tally, Train, Waves
+from ._sampling import PS, Coded, SampleClock, Samples, coded, sampled
 from ._table import Knob, Number, Scpi, Setting, Value, split_answers
 
 if TYPE_CHECKING:
@@ -159,6 +161,44 @@ class Vocabulary:
     flat: tuple[tuple[Knob, Value], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class UploadedCodes:
+    """Samples under a name, written `name,code,code,...`; answered by their mean, in parts of full scale.
+
+    No instrument gives samples back. One wrong sample of n moves the mean by its error / n: what an answer of five
+    digits cannot show is less than 1e-4 of full scale over the whole waveform.
+    """
+
+    full: int
+
+    def say(self, value: Value) -> str:
+        """As it is."""
+        return str(value)
+
+    def agrees(self, value: Value, answer: str) -> bool | None:
+        """The same mean."""
+        found = number_in(answer)
+        codes = [int(code) for code in str(value).split(",")[1:]]
+        return None if found is None else abs(found - sum(codes) / len(codes) / self.full) <= 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How a channel keeps and plays samples of -full .. full, in the order in which they are set up.
+
+    `samples` empties the memory and fills it; `chosen` is the waveform that is played, `rate` its samples per second,
+    `ways` what makes every sample come out as it is.
+    """
+
+    clock: SampleClock
+    full: int
+    function: str
+    samples: Knob
+    chosen: Knob
+    rate: Knob
+    ways: tuple[tuple[Knob, Value], ...]
+
+
 class Mark(NamedTuple):
     """What the scratch place of a generator says: who counts (`nonce`), which stimulus (-1: not said), which shot."""
 
@@ -178,6 +218,24 @@ class Evidence(NamedTuple):
     differences: tuple[str, ...] = ()
 
 
+class _Loaded(NamedTuple):
+    """What is set up: the channels that are used with the proof of each, those that wait for the trigger, and how long
+    one pulse of them takes. `at`: how many answers had been lost then."""
+
+    what: Train | Waves
+    proofs: dict[int, _Proof]
+    playing: tuple[int, ...]
+    period_s: float
+    at: int
+
+
+class _Proof(NamedTuple):
+    """What has to be read back before an output may be on, and where it rests, of the levels HIGH and LOW read back."""
+
+    settings: list[Setting]
+    idle: Callable[[float, float], float] | None = None
+
+
 class _Flight(NamedTuple):
     seq: int
     shot: int
@@ -189,6 +247,7 @@ class Generator(Scpi, PulseSource):
     """A generator of one or two channels whose outputs are triggered together by `*TRG`."""
 
     WORDS: ClassVar[Vocabulary]
+    MEMORY: ClassVar[Memory | None] = None
     MAX_V: ClassVar[float]
     ABORT: ClassVar[str] = ""
     MARK_QUESTIONS: ClassVar[tuple[str, ...]]
@@ -202,10 +261,10 @@ class Generator(Scpi, PulseSource):
         super().__init__(link, section)
         self.channels: tuple[int, ...] = section.channels or (1, 2)
         self.outputs = len(self.channels)
+        self.plays = self.MEMORY is not None
         self.max_v = min(self.MAX_V, section.max_v or self.MAX_V)
         self._limit_v = self.max_v
-        self._train: Train | None = None  # what is programmed; None: not known
-        self._programmed_at = -1  # how many answers had been lost when it was programmed
+        self._loaded: _Loaded | None = None  # what is programmed; None: not known
         self._on = False
         self._mark: Mark | None = None  # of the stimulus that baseline() began
         self._armed: _Flight | None = None
@@ -274,23 +333,94 @@ class Generator(Scpi, PulseSource):
         Raises CapabilityMissing, LimitExceeded, InstrumentError in the instrument's words, LinkLost.
         """
         self._check(train, measure)
-        if train == self._train and self._programmed_at == self.link.losses:
+        if self._is_loaded(train):
             return
+        pairs = list(zip(self.channels, train.levels_v, strict=False))
+        settings = [s for channel, level_v in pairs for s in self._channel(channel, level_v, train)]
+        proofs = {channel: self._proof(channel, level_v) for channel, level_v in pairs}
+        playing = tuple(channel for channel, level_v in pairs if level_v)
+        self._set_up_all(settings, _Loaded(train, proofs, playing, self.period_s(train), -1))
+
+    def _is_loaded(self, what: Train | Waves) -> bool:
+        return self._loaded is not None and (self._loaded.what, self._loaded.at) == (what, self.link.losses)
+
+    def _set_up_all(self, settings: Sequence[Setting], loaded: _Loaded) -> None:
         self._forget()
-        unused = [Setting(self.WORDS.output, False, c) for c in self.channels[len(train.levels_v) :]]
-        pairs = zip(self.channels, train.levels_v, strict=False)
-        self.set_up(unused + [s for channel, level_v in pairs for s in self._channel(channel, level_v, train)])
-        self._train, self._programmed_at = train, self.link.losses
+        unused = [Setting(self.WORDS.output, False, c) for c in self.channels if c not in loaded.proofs]
+        self.set_up([*unused, *settings])
+        self._loaded = loaded._replace(at=self.link.losses)
+
+    def load(self, waves: Waves) -> None:
+        """Outputs off, then everything that makes the waveforms: samples, rate, levels; all of it read back.
+
+        All channels play on one sample clock, triggered together. Raises as `program` does.
+        """
+        memory = self.MEMORY
+        if memory is None:
+            return super().load(waves)
+        self._refuse_beyond([v for line in waves.lines for _, v in line], waves.lines)
+        if self._is_loaded(waves):
+            return None
+        found = sampled(waves, memory.clock, self.link.name)
+        lines = {c: coded(v, memory.full) for c, v in zip(self.channels, found.lines, strict=False) if v is not None}
+        settings = [s for channel, line in lines.items() for s in self._wave(channel, line, found, memory)]
+        proofs = {channel: self._wave_proof(channel, line, memory) for channel, line in lines.items()}
+        return self._set_up_all(settings, _Loaded(waves, proofs, tuple(lines), found.duration_s, -1))
+
+    def _wave(self, channel: int, line: Coded, samples: Samples, memory: Memory) -> list[Setting]:
+        w, codes = self.WORDS, ",".join(map(str, line.codes.tolist()))
+        rows: tuple[tuple[Knob, Value], ...] = (
+            (memory.samples, f"{self._name_of(codes)},{codes}"),
+            (memory.chosen, self._name_of(codes)),
+            *memory.ways,
+            (memory.rate, PS / samples.period_ps),
+        )
+        return [
+            Setting(w.output, False, channel),
+            Setting(w.load, 0.0, channel),
+            Setting(w.function, memory.function, channel),
+            *self._limits(channel),
+            *(Setting(knob, value, channel) for knob, value in rows),
+            *self._extremes(channel, line),
+            *self._firing(channel),
+        ]
+
+    def _extremes(self, channel: int, line: Coded) -> list[Setting]:
+        """From the smallest amplitude around 0 V: first the level that is further from it, so HIGH stays above LOW."""
+        w = self.WORDS
+        high, low = Setting(w.high, line.high_v, channel), Setting(w.low, line.low_v, channel)
+        order = (high, low) if line.high_v >= -line.low_v else (low, high)
+        return [Setting(w.polarity, "NORM", channel), *order]
+
+    @staticmethod
+    def _name_of(codes: str) -> str:
+        """A name that samples have to themselves; 12 characters are allowed [memory]."""
+        return f"NB{crc32(codes.encode()):08X}"
+
+    def _wave_proof(self, channel: int, line: Coded, memory: Memory) -> _Proof:
+        w, codes = self.WORDS, ",".join(map(str, line.codes.tolist()))
+        settings = [
+            Setting(w.output, True, channel),
+            Setting(w.load, 0.0, channel),
+            Setting(w.function, memory.function, channel),
+            Setting(memory.chosen, self._name_of(codes), channel),
+            *self._waits(channel),
+            *self._extremes(channel, line),
+        ]
+        return _Proof(settings, lambda high_v, low_v: line.idle_v(high_v, low_v, memory.full))
 
     def _check(self, train: Train, measure: bool) -> None:
         if measure:
             raise CapabilityMissing(f"{self.link.name} has no ammeter: it cannot measure in its pulses")
-        if len(train.levels_v) > self.outputs:
-            raise CapabilityMissing(f"{len(train.levels_v)} levels at once; {self.link.name} has {self.outputs}")
         if not self.min_width_s <= train.width_s <= self.max_width_s:
             allowed = f"{self.min_width_s:g} to {self.max_width_s:g} s"
             raise CapabilityMissing(f"a width of {train.width_s:g} s; {self.link.name} does {allowed}")
-        highest_v = max(map(abs, train.levels_v))
+        self._refuse_beyond(train.levels_v, train.levels_v)
+
+    def _refuse_beyond(self, levels_v: Iterable[float], outputs: Sequence[object]) -> None:
+        if len(outputs) > self.outputs:
+            raise CapabilityMissing(f"{len(outputs)} levels at once; {self.link.name} has {self.outputs}")
+        highest_v = max(map(abs, levels_v))
         if highest_v > self._limit_v * (1 + 1e-9):
             raise LimitExceeded(
                 f"a level of {highest_v:g} V on {self.link.name}, which is limited to {self._limit_v:g} V "
@@ -346,49 +476,48 @@ class Generator(Scpi, PulseSource):
 
         Raises InstrumentError, with the outputs off again, unless every channel waits for a trigger at 0 V.
         """
-        train = self._train
-        if train is None:
+        loaded = self._loaded
+        if loaded is None:
             raise InstrumentError(
                 f"{self.link.name}: no pulse is programmed, so its idle level is not proven (program)"
             )
-        if self._on and self._programmed_at == self.link.losses:
+        if self._on and loaded.at == self.link.losses:
             return
-        channels = self._used(train)
-        on = ";".join(Setting(self.WORDS.output, True, c).said() for c in channels)
-        proofs = [self._proof(c, level_v) for c, level_v in zip(channels, train.levels_v, strict=False)]
-        questions = [s.asked() for proof in proofs for s in proof]
+        on = ";".join(Setting(self.WORDS.output, True, c).said() for c in loaded.proofs)
+        questions = [s.asked() for proof in loaded.proofs.values() for s in proof.settings]
         answers = iter(self.ask(f"{on};{';'.join(questions)}", len(questions)))
-        wrong = [fault for proof in proofs for fault in self._faults(proof, answers)]
+        wrong = [fault for proof in loaded.proofs.values() for fault in self._faults(proof, answers)]
         if wrong:
             self.safe()
             raise InstrumentError(f"{self.link.name}: outputs are off again: {'; '.join(wrong)}")
-        self._on, self._programmed_at = True, self.link.losses
+        self._on, self._loaded = True, loaded._replace(at=self.link.losses)
 
-    def _used(self, train: Train) -> tuple[int, ...]:
-        return self.channels[: len(train.levels_v)]
-
-    def _proof(self, channel: int, level_v: float) -> list[Setting]:
+    def _proof(self, channel: int, level_v: float) -> _Proof:
         w = self.WORDS
         state = [Setting(w.output, True, channel), Setting(w.load, 0.0, channel)]
         if not level_v:
-            return [*state, Setting(w.function, "DC", channel), Setting(w.offset, 0.0, channel)]
-        waits = [s for s in self._firing(channel) if s.knob is not w.count]
-        return [*state, Setting(w.function, "PULS", channel), *waits, *self._levels(channel, level_v)]
+            return _Proof([*state, Setting(w.function, "DC", channel), Setting(w.offset, 0.0, channel)])
+        pulse = Setting(w.function, "PULS", channel)
+        return _Proof([*state, pulse, *self._waits(channel), *self._levels(channel, level_v)])
 
-    def _faults(self, proof: Sequence[Setting], answers: Iterable[str]) -> list[str]:
-        answered = {s.knob.name: answer for s, answer in zip(proof, answers, strict=False)}
-        found = [
-            self._difference(s, answered[s.knob.name]) for s in proof if not self._agrees(s, answered[s.knob.name])
-        ]
-        return found + self._idle_fault(proof[0].channel, answered)
+    def _waits(self, channel: int) -> list[Setting]:
+        return [s for s in self._firing(channel) if s.knob is not self.WORDS.count]
 
-    def _idle_fault(self, channel: str | int, answered: dict[str, str]) -> list[str]:
+    def _faults(self, proof: _Proof, answers: Iterable[str]) -> list[str]:
+        answered = {s.knob.name: answer for s, answer in zip(proof.settings, answers, strict=False)}
+        asked = [(s, answered[s.knob.name]) for s in proof.settings]
+        found = [self._difference(s, answer) for s, answer in asked if not self._agrees(s, answer)]
+        return found + self._idle_fault(proof, answered)
+
+    def _idle_fault(self, proof: _Proof, answered: dict[str, str]) -> list[str]:
         w = self.WORDS
         if w.high.name in answered:
+            high_v, low_v = self._number(answered[w.high.name]), self._number(answered[w.low.name])
             inverted = answered[w.polarity.name].strip().upper().startswith("INV")
-            idle_v = Levels(self._number(answered[w.high.name]), self._number(answered[w.low.name]), inverted).idle_v
+            idle_v = Levels(high_v, low_v, inverted).idle_v if proof.idle is None else proof.idle(high_v, low_v)
         else:
             idle_v = self._number(answered[w.offset.name])
+        channel = proof.settings[0].channel
         return [f"channel {channel} would rest at {idle_v:g} V"] if abs(idle_v) > IDLE_V else []
 
     def _number(self, answer: str) -> float:
@@ -452,7 +581,7 @@ class Generator(Scpi, PulseSource):
         self.link.write(";".join([cut, self.ABORT]) if self.ABORT else cut)
 
     def _forget(self) -> None:
-        self._train, self._armed, self._on = None, None, False
+        self._loaded, self._armed, self._on = None, None, False
 
     # -- firing --------------------------------------------------------------------------------------------------
 
@@ -479,16 +608,16 @@ class Generator(Scpi, PulseSource):
 
     def arm(self, seq: int, shot: int, pulses: int) -> None:
         """Keep in mind what `trigger` will send. Raises UsageError for what was not staged."""
-        mark, train = self._mark, self._train
+        mark, loaded = self._mark, self._loaded
         if mark is None or mark.seq not in (seq, -1):
             raise UsageError(f"{self.link.name}: the count of step {seq} was not begun (baseline)")
-        if not self._on or train is None:
+        if not self._on or loaded is None:
             raise InstrumentError(f"{self.link.name}: its outputs are off: shot {shot} of step {seq} would be lost")
         if not 1 <= pulses <= self.max_pulses:
             raise CapabilityMissing(f"{pulses} pulses by one trigger; {self.link.name} does 1 to {self.max_pulses}")
         states: tuple[State, ...] = ("idle", "armed", "fired")
         idle, armed, fired = (self.write_mark(mark._replace(shot=shot, state=state)) for state in states)
-        counts = self._counts(train, pulses)
+        counts = self._counts(loaded, pulses)
         message = ";".join([idle, "*CLS", armed, *(s.said() for s in counts), "*TRG", fired, "*OPC"])
         self._armed = _Flight(seq, shot, counts, message)
 
@@ -500,9 +629,8 @@ class Generator(Scpi, PulseSource):
         self._armed, self._flying = None, flight
         self.link.write(flight.message)
 
-    def _counts(self, train: Train, pulses: int) -> list[Setting]:
-        pairs = zip(self.channels, train.levels_v, strict=False)
-        return [Setting(self.WORDS.count, float(pulses), channel) for channel, level_v in pairs if level_v]
+    def _counts(self, loaded: _Loaded, pulses: int) -> list[Setting]:
+        return [Setting(self.WORDS.count, float(pulses), channel) for channel in loaded.playing]
 
     def done(self) -> bool:
         """Whether the triggered shot has ended. Raises LinkLost if its trigger did not arrive: `tally` knows more."""
@@ -564,7 +692,7 @@ class Generator(Scpi, PulseSource):
         """
         if self._evidence("*OPC").ended:
             return True
-        lasts_s = pulses * self.period_s(self._train) + WAIT_SLICE_S if self._train else 0.0
+        lasts_s = pulses * self._loaded.period_s + WAIT_SLICE_S if self._loaded else 0.0
         end_s = self.link.clock.now_s() + lasts_s
         while (left_s := end_s - self.link.clock.now_s()) > 0:
             self.link.clock.sleep(min(left_s, WAIT_SLICE_S))

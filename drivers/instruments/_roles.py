@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+from neurobench.errors import CapabilityMissing
+
 if TYPE_CHECKING:
     from neurobench.bench.crossbar import Witness
     from neurobench.bench.instruments import InstrumentSection
@@ -53,6 +55,22 @@ class Train:
     width_s: float
     rise_s: float = 0.0
     fall_s: float = 0.0
+
+
+Line = tuple[tuple[float, float], ...]
+"""Breakpoints (seconds, volts) of one output, straight in between, 0 V at both ends; empty: it stays at 0 V."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waves:
+    """What the outputs of a source play once, begun together: the line of each of its channels, in their order."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Time until the last output is back at 0 V."""
+        return max((line[-1][0] for line in self.lines if line), default=0.0)
 
 
 class Sweep(NamedTuple):
@@ -162,7 +180,7 @@ class Smu(Instrument):
 class PulseSource(Instrument):
     """What fires: a generator, or an SMU that pulses. `outputs`: how many levels it can hold at once.
 
-    The order of a stimulus: program -> baseline -> (recorded by the host) -> arm(0) -> trigger -> done -> arm(1) ...
+    The order of a stimulus: program (or load) -> baseline -> (recorded by the host) -> arm(0) -> trigger -> done -> arm(1) ...
     """
 
     outputs: int
@@ -175,6 +193,7 @@ class PulseSource(Instrument):
     measures: bool
     limits_current: bool
     witness: bool  # whether `tally` can tell after a lost reply
+    plays: bool = False  # whether it plays waveforms: `load`
 
     @abstractmethod
     def enforce(self, compliance_a: float | None, max_v: float) -> None:
@@ -184,6 +203,12 @@ class PulseSource(Instrument):
     def program(self, train: Train, *, measure: bool = False) -> None:
         """Set up one kind of pulse and read it back; sends no pulse. Idle is 0 V, proven, before an output goes on
         (bench rule 9). May be repeated; nothing is sent if it is already set up so."""
+
+    def load(self, waves: Waves) -> None:
+        """`program` for waveforms: every trigger of one pulse then plays them once. Outputs without a line stay off."""
+        raise CapabilityMissing(
+            f"{self.link.name} plays rectangular pulses; it has no memory for {len(waves.lines)} waveforms"
+        )
 
     @abstractmethod
     def baseline(self, seq: int) -> Witness:

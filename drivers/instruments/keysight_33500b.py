@@ -1,22 +1,42 @@
 """Keysight (Agilent) 33500B and 33600A waveform generators as sources of pulses.
 
 Sources: 33500 Series Operating and Service Guide (pulse width and edges: page 69; output termination and limits: page
-62; burst: page 177). Figures marked [memory] were not seen there: burst count, smallest period, longest text.
-The 33600A is held to the figures of the slower 33500B.
+62; burst: page 177; attributes of samples and what amplitude means for them: page 192). Figures marked [memory] were
+not seen there: burst count, smallest period, longest text, memory and sample rates. Between bursts a waveform rests at
+its first sample (phase 0; said of the 33210A, page 215, and of the 81160A, page 357). The 33600A is held to the figures
+of the slower 33500B where they are the narrower ones.
+
+Amplitude "is limited if the data points do not span the full range" (page 192) leaves open what HIGH and LOW mean for
+samples that do not: so they always do, and HIGH and LOW are the extremes of what is played.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from secrets import token_hex
 from typing import TYPE_CHECKING, ClassVar
 
 from neurobench.errors import UsageError
 
-from ._generator import COUNT, SECONDS, Edge, Generator, Mark, OpenCircuit, State, Vocabulary, Volts
+from ._generator import (
+    COUNT,
+    SECONDS,
+    Edge,
+    Generator,
+    Mark,
+    Memory,
+    OpenCircuit,
+    State,
+    UploadedCodes,
+    Vocabulary,
+    Volts,
+    number_in,
+)
 from ._roles import Train
-from ._table import Flag, Knob, Word
+from ._sampling import SampleClock
+from ._table import Flag, Knob, Value, Word
 
 if TYPE_CHECKING:
     from neurobench.bench.instruments import InstrumentSection
@@ -26,6 +46,10 @@ if TYPE_CHECKING:
 FASTEST_S = 8.4e-9
 LONGEST_TEXT = 40  # characters of DISP:TEXT [memory]
 MOST_PULSES = 100_000_000  # [memory]
+FULL = 32767
+# 62.5 MSa/s is the most with the filter off, 32 samples the least of a 33600A, 1e6 the most of either [memory]. More
+# than 16384 would make stairs finer than a device can tell, and long messages.
+SAMPLES = SampleClock(least_ps=16_000, least=32, most=16_384)
 
 _EDGE = Edge(FASTEST_S)
 _STATES: dict[str, State] = {"idle": "idle", "armed": "armed", "fired": "fired", "cut": "cut"}
@@ -84,11 +108,42 @@ WORDS = Vocabulary(
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Samples per second, with all digits: what is lost here adds up over the samples."""
+
+    def say(self, value: Value) -> str:
+        """Fifteen digits."""
+        return f"{float(value):.15g}"
+
+    def agrees(self, value: Value, answer: str) -> bool | None:
+        """Equal within 1 ppm, the accuracy of its clock."""
+        found = number_in(answer)
+        return None if found is None else abs(found - float(value)) <= 1e-6 * float(value)
+
+
+MEMORY = Memory(
+    clock=SAMPLES, full=FULL, function="ARB",
+    samples=Knob(
+        "samples", ":SOUR{c}:DATA:VOL:CLE;:SOUR{c}:DATA:ARB:DAC {v}", ":SOUR{c}:DATA:ATTR:AVER?",
+        codec=UploadedCodes(FULL), doc="a name that is in memory cannot be loaded again; the mean is what can be asked",
+    ),
+    chosen=Knob("waveform", ":SOUR{c}:FUNC:ARB {v}", ":SOUR{c}:FUNC:ARB?", codec=Word()),
+    rate=Knob("sample rate", ":SOUR{c}:FUNC:ARB:SRAT {v}", ":SOUR{c}:FUNC:ARB:SRAT?", "Sa/s", 1e-6, 6.25e7, Rate()),
+    ways=(
+        (Knob("filter", ":SOUR{c}:FUNC:ARB:FILT {v}", ":SOUR{c}:FUNC:ARB:FILT?", codec=Word(),
+              doc="OFF: one that smooths would overshoot the extremes"), "OFF"),
+        (Knob("advance", ":SOUR{c}:FUNC:ARB:ADV {v}", ":SOUR{c}:FUNC:ARB:ADV?", codec=Word()), "SRAT"),
+    ),
+)  # fmt: skip
+
+
 class Keysight33500B(Generator):
     """One or two channels. The mark is the text on its display: `NB <nonce> <stimulus> <shot> idle|armed|fired|cut`."""
 
     MODELS = (r"335\d\d[AB]", r"336\d\dA")
     WORDS: ClassVar[Vocabulary] = WORDS
+    MEMORY: ClassVar[Memory | None] = MEMORY
     MAX_V: ClassVar[float] = 10.0
     ABORT: ClassVar[str] = ":ABOR"
     MARK_QUESTIONS: ClassVar[tuple[str, ...]] = (":DISP:TEXT?",)
