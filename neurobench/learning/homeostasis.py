@@ -21,8 +21,8 @@ from .quantised import Quantiser, quantise
 class AdaptiveThreshold:
     """theta rises by `step` with each spike and decays with `tau_s` (Diehl & Cook 2015).
 
-    Published (Front. Comput. Neurosci. 9, 99): 0.05 mV per spike, 1e7 ms, on top of the threshold. Unit: that of the membrane. Read: spikes; pulsed:
-    nothing; host: theta[neurons].
+    Published (Front. Comput. Neurosci. 9, 99): 0.05 mV per spike, 1e7 ms, on top of the threshold. Unit: that of the
+    membrane. Read: spikes; pulsed: nothing; host: theta[neurons].
     """
 
     step: float
@@ -46,8 +46,8 @@ class Scaling:
     """Synaptic scaling towards a rate: all weights of a neuron by one factor, so that their ratios stay.
 
     d ln w / dt = gain (target_hz - rate) (van Rossum, Bi & Turrigiano 2000, J. Neurosci. 20, 8812, without the
-    integral term; Turrigiano et al. 1998, Nature 391, 892; both from memory). The rate is the spikes' running mean over `tau_rate_s`.
-    gain per second and hertz. Read: spikes, weights; pulsed: dw; host: rates[neurons].
+    integral term; Turrigiano et al. 1998, Nature 391, 892; both from memory). The rate is the spikes' running mean over
+    `tau_rate_s`. gain per second and hertz. Read: spikes, weights; pulsed: dw; host: rates[neurons].
     """
 
     target_hz: float

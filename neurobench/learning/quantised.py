@@ -137,11 +137,11 @@ class Levels:
     @property
     def distance(self) -> float:
         """From one level to the next."""
-        return (self.high - self.low) / (2**self.bits - 1)
+        return (self.high - self.low) / ((1 << self.bits) - 1)
 
     def nearest(self, weights: FloatArray) -> FloatArray:
         """The level that is nearest to each weight; beyond the ends it is the end."""
-        at = np.clip(np.rint((weights - self.low) / self.distance), 0, 2**self.bits - 1)
+        at = np.clip(np.rint((weights - self.low) / self.distance), 0, (1 << self.bits) - 1)
         snapped: FloatArray = self.low + at * self.distance
         return snapped
 
@@ -163,7 +163,8 @@ def bits(range_: float, sigma: float) -> float:
     figure of merit, not a promise. The unit cancels. `whole_bits` rounds down for `Levels`.
     """
     require(range_ > 0 and sigma > 0, f"range {range_} and sigma {sigma} must be positive")
-    return float(log2(range_ / (2 * sigma)))
+    held: float = log2(range_ / (2 * sigma))
+    return held
 
 
 def whole_bits(range_: float, sigma: float) -> int:
