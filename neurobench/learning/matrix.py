@@ -135,38 +135,49 @@ class Matrix:
     ) -> Generator[Step, Any, Programmed]:
         """Program weights [inputs, outputs] by write-verify to `tolerance` (default: see `tolerance`).
 
-        Devices that go both ways are brought near in few large strokes; then, and with SET-only devices from the start,
-        it is pulse and read, at most `budget` times. A SET-only cell above its target stays there: it counts as missed.
+        Devices that go both ways are brought near in few large strokes; SET-only ones pulse by pulse, at most `budget`
+        of them. A SET-only cell above its target stays there: it counts as missed.
         """
         allowed = self.tolerance if tolerance is None else tolerance
         target, mask = self.targets_s(weights), self.pairs.cells() & self.pairs.usable
-        read = cell_read(mask, self.settings)
         before = self.cost["pulses"]
         if self.writes == "set_reset":
             yield from self._stroke(target, mask, allowed * self.unit_s)
         else:
-            grid = yield from read_grid(read)
-            mask &= ~(grid > target)
-        if mask.any():
-            read = cell_read(mask, self.settings)
-            done = yield from write_verify(target, mask, self.using, self.bias, read, allowed * self.unit_s, budget)
-            self.cost["pulses"] += done.pulses
-            self.cost["reads"] += done.reads * int(mask.sum())
+            yield from self._creep(target, mask, allowed * self.unit_s, budget)
         found = yield from self.read()
         missed = int((np.abs(found - weights) > 2 * allowed).sum())
         return Programmed(found, int(self.cost["pulses"] - before), missed)
 
     def _stroke(self, target_s: FloatArray, mask: BoolArray, tolerance_s: float) -> Generator[Step, Any, None]:
-        """Up to STROKES times: read, and go CAUTION of the way to the target at once, by the declared step."""
+        """Up to STROKES times: read, and go CAUTION of the way to the target at once, by the declared step.
+
+        A cell that a single pulse has taken across its target stays there: the next would only bring it back.
+        """
+        last = np.zeros(mask.shape, np.int64)
         for _ in range(STROKES):
             error_s = target_s - (yield from self.read_cells())
-            open_ = mask & (np.abs(error_s) > tolerance_s)
-            steps = np.trunc(np.where(open_, CAUTION * error_s / (self.step * self.unit_s), 0.0))
-            counts: Any = np.clip(steps, -MAX_PULSES, MAX_PULSES).astype(np.int16)
+            way = np.sign(error_s)
+            open_ = mask & (np.abs(error_s) > tolerance_s) & ~((np.abs(last) == 1) & (way != last))
+            steps = np.maximum(np.trunc(CAUTION * np.abs(error_s) / (self.step * self.unit_s)), 1)
+            counts: Any = np.where(open_, way * np.minimum(steps, MAX_PULSES), 0).astype(np.int16)
             if not counts.any():
                 return
+            last = np.where(open_, counts, last)
             answers = yield from fire(counts, self.using, self.bias)
             self.cost["pulses"] += sum(a.pulses for a in answers)
+
+    def _creep(
+        self, target_s: FloatArray, mask: BoolArray, tolerance_s: float, budget: int
+    ) -> Generator[Step, Any, None]:
+        """Pulse and read one by one: where nothing goes down again, a target is not to be passed."""
+        read = cell_read(mask, self.settings)
+        mask = mask & ~((yield from read_grid(read)) > target_s)
+        if mask.any():
+            read = cell_read(mask, self.settings)
+            done = yield from write_verify(target_s, mask, self.using, self.bias, read, tolerance_s, budget)
+            self.cost["pulses"] += done.pulses
+            self.cost["reads"] += done.reads * int(mask.sum())
 
     def change(self, dw: FloatArray, rng: np.random.Generator) -> Generator[Step, Any, int]:
         """Move the weights by about dw[inputs, outputs], by pulses; answers how many.

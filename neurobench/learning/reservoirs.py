@@ -75,9 +75,9 @@ class Reservoir:
             f"an input of {np.abs(u).max():g} lies beyond input_range = {self.input_range:g}, the full read voltage",
         )
         pushed = (yield from self.weights.multiply(np.concatenate([u / self.input_range, self.state])))[0]
-        state: FloatArray = (1 - self.leak) * self.state + self.leak * np.tanh(self.gain * pushed)
-        self.state = state
-        return state
+        drawn: FloatArray = np.tanh(self.gain * pushed)
+        self.state = (1 - self.leak) * self.state + self.leak * drawn
+        return self.state
 
     def run(self, sequence: Any) -> Generator[Step, Any, FloatArray]:
         """States [steps, size] over a sequence[steps, inputs], going on from the state as it is."""
@@ -100,7 +100,7 @@ class Reservoir:
             wanted.append(np.asarray(target, np.float64).reshape(len(target), -1)[washout:])
         x, y = with_constant(np.concatenate(collected)), np.concatenate(wanted)
         require(len(x) > 0, f"washout = {washout} leaves nothing to learn from")
-        readout: FloatArray = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
+        readout = np.asarray(np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y), np.float64)
         self.readout = readout
         return nrmse(x @ readout, y)
 
