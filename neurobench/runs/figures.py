@@ -15,6 +15,7 @@ import numpy as np
 
 from neurobench.bench.stimulus import FloatArray
 from neurobench.errors import UsageError, unknown
+from neurobench.runs import spike_figures
 from neurobench.runs.drawing import (
     BLUE,
     GREY,
@@ -30,6 +31,7 @@ from neurobench.runs.drawing import (
 )
 from neurobench.runs.library import protocol_name
 from neurobench.runs.runfile import NoteRow, RunFile
+from neurobench.runs.spike_figures import Spiking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +45,7 @@ BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
 class History:
     """What the figures are drawn from. Conductances and weights in siemens, over the number of updates.
 
-    `result`: what the protocol returned, for the figures of a characterisation.
+    `result`: what the protocol returned, for the figures of a characterisation. `spiking`: what a spiking run told.
     """
 
     title: str
@@ -55,6 +57,7 @@ class History:
     targets: FloatArray | None
     truth_s: Series
     result: Mapping[str, Any] = field(default_factory=dict)
+    spiking: Spiking = field(default_factory=Spiking)
 
 
 def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -98,6 +101,7 @@ def read_history(path: Path) -> History:
         targets = run.notes("targets")
         manifest = run.manifest
         truth, result = list(run.truth()), run.result or {}
+        notes = {name: [note.value for note in run.notes(name)] for name in spike_figures.NOTES}
     return History(
         title=" · ".join(str(part) for part in (protocol_name(manifest), path.stem) if part),
         simulated=bool(manifest.get("simulated")),
@@ -108,6 +112,7 @@ def read_history(path: Path) -> History:
         targets=_last(targets),
         truth_s=Series(np.arange(len(truth), dtype=np.float64), np.array([grid for _, grid in truth])),
         result=result,
+        spiking=spike_figures.spiking(notes, {name: series(epochs, name) for name in spike_figures.SERIES}),
     )
 
 
@@ -186,8 +191,8 @@ def _cell(axes: Axes, at: FloatArray, values: FloatArray, title: str) -> None:
 
 def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: str = "update") -> Figure:
     rows, cols = of.values.shape[1:]
-    figure = figure_of(9.6, 3.9, f"{title} ({rows} x {cols})")
-    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    figure = figure_of(11.6, 3.9, f"{title} ({rows} x {cols})")
+    left, right, spread = figure.subplots(1, 3, width_ratios=(1.25, 1, 0.75))
     flat = of.values.reshape(len(of.at), -1)
     low, below, middle, above, high = np.percentile(flat, (0, 25, 50, 75, 100), axis=1)
     left.fill_between(of.at, low, high, color=BLUE, alpha=0.15, linewidth=0, label="all")
@@ -197,7 +202,18 @@ def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: 
     left.legend(frameon=False, fontsize=8)
     tidy(left)
     draw_map(figure, right, of.values[-1], label, names)
+    _histogram(spread, of.values[-1], label)
     return figure
+
+
+def _histogram(axes: Axes, values: FloatArray, label: str) -> None:
+    """How the values are distributed at the end."""
+    known = values[np.isfinite(values)]
+    axes.hist(known, bins=40, color=BLUE, alpha=0.75)
+    axes.set(xlabel=label, ylabel="cells", title="at the end")
+    axes.title.set_fontsize(9)
+    tidy(axes)
+    axes.locator_params(axis="x", integer=False, nbins=5)
 
 
 def activation_figure(history: History) -> Figure | None:
@@ -353,5 +369,11 @@ FIGURES: dict[str, Callable[[History], Figure | None]] = {
     "curves": curves_figure,
     "iv": iv_figure,
     "forming": forming_figure,
+    "raster": lambda history: spike_figures.raster_figure(history.spiking),
+    "activity": lambda history: spike_figures.activity_figure(history.spiking),
+    "training": lambda history: spike_figures.training_figure(history.spiking),
+    "confusion": lambda history: spike_figures.confusion_figure(history.spiking),
+    "window": lambda history: spike_figures.window_figure(history.result),
+    "network": lambda history: spike_figures.network_figure(history.spiking),
     "truth": truth_figure,
 }

@@ -47,7 +47,7 @@ def words(figure: Any) -> str:
 
 def test_every_figure_of_the_seed_is_drawn(run: Path, tmp_path: Path) -> None:
     drawn = figures.draw(run, tmp_path / "new")
-    assert [path.name for path in drawn] == [f"{run.stem}-{name}.png" for name in SEEDS]
+    assert [path.name for path in drawn] == [f"{run.stem}-{name}.png" for name in (*SEEDS, "training")]
     for path in drawn:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 5000
