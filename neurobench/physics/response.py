@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from neurobench.physics.card import DeviceCard
+    from neurobench.physics.rates import RateLaw
 
     FloatArray = NDArray[np.float64]
 
@@ -60,6 +61,7 @@ class DeviceModel(ABC):
 
     latent: u in [0, 1] is the normalised conductance, level(u) = g_min_s + u (g_max_s - g_min_s), `levels_s` is None.
     literal: u is the pulse index 0 .. n-1 and level(u) = levels_s[int(u)].
+    rate: how the device moves under any voltage over time; None for one that knows single pulses only.
     """
 
     name: str
@@ -76,6 +78,7 @@ class DeviceModel(ABC):
     read_sigma_relative: float
     relaxation: Relaxation | None
     linear_in_width: bool = False  # a pulse of half the width does exactly half, whatever the state
+    rate: RateLaw | None = None
 
     @abstractmethod
     def response(self, direction: int, amplitude_v: float, width_s: float) -> Response:
