@@ -1,13 +1,13 @@
-"""A closed loop that a backend may run by itself: input spikes, leaky neurons on columns, pair STDP by single pulses.
+"""A closed loop that a backend may run by itself: input spikes, leaky neurons on columns, STDP by pulses on the cells.
 
 Each tick (1) the rows that spike are driven with `read_v` and every column's current charges its neuron, (2) neurons at
 threshold fire, (3) pulses follow from the traces: a neuron that fires potentiates the cells of rows that spiked a
-short while ago; a row that spikes depresses the cells of neurons that fired a short while ago. That means that an
-exponential trace, set to 1 by a spike, is still above a threshold: one pulse or none, no analog weight change.
+short while ago; a row that spikes depresses the cells of neurons that fired a short while ago. What a pulse is, a
+`Rule` says: one where the trace is above a threshold, one with a probability, or one of a proportional width.
 
 Compiled and stepped by the host are the same loop; a test holds them equal. Rule: pair
-STDP with nearest spikes (Morrison, Diesmann, Gerstner 2008, Biol. Cybern. 98, 459), reduced to pulses as in Querlioz et
-al. 2013, IEEE TNANO 12, 288. What stays on the host or in the backend, not in a conductance: membranes and both traces.
+STDP (Morrison, Diesmann, Gerstner 2008, Biol. Cybern. 98, 459), reduced to pulses as in Querlioz et al. 2013,
+IEEE TNANO 12, 288. What stays on the host or in the backend, not in a conductance: membranes, thresholds and traces.
 """
 
 from __future__ import annotations
@@ -15,35 +15,47 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, fields
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from numba import njit
 
-from neurobench.bench.crossbar import Applied
-from neurobench.bench.steps import Apply, BenchView, Loop, LoopAnswer, LoopBounds, LoopProgram, Sense, Step
-from neurobench.bench.stimulus import (
-    Bias,
-    BoolArray,
-    FloatArray,
-    IndexArray,
-    Pulse,
-    PulseBatch,
-    VectorRead,
-    frozen_floats,
-    require,
-)
-from neurobench.physics.kernels import HEAD, LoopDevice, cell_s, level, pulse_cell
-from neurobench.physics.noise import Key, bits, normal, operation
+from neurobench.bench.steps import BenchView, Loop, LoopAnswer, LoopBounds, LoopProgram, Step
+from neurobench.bench.stimulus import BoolArray, Direction, FloatArray, IndexArray, Pulse, require
+from neurobench.errors import CapabilityMissing, UsageError
+from neurobench.physics.kernels import LoopDevice
+from neurobench.physics.noise import Key, Stream, key
 
+from ._loop_kernels import Constants, Pulsed, State, lif_stdp
+from ._loop_steps import run_stepped
 from .bias import choose_bias
+
+Order = Literal["reference", "brian", "bindsnet"]
+Traces = Literal["nearest", "all"]
+Update = Literal["window", "stochastic", "width"]
+Pairing = Literal["pair", "post"]
+
+MOST_PULSES = 32_000  # per cell and loop: they are counted in 16 bits
+MOST_SEED = 2**53  # a seed is recorded as a float
+
+_NO_STARTS = np.empty(0, np.int32)
 
 
 class Spikes(NamedTuple):
-    """Input spikes as sparse events: rows[indptr[t]:indptr[t + 1]] spike in tick t, each at most once."""
+    """Input spikes as sparse events: rows[indptr[t]:indptr[t + 1]] spike in tick t, each at most once.
+
+    `starts`: ticks, ascending, at which a presentation begins: before them membranes, traces and refractory times are
+    set to 0; thresholds stay.
+    """
 
     indptr: IndexArray
     rows: IndexArray
+    starts: IndexArray = _NO_STARTS
+
+    def begins(self) -> BoolArray:
+        """Whether a presentation begins [ticks]."""
+        begins = np.zeros(len(self.indptr) - 1, np.bool_)
+        begins[self.starts] = True
+        return begins
 
 
 def poisson(rates: FloatArray, ticks: int, rng: np.random.Generator) -> Spikes:
@@ -51,11 +63,11 @@ def poisson(rates: FloatArray, ticks: int, rng: np.random.Generator) -> Spikes:
     return sparse(rng.random((ticks, len(rates))) < rates)
 
 
-def sparse(raster: BoolArray) -> Spikes:
+def sparse(raster: BoolArray, starts: IndexArray = _NO_STARTS) -> Spikes:
     """The sparse form of raster[ticks, rows]."""
     at_tick, rows = np.nonzero(raster)
     indptr = np.searchsorted(at_tick, np.arange(len(raster) + 1)).astype(np.int32)
-    return Spikes(indptr, rows.astype(np.int32))
+    return Spikes(indptr, rows.astype(np.int32), np.asarray(starts, np.int32))
 
 
 class LoopNoise(NamedTuple):
@@ -77,9 +89,30 @@ SILENT = LoopNoise(Key(0, 0), 0, 0.0, 0.0)
 class Rule:
     """Constants of neurons and rule. Times in seconds, amplitudes in volts.
 
-    A neuron gains `gain_per_a` x current each tick, loses the share 1 - exp(-tick_s / tau_membrane_s), and fires at 1.
-    `inhibit`: only the highest fires, and all membranes start again from 0. A trace counts for `window` seconds after
-    a spike: its threshold is exp(-window / tau). `cell_budget`: pulses per cell and loop.
+    Neurons: each gains `gain_per_a` x current every tick, loses the share 1 - exp(-tick_s / tau_membrane_s), fires at
+    1 + theta and is then at 0 and deaf for `refractory_s`. theta rises by `theta_step` with each spike and decays
+    with `theta_tau_s`. `inhibit`: only the one that is highest above its theta fires, and all membranes start from 0.
+
+    Traces: 1 at a spike ("nearest") or 1 more with each ("all"), decaying with tau. A trace counts for `window` seconds
+    after a spike (inf: for ever), that is while it is above exp(-window / tau).
+
+    pairing "pair": a neuron that fires potentiates its cells in rows whose trace counts, by a_plus x trace; a row that
+    spikes depresses its cells of neurons whose trace counts, by a_minus x trace. "post": only a neuron that fires
+    moves cells: those in rows whose trace counts up by a_plus x trace, all others down by a_minus.
+
+    update: what "by x" means, x at most 1. "window": one pulse, whatever x is. "stochastic": one pulse with
+    probability x, from random numbers of `seed`, tick and cell. "width": one pulse of x times the full width; only on
+    devices whose response is linear in the width.
+
+    order: what happens first within a tick; it changes what is learnt (compare Brian2 and BindsNET).
+    "reference": charge, threshold, depression, potentiation; a neuron that fires in the very tick of a row's spike
+    potentiates and does not depress. "brian": threshold before charge, so that a spike acts one tick later, and what
+    comes in the tick in which a neuron fires is lost by its reset; then depression by the trace of earlier spikes,
+    and potentiation (Brian2: groups, thresholds, synapses, resets). "bindsnet": charge, threshold, then both traces
+    are raised before depression and potentiation, so that a pair at one tick does both (BindsNET's PostPre with
+    one_step).
+
+    `learn` False: no pulses, thresholds stay. `cell_budget`: pulses per cell and loop.
     """
 
     gain_per_a: float
@@ -92,104 +125,205 @@ class Rule:
     post_window_s: float = 5e-3
     inhibit: bool = False
     cell_budget: int = 1000
+    refractory_s: float = 0.0
+    theta_step: float = 0.0
+    theta_tau_s: float = float("inf")
+    learn: bool = True
+    order: Order = "reference"
+    traces: Traces = "nearest"
+    pairing: Pairing = "pair"
+    update: Update = "window"
+    a_plus: float = 1.0
+    a_minus: float = 1.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            require(field.name == "inhibit" or 0 < value < float("inf"), f"{field.name} = {value} must be positive")
+        for name in ("gain_per_a", "read_v", "tick_s", "tau_membrane_s", "tau_pre_s", "tau_post_s"):
+            value = getattr(self, name)
+            require(0 < value < float("inf"), f"{name} = {value} must be positive")
+        for name in ("pre_window_s", "post_window_s", "theta_tau_s"):
+            require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be positive")
+        for name in ("refractory_s", "theta_step", "a_plus", "a_minus"):
+            value = getattr(self, name)
+            require(0 <= value < float("inf"), f"{name} = {value} must be 0 or positive")
+        require(1 <= self.cell_budget <= MOST_PULSES, f"cell_budget = {self.cell_budget} lies in 1..{MOST_PULSES}")
+        require(0 <= self.seed < MOST_SEED, f"seed = {self.seed} lies in 0..{MOST_SEED - 1}")
+        for name, allowed in _OPTIONS.items():
+            given = getattr(self, name)
+            require(given in allowed, f"{name} = {given!r} is none of {', '.join(allowed)}")
 
-    def constants(self) -> FloatArray:
-        """What the kernel needs: leak, decays and thresholds of the traces, gain x read_v, inhibit, budget."""
-        return np.array([
-            np.exp(-self.tick_s / self.tau_membrane_s),
-            np.exp(-self.tick_s / self.tau_pre_s),
-            np.exp(-self.tick_s / self.tau_post_s),
+    def constants(self) -> Constants:
+        """What the kernel needs, per tick and as numbers."""
+        draws = key(self.seed, Stream.LOOP)  # they belong to the rule, not to the chip
+        return Constants(
+            leak=_decay(self.tick_s, self.tau_membrane_s),
+            pre_decay=_decay(self.tick_s, self.tau_pre_s),
+            post_decay=_decay(self.tick_s, self.tau_post_s),
             # half a tick of slack: a trace that is exactly as old as the window still counts
-            np.exp(-(self.pre_window_s + self.tick_s / 2) / self.tau_pre_s),
-            np.exp(-(self.post_window_s + self.tick_s / 2) / self.tau_post_s),
-            self.gain_per_a,
-            self.read_v,
-            float(self.inhibit),
-            float(self.cell_budget),
-        ])  # fmt: skip
+            pre_least=_decay(self.pre_window_s + self.tick_s / 2, self.tau_pre_s),
+            post_least=_decay(self.post_window_s + self.tick_s / 2, self.tau_post_s),
+            theta_decay=_decay(self.tick_s, self.theta_tau_s) if self.learn else 1.0,
+            theta_step=float(self.theta_step) if self.learn else 0.0,
+            gain_per_a=float(self.gain_per_a),
+            read_v=float(self.read_v),
+            a_plus=float(self.a_plus),
+            a_minus=float(self.a_minus),
+            refractory=float(round(self.refractory_s / self.tick_s)),
+            k0=draws.k0,
+            k1=draws.k1,
+            summed=self.traces == "all",
+            post_only=self.pairing == "post",
+            inhibit=bool(self.inhibit),
+            learn=bool(self.learn),
+            order=_OPTIONS["order"].index(self.order),
+            update=_OPTIONS["update"].index(self.update),
+        )
+
+    def scalars(self) -> dict[str, float]:
+        """All fields as numbers, options by their place in the list of what is allowed."""
+        return {field.name: float(self._number(field.name)) for field in fields(self)}
+
+    def _number(self, name: str) -> float:
+        value = getattr(self, name)
+        return _OPTIONS[name].index(value) if name in _OPTIONS else value
+
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "order": get_args(Order), "traces": get_args(Traces), "pairing": get_args(Pairing), "update": get_args(Update)
+}  # fmt: skip
+
+
+def _decay(seconds: float, tau_s: float) -> float:
+    return float(np.exp(-seconds / tau_s))
 
 
 @dataclass(frozen=True)
 class LifStdp(LoopProgram):
     """Leaky integrate-and-fire neurons on the columns, STDP by pulses on the cells; state and input of one loop.
 
-    membrane[cols], pre[rows], post[cols]: state at the start; `after` makes the program of the next loop.
+    start: neurons and traces at the start, `first_tick`: ticks before it; `after` makes the program of the next loop.
+    A neuron whose theta is inf never fires: so a column is left out. `cell_most[rows, cols]`: pulses that each cell
+    may have in this loop (none given: the rule's `cell_budget` for all).
     """
 
     rule: Rule
     spikes: Spikes
     potentiate: Pulse
     depress: Pulse
-    membrane: FloatArray
-    pre: FloatArray
-    post: FloatArray
+    start: State
+    first_tick: int = 0
+    cell_most: IndexArray | None = None
 
     kind = "lif_stdp"
 
     def __post_init__(self) -> None:
-        for name in ("membrane", "pre", "post"):
-            object.__setattr__(self, name, frozen_floats(getattr(self, name), name, 1))
-        require(len(self.membrane) == len(self.post), "membrane and post need one entry per column")
-        rows, indptr = self.spikes.rows, self.spikes.indptr
-        require(len(indptr) > 1 and indptr[0] == 0 and indptr[-1] == len(rows), "indptr does not fit to rows")
-        require(bool((np.diff(indptr) >= 0).all()), "indptr does not fall")
-        inside = not len(rows) or (rows.min() >= 0 and rows.max() < len(self.pre))
-        require(bool(inside), f"a spike names a row outside 0..{len(self.pre) - 1}")
+        start = self.start
+        same = len(start.membrane) == len(start.post) == len(start.theta) == len(start.refractory)
+        require(same, "membrane, theta, refractory and post need one entry per column")
+        _check_input(self.spikes, len(start.pre))
+        if self.cell_most is not None:
+            shape = np.shape(self.cell_most)
+            require(shape == self.shape, f"cell_most is for {shape} cells, the loop for {self.shape}")
 
     @classmethod
-    def fresh(cls, rule: Rule, spikes: Spikes, shape: tuple[int, int], potentiate: Pulse, depress: Pulse) -> LifStdp:
-        """A loop that starts from rest on an array of `shape`."""
+    def fresh(
+        cls, rule: Rule, spikes: Spikes, shape: tuple[int, int], potentiate: Pulse, depress: Pulse,
+        theta: FloatArray | None = None, cell_most: IndexArray | None = None,
+    ) -> LifStdp:  # fmt: skip
+        """A loop that starts from rest on an array of `shape`; `theta[cols]`: thresholds learnt before."""
         rows, cols = shape
-        return cls(rule, spikes, potentiate, depress, np.zeros(cols), np.zeros(rows), np.zeros(cols))
+        theta = np.zeros(cols) if theta is None else np.array(theta, np.float64)
+        start = State(np.zeros(cols), theta, np.zeros(cols), np.zeros(rows), np.zeros(cols))
+        return cls(rule, spikes, potentiate, depress, start, 0, cell_most)
 
-    def after(self, answer: LoopAnswer, spikes: Spikes) -> LifStdp:
-        """The same loop with new input, going on from where `answer` left it."""
-        state = answer.state
-        return LifStdp(self.rule, spikes, self.potentiate, self.depress, state["membrane"], state["pre"], state["post"])
+    def after(self, answer: LoopAnswer, spikes: Spikes, rule: Rule | None = None) -> LifStdp:
+        """The same loop with new input, going on from where `answer` left it; perhaps with another rule."""
+        start = State(*(answer.state[name] for name in State._fields))
+        ticks = self.first_tick + answer.ticks
+        return LifStdp(rule or self.rule, spikes, self.potentiate, self.depress, start, ticks, self.cell_most)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the array that the loop runs on."""
-        return len(self.pre), len(self.post)
+        return len(self.start.pre), len(self.start.post)
+
+    def state(self) -> State:
+        """A copy of the state at the start, for whoever runs the loop."""
+        return State(*(np.array(array, np.float64) for array in self.start))
+
+    def most(self) -> IndexArray:
+        """Pulses that a cell may have in this loop [rows, cols]; [1, 1]: the same for all."""
+        if self.cell_most is None:
+            return np.full((1, 1), self.rule.cell_budget, np.int32)
+        return np.clip(self.cell_most, 0, self.rule.cell_budget).astype(np.int32)
 
     def compiled(self, ticks: int, device: LoopDevice, noise: LoopNoise | None = None) -> LoopAnswer:
         """Run on the live arrays of an emulated chip; `device.u` and `device.pulses` change in place."""
         noise = noise or SILENT
         require(self.shape == device.shape, f"the loop is for {self.shape} cells, the chip has {device.shape}")
         require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
-        state = {name: np.array(getattr(self, name)) for name in ("membrane", "pre", "post")}
-        ups, downs = np.zeros(device.shape, np.int32), np.zeros(device.shape, np.int32)
+        _check_width(self.rule, device)
+        state, cells = self.state(), device.u.size
+        pulsed = Pulsed(np.zeros(cells, np.int16), np.zeros(cells, np.int16), self.most().ravel())
         spikes = np.empty((ticks * device.shape[1], 2), np.int32)
-        kernel: Any = _lif_stdp
+        kernel: Any = lif_stdp
         fired = kernel(
-            ticks, self.spikes.indptr, self.spikes.rows, self.rule.constants(), device, *noise.key,
-            noise.first_read, noise.sigma2, noise.relative2, *state.values(), ups, downs, spikes,
+            ticks, self.first_tick, self.spikes.indptr, self.spikes.rows, self.spikes.begins(), self.rule.constants(),
+            device, *noise.key, noise.first_read, noise.sigma2, noise.relative2, state, pulsed, spikes,
         )  # fmt: skip
-        return _answer(self, ticks, spikes[:fired].copy(), ups, downs, state)
+        ups, downs = (counts.reshape(self.shape) for counts in (pulsed.ups, pulsed.downs))
+        return self.answer(ticks, spikes[:fired].copy(), ups, downs, state)
 
     def stepped(self, ticks: int, view: BenchView) -> Generator[Step, Any, LoopAnswer]:
         """The same loop by the host: a read and at most two batches per tick."""
-        return run_stepped(self, ticks, choose_bias("auto", view))
+        in_array = Direction.ROWS_TO_COLS in view.capabilities.vector_reads
+        return run_stepped(self, ticks, choose_bias("auto", view), in_array)
+
+    def answer(self, ticks: int, spikes: Any, ups: Any, downs: Any, state: State) -> LoopAnswer:
+        """What a loop gives; whoever ran it adds times and energy."""
+        digest = blake2b(digest_size=16)
+        for array in (spikes, ups, downs, *state):
+            digest.update(array.tobytes())
+        end_s = ticks * self.rule.tick_s
+        return LoopAnswer(ticks, spikes, ups, downs, state._asdict(), 0.0, end_s, float("nan"), digest.hexdigest())
 
     def bounds(self, ticks: int) -> LoopBounds:
-        """At most one pulse per cell and tick, and no more than the budget of a cell."""
-        return LoopBounds(self.potentiate, self.depress, min(ticks, self.rule.cell_budget), self.rule.read_v)
+        """At most the budget of a cell; at most a pulse per cell and tick, two where a pair at one tick does both."""
+        a_tick = 2 if self.rule.order != "reference" and self.rule.pairing == "pair" else 1
+        most: Any = np.minimum(self.most(), a_tick * ticks if self.rule.learn else 0)
+        most = int(most[0, 0]) if self.cell_most is None else most
+        return LoopBounds(self.potentiate, self.depress, most, self.rule.read_v)
 
     def arrays(self) -> Mapping[str, np.ndarray[Any, Any]]:
-        """Input and state."""
-        return {
-            "indptr": self.spikes.indptr, "rows": self.spikes.rows,
-            "membrane": self.membrane, "pre": self.pre, "post": self.post,
-        }  # fmt: skip
+        """Input, state, and what each cell may have."""
+        most = {} if self.cell_most is None else {"cell_most": self.cell_most}
+        return {**self.spikes._asdict(), **self.start._asdict(), **most}
 
     def scalars(self) -> Mapping[str, float]:
-        """The rule."""
-        return {field.name: float(getattr(self.rule, field.name)) for field in fields(self.rule)}
+        """The rule, and how many ticks there were before."""
+        return {**self.rule.scalars(), "first_tick": float(self.first_tick)}
+
+
+def _check_input(spikes: Spikes, rows: int) -> None:
+    indptr, at, starts = spikes
+    require(len(indptr) > 1 and indptr[0] == 0 and indptr[-1] == len(at), "indptr does not fit to rows")
+    require(bool((np.diff(indptr) >= 0).all()), "indptr does not fall")
+    inside = not len(at) or (at.min() >= 0 and at.max() < rows)
+    require(bool(inside), f"a spike names a row outside 0..{rows - 1}")
+    inside = not len(starts) or (starts.min() >= 0 and starts.max() < len(indptr) - 1)
+    require(bool(inside), f"a presentation starts outside the ticks 0..{len(indptr) - 2}")
+
+
+def _check_width(rule: Rule, device: LoopDevice) -> None:
+    """Widths may carry a weight change only where half of a width does half, everywhere in the window."""
+    if rule.update == "width" and not device.linear:
+        raise CapabilityMissing(
+            "update = 'width' needs a device whose response is linear in the pulse's width, as model 'ideal' is; "
+            "take update = 'stochastic' or 'window' for this one (the loop's rule)"
+        )
+    largest = max(float(np.abs(table.pieces[0]).max()) for table in (device.up, device.down))
+    if rule.update == "width" and largest >= device.u_max - device.u_min:
+        raise UsageError("update = 'width': the full pulse moves a cell through its whole window; take a shorter one")
 
 
 def run(program: LoopProgram, ticks: int, view: BenchView) -> Generator[Step, Any, LoopAnswer]:
@@ -198,202 +332,3 @@ def run(program: LoopProgram, ticks: int, view: BenchView) -> Generator[Step, An
         answer: LoopAnswer = yield Loop(program, ticks)
         return answer
     return (yield from program.stepped(ticks, view))
-
-
-def _answer(
-    program: LifStdp, ticks: int, spikes: Any, ups: Any, downs: Any, state: dict[str, FloatArray]
-) -> LoopAnswer:
-    digest = blake2b(digest_size=16)
-    for array in (spikes, ups, downs, *state.values()):
-        digest.update(array.tobytes())
-    end_s = ticks * program.rule.tick_s
-    return LoopAnswer(ticks, spikes, ups, downs, dict(state), 0.0, end_s, float("nan"), digest.hexdigest())
-
-
-@njit(cache=True)
-def _lif_stdp(
-    ticks: int, indptr: Any, rows_in: Any, constants: Any, device: LoopDevice, k0: int, k1: int, read0: int,
-    sigma2: float, relative2: float, membrane: Any, pre: Any, post: Any, ups: Any, downs: Any, spikes: Any,
-) -> int:  # pragma: no cover - compiled  # fmt: skip
-    """All ticks; returns the number of spikes written to spikes[n, 2]."""
-    rows, cols = device.shape
-    grid = np.empty((rows, cols))
-    for i in range(rows):
-        for j in range(cols):
-            grid[i, j] = cell_s(device, i * cols + j)
-    current, variance = np.empty(cols), np.empty(cols)
-    fires, recent, cells = np.zeros(cols, np.bool_), np.empty(cols, np.int64), np.empty(rows * cols, np.int64)
-    done = 0
-    for tick in range(ticks):
-        active = rows_in[indptr[tick] : indptr[tick + 1]]
-        _columns(grid, active, constants[6], current)
-        if sigma2 > 0 or relative2 > 0:
-            _add_noise(grid, active, constants[6], sigma2, relative2, k0, k1, read0 + tick, variance, current)
-        fired = _neurons(current, constants, membrane, fires)
-        for i in range(rows):
-            pre[i] *= constants[1]
-        for i in active:
-            pre[i] = 1.0
-        # the traces of neurons that fired before this tick; this tick's own spikes potentiate and do not depress
-        count = n = 0
-        for j in range(cols):
-            post[j] *= constants[2]
-            if post[j] >= constants[4] and not fires[j]:
-                recent[count] = j
-                count += 1
-        for i in active:
-            for q in range(count):
-                cells[n] = i * cols + recent[q]
-                n += 1
-        _pulse_all(device, grid, cells[:n], -1, constants[8], ups, downs)
-        if fired:
-            n = 0
-            for j in range(cols):
-                if fires[j]:
-                    post[j] = 1.0
-                    spikes[done, 0], spikes[done, 1] = tick, j
-                    done += 1
-                    for i in range(rows):
-                        if pre[i] >= constants[3]:
-                            cells[n] = i * cols + j
-                            n += 1
-            _pulse_all(device, grid, cells[:n], 1, constants[8], ups, downs)
-    return done
-
-
-@njit(cache=True)
-def _columns(grid: Any, active: Any, read_v: float, current: Any) -> None:  # pragma: no cover - compiled
-    """Currents of the columns while the active rows are at read_v."""
-    current[:] = 0.0
-    for i in active:
-        row = grid[i]
-        for j in range(current.size):
-            current[j] += row[j]
-    for j in range(current.size):
-        current[j] *= read_v
-
-
-@njit(cache=True)
-def _add_noise(
-    grid: Any, active: Any, read_v: float, sigma2: float, relative2: float, k0: int, k1: int, read: int, variance: Any,
-    current: Any,
-) -> None:  # pragma: no cover - compiled  # fmt: skip
-    """One normal draw per column, exact for independent Gaussian devices; keyed like a vector read of its own."""
-    a, b = operation(k0, k1, read)
-    variance[:] = active.size * sigma2
-    if relative2 > 0:
-        for i in active:
-            for j in range(current.size):
-                variance[j] += relative2 * grid[i, j] * grid[i, j]
-    for j in range(current.size):
-        current[j] += read_v * np.sqrt(variance[j]) * normal(bits(a, b, np.uint64(j)))
-
-
-@njit(cache=True)
-def _neurons(current: Any, constants: Any, membrane: Any, fires: Any) -> bool:  # pragma: no cover - compiled
-    """Charge the neurons and mark those that fire; True if any does."""
-    any_, best = False, 0
-    for j in range(membrane.size):
-        membrane[j] = membrane[j] * constants[0] + constants[5] * current[j]
-        fires[j] = membrane[j] >= 1.0
-        any_ |= fires[j]
-        if membrane[j] > membrane[best]:
-            best = j
-    if not any_:
-        return False
-    if constants[7] > 0:
-        fires[:] = False
-        fires[best] = True
-        membrane[:] = 0.0
-        return True
-    for j in range(membrane.size):
-        if fires[j]:
-            membrane[j] = 0.0
-    return True
-
-
-@njit(cache=True)
-def _pulse_all(
-    device: LoopDevice, grid: Any, cells: Any, sign: int, budget: float, ups: Any, downs: Any
-) -> None:  # pragma: no cover - compiled
-    """One pulse on each of these cells (flat indices), unless a cell has used up its budget in this loop.
-
-    The device is taken apart once: handed on pulse by pulse, its arrays cost more than the pulse.
-    """
-    flat, up, down, had = grid.ravel(), ups.ravel(), downs.ravel(), ups.ravel() if sign > 0 else downs.ravel()
-    table = device.up if sign > 0 else device.down
-    u, step, pulses, base_s, gain_s, levels = (
-        device.u, device.step, device.pulses, device.base_s, device.gain_s, device.levels,
-    )  # fmt: skip
-    k0, k1, noisy = np.uint64(device.k0), np.uint64(device.k1), table.pieces[HEAD, 3] > 0
-    selected_s, z = 0.0, 0.0
-    for c in cells:
-        if up[c] + down[c] >= budget:
-            continue
-        selected_s += flat[c]
-        if noisy:
-            z = normal(bits(k0, k1, (np.uint64(pulses[c]) << np.uint64(32)) | np.uint64(c)))
-        u[c] = pulse_cell(u[c], table, step[c], z, device.u_min, device.u_max)
-        pulses[c] += np.uint32(1)
-        had[c] += 1
-        flat[c] = base_s[c] + gain_s[c] * level(u[c], levels)
-    device.selected_s[0 if sign > 0 else 1] += selected_s
-
-
-def run_stepped(program: LifStdp, ticks: int, bias: Bias = Bias.HALF) -> Generator[Step, Any, LoopAnswer]:
-    """The same loop stepped by the host, for benches that run none: a read and at most two batches per tick.
-
-    A sub-generator (`yield from`); the answer's times and energy are those of the bench.
-    """
-    rule, constants = program.rule, program.rule.constants()
-    state = {name: np.array(getattr(program, name)) for name in ("membrane", "pre", "post")}
-    ups, downs = np.zeros(program.shape, np.int32), np.zeros(program.shape, np.int32)
-    fired: list[tuple[int, int]] = []
-    energy_j, start_s, end_s = 0.0, float("nan"), float("nan")
-    for tick in range(ticks):
-        active = program.spikes.rows[program.spikes.indptr[tick] : program.spikes.indptr[tick + 1]]
-        volts = np.zeros((1, program.shape[0]))
-        volts[0, active] = rule.read_v
-        reading = yield Sense(VectorRead(volts, integration_s=rule.tick_s))
-        start_s, end_s = (reading.start_s if tick == 0 else start_s), reading.end_s
-        fires = _stepped_neurons(reading.currents_a[0, 0], rule, state["membrane"], constants[0])
-        wish = _wishes(state, active, fires, constants)
-        wish[(ups + downs) >= rule.cell_budget] = 0
-        fired += [(tick, int(j)) for j in np.flatnonzero(fires)]
-        for sign, pulse in ((-1, program.depress), (1, program.potentiate)):
-            counts = np.where(wish == sign, wish, 0).astype(np.int8)
-            if counts.any():
-                applied: Applied = yield Apply(PulseBatch(counts, pulse, bias))
-                energy_j += applied.energy_j
-                end_s = applied.end_s
-        ups += wish > 0
-        downs += wish < 0
-    spikes = np.array(fired, np.int32).reshape(-1, 2)
-    answer = _answer(program, ticks, spikes, ups, downs, state)
-    return answer._replace(start_s=start_s, end_s=end_s, energy_j=energy_j)
-
-
-def _stepped_neurons(currents_a: FloatArray, rule: Rule, membrane: FloatArray, leak: float) -> BoolArray:
-    membrane *= leak
-    membrane += rule.gain_per_a * currents_a
-    fires: BoolArray = membrane >= 1.0
-    if fires.any() and rule.inhibit:
-        best = int(membrane.argmax())
-        fires[:] = False
-        fires[best] = True
-        membrane[:] = 0.0
-    membrane[fires] = 0.0
-    return fires
-
-
-def _wishes(state: dict[str, FloatArray], active: IndexArray, fires: BoolArray, constants: FloatArray) -> Any:
-    """Pulses of one tick as int8 [rows, cols]: +1, -1 or 0; moves the traces on."""
-    pre, post = state["pre"], state["post"]
-    pre *= constants[1]
-    pre[active] = 1.0
-    post *= constants[2]
-    wish = np.zeros((len(pre), len(post)), np.int8)
-    wish[np.ix_(active, np.flatnonzero((post >= constants[4]) & ~fires))] = -1
-    post[fires] = 1.0
-    wish[np.ix_(np.flatnonzero(pre >= constants[3]), np.flatnonzero(fires))] = 1
-    return wish

@@ -346,12 +346,11 @@ class Chip:
                 f"a loop holds a cell at the end of its curve; the card of device {self.model.name} says end = 'refuse'"
             )
         self._settle()
-        d, n, ends = self.devices, len(self.u), (self.model.u_min, self.model.u_max)
+        d, ends = self.devices, (self.model.u_min, self.model.u_max)
         up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
-        full = (np.broadcast_to(d.base_s, n).copy(), np.broadcast_to(d.gain_s, n).copy())
         return LoopDevice(
-            self.shape, self.u, self.pulses, d.step, *full, self.levels_s, up.tables[0], down.tables[4],
-            *self._pulse_key, *ends, np.zeros(2),
+            self.shape, self.u, self.pulses, d.step, d.base_s, d.gain_s, self.levels_s, up.tables[0], down.tables[4],
+            *self._pulse_key, *ends, np.zeros(2), self.model.linear_in_width,
         )  # fmt: skip
 
     def commit_loop(self, device: LoopDevice, potentiate: Pulse, depress: Pulse, seconds: float) -> float:

@@ -525,10 +525,11 @@ def pulse_list(
 
 
 class LoopDevice(NamedTuple):
-    """The devices of a chip for a compiled loop: live arrays, flat and row-major, base_s and gain_s of full size.
+    """The devices of a chip for a compiled loop: live arrays, flat and row-major; base_s and gain_s may have one entry.
 
     up, down: tables of the potentiating and the depressing pulse; selected_s[2]: conductances at which pulses of each
-    sign were fired, summed (times joule per siemens it is their energy).
+    sign were fired, summed (times joule per siemens it is their energy). linear: a pulse of a part of the width does
+    that part, whatever the state.
     """
 
     shape: tuple[int, int]
@@ -545,12 +546,16 @@ class LoopDevice(NamedTuple):
     u_min: float
     u_max: float
     selected_s: FloatArray
+    linear: bool = False
 
 
 @njit(cache=True)
 def cell_s(d: LoopDevice, cell: int) -> Any:  # pragma: no cover
     """Conductance of one cell in siemens."""
-    return d.base_s[cell] + d.gain_s[cell] * level(d.u[cell], d.levels)
+    c = np.uint64(cell)
+    base_s = d.base_s[c] if d.base_s.size > 1 else d.base_s[0]
+    gain_s = d.gain_s[c] if d.gain_s.size > 1 else d.gain_s[0]
+    return base_s + gain_s * level(d.u[c], d.levels)
 
 
 @njit(cache=True)

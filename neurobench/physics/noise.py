@@ -33,6 +33,7 @@ class Stream(IntEnum):
     STUCK = 7
     SHORTED = 8
     STUCK_STATE = 9
+    LOOP = 10
 
 
 class Key(NamedTuple):

@@ -1,7 +1,7 @@
 """The ideal cell: its state moves in proportion to the time at the stated voltage, the same everywhere, without noise.
 
-du = +-rate_per_s width_s at the stated amplitude, for a pulse of any width; hard bounds; nothing at half the voltage. It
-is what float weights are in software, as a device: the bar that real devices are compared with, and the only kind
+du = +-rate_per_s width_s at the stated amplitude, for a pulse of any width; hard bounds; nothing at half the voltage.
+It is what float weights are in software, as a device: the bar that real devices are compared with, and the only kind
 for which the compiled loop may turn a weight change into a pulse of proportional width (`learning.loops`). No device
 is like this; no number of it is measured.
 """
@@ -14,7 +14,14 @@ import numpy as np
 from pydantic import Field
 
 from neurobench.errors import ConfigError
-from neurobench.physics.latent import Parameters, StepModel, missing_direction, outside_hull, read_parameters, same_pulse
+from neurobench.physics.latent import (
+    Parameters,
+    StepModel,
+    missing_direction,
+    outside_hull,
+    read_parameters,
+    same_pulse,
+)
 
 if TYPE_CHECKING:
     from neurobench.physics.card import DeviceCard
