@@ -272,7 +272,7 @@ def _pulse(pulse: Pulse) -> list[Any]:
 
 def _bounds(bounds: LoopBounds) -> list[Any]:
     pulses = [_pulse(bounds.potentiate), _pulse(bounds.depress)]
-    return [*pulses, int(bounds.pulses_per_cell), float(bounds.read_v)]
+    return [*pulses, int(np.max(bounds.pulses_per_cell)), float(bounds.read_v)]
 
 
 # A protocol asks in every epoch with the same read. It is frozen, and kept here, so its id stays its own.
