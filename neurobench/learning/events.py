@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import ceil, cos, hypot, log, pi, radians, sin
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ EventArray = NDArray[Any]  # of EVENT
 MAX_EVENTS = 2**26  # 2 GiB of records
 MAX_SIDE = 2**15  # the address fields of the formats hold 15 bits
 _MAX_SAMPLES = 2**31  # (pixel, moment) values that one scene may take: minutes of work
+_CHUNK = 512  # samples of a scene that are held at once
 _MOVE_PX = 0.1  # an edge moves at most so far between two samples of a scene
 US = 1e-6
 CONTRAST = 0.2  # of log intensity; nominal thresholds of DVS pixels are 10 to 50 % (Gallego 2020, section 2.4)
@@ -116,9 +116,9 @@ class EventStream:
         require(turns_per_s != 0 and width_px > 0, f"turns_per_s = {turns_per_s}, width_px = {width_px}")
         x, y = self._centred()
 
-        def scene(t: float) -> FloatArray:
+        def scene(t: FloatArray) -> FloatArray:
             angle = 2 * pi * turns_per_s * t
-            return BRIGHT * _inside(width_px / 2 - np.abs(y * cos(angle) - x * sin(angle)))
+            return BRIGHT * _inside(width_px / 2 - np.abs(y * np.cos(angle) - x * np.sin(angle)))
 
         rim_px_s = 2 * pi * abs(turns_per_s) * hypot(self.width, self.height) / 2
         return self._seen(scene, duration_s, rim_px_s, contrast)
@@ -171,7 +171,7 @@ class EventStream:
         return self.with_events(crossings(scene, duration_s, steps, contrast))
 
 
-Scene = Callable[[float], FloatArray]  # time in seconds -> log intensity [height, width]
+Scene = Callable[[FloatArray], FloatArray]  # times [n, 1, 1] in seconds -> log intensity [n, height, width]
 
 
 def crossings(scene: Scene, duration_s: float, steps: int, contrast: float) -> EventArray:
@@ -181,34 +181,18 @@ def crossings(scene: Scene, duration_s: float, steps: int, contrast: float) -> E
     edges with a linear profile (as in ESIM: Rebecq, Gehrig, Scaramuzza 2018, CoRL).
     """
     times = np.linspace(0.0, duration_s, steps + 1)
-    before = scene(0.0)
-    memory, parts = before.copy(), list[EventArray]()
-    for start_s, end_s in pairwise(times):
-        after = scene(end_s)
-        if len(found := _crossed(memory, before, after, start_s, end_s, contrast)):
-            parts.append(found)
-        before = after
-    events = np.concatenate(parts) if parts else np.empty(0, EVENT)
-    require(len(events) <= MAX_EVENTS, f"{len(events)} events; at most {MAX_EVENTS} in one stream")
+    memory = np.array(scene(times[:1, None, None])[0])
+    parts, found = list[EventArray](), 0
+    for first in range(0, steps, _CHUNK):
+        part = times[first : first + _CHUNK + 1]
+        levels = scene(part[:, None, None])
+        columns = np.empty((_crossed(levels, part, memory.copy(), contrast, np.empty((0, 4), np.int64)), 4), np.int64)
+        _crossed(levels, part, memory, contrast, columns)
+        found += len(columns)
+        require(found <= MAX_EVENTS, f"more than {MAX_EVENTS} events in one stream")
+        parts.append(make_events(*columns.T))
+    events = np.concatenate(parts)
     return events[np.argsort(events["t"], kind="stable")]
-
-
-def _crossed(
-    memory: FloatArray, before: FloatArray, after: FloatArray, start_s: float, end_s: float, contrast: float
-) -> EventArray:
-    """Events between two samples; `memory` holds the level of each pixel's last event and moves along."""
-    counts = np.trunc((after - memory) / contrast).astype(np.int64)
-    y, x = np.nonzero(counts)
-    each = np.abs(counts[y, x])
-    row = np.repeat(np.arange(len(each)), each)
-    nth = np.arange(len(row)) - np.repeat(np.cumsum(each) - each, each) + 1
-    y, x = y[row], x[row]
-    sign = np.sign(counts[y, x])
-    level = memory[y, x] + sign * nth * contrast
-    # a pixel whose step was crossed has moved, so the divisor is not 0; the level may lie a rounding outside the step
-    share = np.clip((level - before[y, x]) / (after - before)[y, x], 0.0, 1.0)
-    memory += counts * contrast
-    return make_events(x, y, np.rint((start_s + share * (end_s - start_s)) / US), sign > 0)
 
 
 def _inside(depth_px: FloatArray) -> FloatArray:
@@ -312,6 +296,27 @@ def edge_speed(stream: EventStream, angle_deg: float = 0.0) -> Speed:
     slope_s = spread[0, 1] / spread[0, 0]
     correlation = spread[0, 1] / (spread[0, 0] * spread[1, 1]) ** 0.5
     return Speed(1 / float(slope_s) if slope_s else float("inf"), float(correlation))
+
+
+@njit(cache=True)
+def _crossed(levels: Any, times: Any, memory: Any, contrast: float, out: Any) -> int:  # pragma: no cover - compiled
+    """Count the events between the samples and write as many as `out`[n, 4] holds; `memory`[height, width] is the
+    level of each pixel's last event and moves along."""
+    n = 0
+    for k in range(1, len(times)):
+        for y in range(memory.shape[0]):
+            for x in range(memory.shape[1]):
+                before, after = levels[k - 1, y, x], levels[k, y, x]
+                sign = 1.0 if after > memory[y, x] else -1.0
+                while sign * (after - memory[y, x]) >= contrast:
+                    memory[y, x] += sign * contrast
+                    if n < len(out):
+                        # a crossed step has moved; the level may lie a rounding outside of it
+                        share = min(max((memory[y, x] - before) / (after - before), 0.0), 1.0)
+                        at_s = times[k - 1] + share * (times[k] - times[k - 1])
+                        out[n, 0], out[n, 1], out[n, 2], out[n, 3] = x, y, np.rint(at_s * 1e6), sign > 0
+                    n += 1
+    return n
 
 
 @njit(cache=True)

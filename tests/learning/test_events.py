@@ -116,7 +116,7 @@ def test_a_grating_gives_each_pixel_the_events_of_its_cycles_one_pixel_after_the
 
 
 def test_a_step_gives_as_many_events_as_thresholds_fit_at_their_exact_times() -> None:
-    ramp = lambda t: np.array([[1.0 * t, -0.5 * t]])  # noqa: E731
+    ramp = lambda t: t * np.array([[1.0, -0.5]])  # noqa: E731
     events = crossings(ramp, 1.0, 7, contrast=0.3)
     assert [tuple(map(int, e)) for e in events] == [
         (0, 0, 300_000, 1), (0, 0, 600_000, 1), (1, 0, 600_000, 0), (0, 0, 900_000, 1),
