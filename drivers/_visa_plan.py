@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from neurobench.bench.crossbar import Capabilities, CompliancePath
 from neurobench.bench.stimulus import Bias, LineState, Shots
@@ -60,11 +63,15 @@ class Paths:
 
     def pulse(self, shots: Shots, k: int, by_smu: bool) -> Path:
         """The lines that shot k drives, on the terminals that drive them; all others grounded."""
-        w, lines = self.wiring, shots.states(k)
+        lines = shots.states(k)
+        rows, cols = (np.flatnonzero(s == LineState.DRIVEN).tolist() for s in (lines.row_state, lines.col_state))
+        return self.driven(rows, cols, by_smu)
+
+    def driven(self, rows: Sequence[int], cols: Sequence[int], by_smu: bool) -> Path:
+        """These lines on the terminals of the source, all others grounded."""
+        w = self.wiring
         row_terminal, col_terminal = (w.smu, w.meter) if by_smu else (w.pulse_row, w.pulse_col)
-        rows = {i: row_terminal for i, s in enumerate(lines.row_state.tolist()) if s == LineState.DRIVEN}
-        cols = {j: col_terminal for j, s in enumerate(lines.col_state.tolist()) if s == LineState.DRIVEN}
-        return self._joined(rows, cols)
+        return self._joined(dict.fromkeys(rows, row_terminal), dict.fromkeys(cols, col_terminal))
 
     def grounded(self) -> Path:
         """All lines on ground: the bench at rest. Nothing where no ground is wired."""
@@ -154,7 +161,7 @@ def make_capabilities(config: BenchConfig, team: Team, paths: Paths) -> Capabili
         max_pulse_v=_max_pulse_v(source, biases), min_width_s=source.min_width_s if source else 0.0,
         max_width_s=source.max_width_s if source else 0.0, measures_while_pulsing=_can_measure(meter, paths, biases),
         min_measured_width_s=meter.min_width_s if meter else 0.0,
-        max_measured_width_s=meter.max_width_s if meter else 0.0,
+        max_measured_width_s=meter.max_width_s if meter else 0.0, distinct_shapes=_distinct_shapes(config, team),
         measures_one_cell=True, compliance_path=_compliance_path(config, team), source_ohm=_source_ohm(config, source),
         series_ohm=bench.series_ohm, delivery="exactly_once" if source and source.witness else "at_most_once",
     )  # fmt: skip
@@ -195,6 +202,17 @@ def _biases(config: BenchConfig, team: Team, paths: Paths) -> frozenset[Bias]:
             "pulse_col, or a two-channel SMU that pulses), 'isolated' needs [chip] isolation = 'isolated'"
         )
     return frozenset(can)
+
+
+def _distinct_shapes(config: BenchConfig, team: Team) -> int:
+    """One waveform on the word lines, one on the bit lines if a channel is wired to them.
+
+    Not on isolated cells of an array: what V_row - V_col is there depends on how they are isolated.
+    """
+    single = (config.chip.rows, config.chip.cols) == (1, 1)
+    if team.generator is None or not team.generator.plays or not (single or _isolation(config) == "passive"):
+        return 0
+    return min(team.generator.outputs, 2 if config.instruments.wiring.pulse_col else 1)
 
 
 def _max_pulse_v(source: PulseSource | None, biases: frozenset[Bias]) -> float:

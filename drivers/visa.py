@@ -31,9 +31,10 @@ from neurobench.bench.steps import DeviceSpan
 from neurobench.bench.stimulus import CellRead, FloatArray, Read, ShotList, Shots
 from neurobench.errors import BenchFault, CapabilityMissing, InstrumentError, LinkLost, UsageError
 
+from ._visa_jobs import Job, job_for
 from ._visa_open import Connected, VisaDriver, patiently
-from ._visa_plan import Path, Team, make_capabilities, make_paths, source_for
-from .instruments._roles import PulseSource, Smu, Sweep, Tally, Train
+from ._visa_plan import Path, Team, make_capabilities, make_paths
+from .instruments._roles import PulseSource, Smu, Sweep, Tally
 
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
@@ -52,9 +53,13 @@ MARGIN_S = 1.0  # how much longer than its pulses a burst may take until its end
 
 class _Staged(NamedTuple):
     seq: int
-    shots: Shots
-    source: PulseSource
+    job: Job
     witness: Witness
+
+    @property
+    def source(self) -> PulseSource:
+        """What fires it."""
+        return self.job.source
 
 
 class _Progress(NamedTuple):
@@ -85,7 +90,7 @@ class VisaCrossbar(Crossbar):
         self._sure = True  # whether all that was triggered is known to have been fired, or not
         self._cut: tuple[int, int] | None = None  # the shot that rest() cut off
         self._flying: tuple[int, int] | None = None  # the shot that was triggered and has not ended
-        self._set_up: tuple[int, int] | None = None  # sign of the pulses, and answers lost until they were set up
+        self._set_up: tuple[int, int] | None = None  # kind of the shot, and answers lost until it was set up
         self._routed: Path | None = None
         self._metered: tuple[float, float] | None = None  # range and aperture that the meter has settled in
         self._zeros_a: dict[tuple[int, int], float] = {}  # of these, by cell
@@ -117,25 +122,28 @@ class VisaCrossbar(Crossbar):
     # -- pulses --------------------------------------------------------------------------------------------------
 
     def stage(self, seq: int, shots: ShotList) -> Witness:
-        """Program the first kind of pulse and begin to count; all relays are open, no volts reach the chip."""
-        if not isinstance(shots, Shots):
-            raise CapabilityMissing("this bench plays rectangular pulses; it has no source for waveforms")
+        """Program the first kind of pulse, or waveforms, and begin to count; all relays are open, no volts reach the
+        chip."""
         if shots.shape != self._capabilities.shape:
             raise UsageError(f"the shots are for {shots.shape} cells, the bench has {self._capabilities.shape}")
         if seq <= self._triggered:
             raise UsageError(f"sequence number {seq} was used: the last one triggered is {self._triggered}")
         self._go_on()
         self._staged = None
-        if not len(shots):
+        if isinstance(shots, Shots) and not len(shots):
             self._nothing = seq
             return Witness()
-        source = source_for(self.team, shots)
+        job = self._job(shots)
         self._try(self._isolate)
-        self._try(lambda: self._program(source, shots, int(shots.sign[0])))
-        witness = self._try(lambda: source.baseline(seq))
+        self._try(lambda: self._program(job, 0))
+        witness = self._try(lambda: job.source.baseline(seq))
         with self._unless_halted():
-            self._last = self._staged = _Staged(seq, shots, source, witness)
+            self._last = self._staged = _Staged(seq, job, witness)
         return witness
+
+    def _job(self, shots: ShotList) -> Job:
+        """What volts a reading may have decides which cells a waveform pulses; without limits, any."""
+        return job_for(shots, self.team, self._paths, self._limits.max_read_v if self._limits else 0.0)
 
     def _go_on(self) -> None:
         """A call begins: what an earlier rest() stopped may go on. One that is under way comes to its end first."""
@@ -160,19 +168,16 @@ class VisaCrossbar(Crossbar):
         with self._unless_halted():
             self._routed = path
 
-    def _program(self, source: PulseSource, shots: Shots, sign: int) -> None:
-        """Set up the pulses of one sign, behind open relays; the source is at 0 V and stays there."""
-        level, pulse = shots.levels(sign), shots.pulse
-        levels_v = (level.selected_row_v, level.selected_col_v)[: source.outputs]
-        train = Train(levels_v, pulse.width_s, pulse.rise_s, pulse.fall_s)
+    def _program(self, job: Job, k: int) -> None:
+        """Set up what shot k fires, behind open relays; the source is at 0 V and stays there."""
         self._set_up = None
         losses = self._connected.losses
-        if source is self.team.meter_source:
+        if job.source is self.team.meter_source:
             self._metered = None
-        source.program(train, measure=shots.measure)
-        source.connect()
+        job.set_up(k)
+        job.source.connect()
         with self._unless_halted():
-            self._set_up = sign, losses
+            self._set_up = job.kind(k), losses
 
     def fire(self, seq: int) -> Applied:
         """Fire what was staged, shot by shot, each triggered once. LinkLost: ask `outcome`."""
@@ -186,7 +191,7 @@ class VisaCrossbar(Crossbar):
         if staged is None or staged.seq != seq:
             raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
         self._staged, progress = None, _Progress(seq, 0, self._clock.now_s(), [])
-        for k in range(len(staged.shots)):
+        for k in range(len(staged.job.repeats)):
             self._progress = progress._replace(shots=k)
             self._fire_shot(staged, k)
             self._progress = progress._replace(shots=k + 1)
@@ -209,12 +214,12 @@ class VisaCrossbar(Crossbar):
         raise LinkLost(f"shot {k} of step {staged.seq} was triggered {TRIGGERS} times and certainly never fired")
 
     def _make_ready(self, staged: _Staged, k: int) -> None:
-        """The pulses of this sign set up, behind open relays; then the cells of shot k connected."""
-        shots, by_smu = staged.shots, staged.source is not self.team.generator
-        if self._set_up != (int(shots.sign[k]), self._connected.losses):
+        """What shot k fires set up, behind open relays; then its cells connected."""
+        job = staged.job
+        if self._set_up != (job.kind(k), self._connected.losses):
             self._isolate()
-            self._program(staged.source, shots, int(shots.sign[k]))
-        self._route(self._paths.pulse(shots, k, by_smu))
+            self._program(job, k)
+        self._route(job.path(k))
 
     def _fired(self, staged: _Staged, k: int) -> bool:
         """Trigger shot k and see it end. False: the witness says that it was certainly not fired."""
@@ -230,7 +235,7 @@ class VisaCrossbar(Crossbar):
         return fired
 
     def _trigger(self, staged: _Staged, k: int) -> None:
-        staged.source.arm(staged.seq, k, int(staged.shots.repeat[k]))
+        staged.source.arm(staged.seq, k, staged.job.repeats[k])
         with self._gate:
             self._refuse_halted(f"shot {k} of step {staged.seq} was not triggered")
             self._triggered, self._flying, self._sure = staged.seq, (staged.seq, k), False
@@ -242,7 +247,7 @@ class VisaCrossbar(Crossbar):
 
     def _await_end(self, staged: _Staged, k: int) -> None:
         """Sleep while the pulses last, then poll; an abort does not wait for them."""
-        lasts_s = self._lasts_s(staged, k)
+        lasts_s = staged.job.lasts_s(k)
         end_s = self._clock.now_s() + lasts_s + MARGIN_S
         self._sleep(lasts_s)
         while not staged.source.done():
@@ -253,9 +258,6 @@ class VisaCrossbar(Crossbar):
         if self._cut == (staged.seq, k):
             raise InstrumentError(f"shot {k} of step {staged.seq} was cut off: the bench was brought to rest")
 
-    def _lasts_s(self, staged: _Staged, k: int) -> float:
-        return float(staged.shots.repeat[k]) * (staged.shots.pulse.duration_s + staged.source.gap_s)
-
     def _sleep(self, seconds: float) -> None:
         """Wait, in slices so that an abort does not have to."""
         end_s = self._clock.now_s() + seconds
@@ -265,14 +267,14 @@ class VisaCrossbar(Crossbar):
     def _witnessed(self, staged: _Staged, k: int, lost: LinkLost) -> bool:
         """Whether shot k was fired although its answer was lost; LinkLost if not even the witness can tell."""
         self._refuse_halted(f"shot {k} of step {staged.seq} was cut off")
-        self._sleep(self._lasts_s(staged, k))
+        self._sleep(staged.job.lasts_s(k))
         found = self._ask(lambda: self._tally(staged))
         if found.doubt or found.pulses or found.shots not in (k, k + 1):
             raise lost
         return found.shots == k + 1
 
     def _tally(self, staged: _Staged) -> Tally:
-        return staged.source.tally(staged.seq, staged.witness, staged.shots.repeat.tolist())
+        return staged.source.tally(staged.seq, staged.witness, staged.job.repeats)
 
     def _route(self, path: Path) -> None:
         if path != self._routed:
@@ -303,19 +305,18 @@ class VisaCrossbar(Crossbar):
 
     def _measured(self, staged: _Staged, currents: list[float]) -> None:
         """Keep the current of the first pulse of the last shot: its one cell's, where the batch measures."""
-        if staged.shots.measure:
+        if staged.job.measures:
             measured = self._try(staged.source.currents_a)
             currents.append(nan if measured is None or not len(measured) else float(abs(measured[0][-1])))
 
     def _applied(self, staged: _Staged, progress: _Progress) -> Applied:
-        shots, done, start_s = staged.shots, progress.shots, progress.start_s
-        pulses = _pulses(shots, done)
-        if not shots.measure:
+        job, done, start_s = staged.job, progress.shots, progress.start_s
+        pulses = job.pulses(done)
+        if not job.measures:
             return Applied(done, pulses, start_s, self._clock.now_s())
         unheard = done - len(progress.currents_a)
         amperes = np.array([*progress.currents_a, *[nan] * unheard])
-        each_j = amperes * shots.pulse.amplitude_v * shots.pulse.width_s
-        energy_j = float(each_j @ shots.repeat[: len(amperes)])
+        energy_j = job.energy_j(amperes)
         limit_a = self._limits.compliance_a if self._limits and self._limits.compliance_a else inf
         hit = bool((amperes >= 0.999 * limit_a).any())
         return Applied(done, pulses, start_s, self._clock.now_s(), energy_j, "measured", hit, amperes)
@@ -330,10 +331,10 @@ class VisaCrossbar(Crossbar):
         here = self._last if self._last is not None and self._last.seq == seq else None
         if self._last is not None and seq >= max(self._last.seq, self._triggered + 1):
             return NotDone()  # it was staged here and not triggered, or not even staged
-        shots = here.shots if here is not None else shots
-        if not isinstance(shots, Shots):
+        job = here.job if here is not None else self._job(shots) if shots is not None else None
+        if job is None:
             return Unknown(done, "what was staged is not known here")
-        staged = _Staged(seq, shots, source_for(self.team, shots), witness)
+        staged = _Staged(seq, job, witness)
         if seq == self._triggered and self._sure:
             return self._ended(staged, done)
         self._go_on()
@@ -494,11 +495,6 @@ class VisaCrossbar(Crossbar):
             finally:
                 self._closed = True
                 self._connected.close()
-
-
-def _pulses(shots: Shots, done: int) -> int:
-    cells = np.diff(shots.indptr)[:done].astype(np.int64)
-    return int(cells @ shots.repeat[:done])
 
 
 plugin = VisaDriver("visa", VisaCrossbar)

@@ -5,12 +5,17 @@ behind "Settings conflict" are those of the 33220A family). Differences from the
 straight, and steps if they are as fast as after *RST; a value out of range is refused, not clipped; no modulation,
 sweep, list or sequence; a smooth function is 16 levels per period; the output relay takes no time. Like the real one it
 has no query that tells how many bursts it has sent.
+
+Arbitrary waveforms: -1 and 1 are LOW and HIGH, whatever the samples span (the guide leaves open what levels mean for
+samples that do not span all of it, page 192); a burst rests at the first sample (phase 0). From memory: at least 8 and
+at most 1,000,000 samples in all, 250 MSa/s and 62.5 MSa/s with the filter off, *RST empties the memory, attributes are
+in parts of full scale, and the words of the errors. Samples are steps whatever the filter says.
 """
 
 from __future__ import annotations
 
 import struct
-from math import inf
+from math import inf, sqrt
 from typing import ClassVar
 
 from .engine.generator import OWN_OHM, Channel, Generator
@@ -21,6 +26,7 @@ FUNCTIONS = ("SINusoid", "SQUare", "TRIangle", "RAMP", "PULSe", "PRBS", "NOISe",
 BUILT_IN = "INT:\\BUILTIN\\EXP_RISE.ARB"
 RISE = tuple(1 - 2 * 0.5 ** (k / 8) for k in range(65))
 LONGEST_ARB = 1_000_000
+UNFILTERED_HZ = 62.5e6
 DAC_FULL = 32767
 
 
@@ -43,6 +49,13 @@ class Channel33500B(Channel):
     output_mode = "NORM"
     arms = 0.0  # triggers that INIT still allows
     arb_name = BUILT_IN
+    arb_filter = "STEP"
+
+    def rate_changed(self) -> None:
+        """Without a filter samples are slower. What is being played goes on as it began."""
+        if self.arb_filter == "OFF" and self.samples_per_s > UNFILTERED_HZ:
+            self.samples_per_s = UNFILTERED_HZ
+            self._complain("sample rate reduced because the filter is off")
 
     @property
     def mode(self) -> str:
@@ -191,8 +204,9 @@ class Keysight33500B(Generator[Channel33500B]):
         _on("TRIGger#:LEVel", "trigger_level_v", Number("V", 0.9, 3.8, 1.65)),
         _on("INITiate#:CONTinuous", "continuous", Boolean(True), "mode_changed"),
         # arbitrary waveforms
-        _on("[:SOURce#]:FUNCtion:ARBitrary:SRATe", "samples_per_s", Number("", 1e-6, 250e6, 4e4)),
-        _on("[:SOURce#]:FUNCtion:ARBitrary:FILTer", "arb_filter", Words("NORMal", "STEP", "OFF", default="STEP")),
+        _on("[:SOURce#]:FUNCtion:ARBitrary:SRATe", "samples_per_s", Number("", 1e-6, 250e6, 4e4), "rate_changed"),
+        _on("[:SOURce#]:FUNCtion:ARBitrary:FILTer", "arb_filter", Words("NORMal", "STEP", "OFF", default="STEP"),
+            "rate_changed"),
         _on("[:SOURce#]:FUNCtion:ARBitrary:ADVance", "arb_advance", Words("SRATe", "TRIGger")),
         # the rest
         Setting("DISPlay:TEXT[:DATA]", "text", Text(longest=40), kept=True),
@@ -353,6 +367,8 @@ class Keysight33500B(Generator[Channel33500B]):
             values = [call.number(i) for i in range(1, len(call.args))]
         if not 8 <= len(values) <= LONGEST_ARB or not all(-full <= value <= full for value in values):
             raise ScpiError(-222)
+        if len(values) > LONGEST_ARB - sum(map(len, arbs.values())):
+            raise ScpiError(-225, "Out of memory")
         arbs[name] = tuple(value / full for value in values)
 
     @scpi("[:SOURce#]:DATA:VOLatile:CATalog?", params=0)
@@ -368,8 +384,21 @@ class Keysight33500B(Generator[Channel33500B]):
     @scpi("[:SOURce#]:DATA:ATTRibute:POINts?")
     def points_of(self, call: Call) -> str:
         """Samples of a waveform, by default the chosen one."""
-        name = _name(call.arg(0)) if call.args else self.chosen(call).arb_name
-        return str(len(self._found(call, name)))
+        return str(len(self._meant(call)))
+
+    @scpi("[:SOURce#]:DATA:ATTRibute:{AVERage|CFACtor|PTPeak}?")
+    def attribute_of(self, call: Call) -> str:
+        """Mean, crest factor (peak over root mean square) or span of a waveform, by default the chosen one."""
+        samples = self._meant(call)
+        if call.choices[0] == "AVER":
+            return self.format_number(sum(samples) / len(samples))
+        if call.choices[0] == "PTP":
+            return self.format_number(max(samples) - min(samples))
+        rms = sqrt(sum(sample * sample for sample in samples) / len(samples))
+        return self.format_number(max(map(abs, samples)) / rms if rms else 0.0)
+
+    def _meant(self, call: Call) -> tuple[float, ...]:
+        return self._found(call, _name(call.arg(0)) if call.args else self.chosen(call).arb_name)
 
     @scpi("[:SOURce#]:DATA:VOLatile:CLEar", params=0, event=True)
     def forget(self, call: Call) -> None:

@@ -180,7 +180,8 @@ class Smu(Instrument):
 class PulseSource(Instrument):
     """What fires: a generator, or an SMU that pulses. `outputs`: how many levels it can hold at once.
 
-    The order of a stimulus: program (or load) -> baseline -> (recorded by the host) -> arm(0) -> trigger -> done -> arm(1) ...
+    The order of a stimulus: program (or load) -> baseline -> (recorded by the host) -> arm(0) -> trigger -> done
+    -> arm(1) ...
     """
 
     outputs: int

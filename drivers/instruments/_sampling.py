@@ -30,7 +30,7 @@ STAIRS = 128
 step of 1/128 V differs by 1e-4 from that over the ramp."""
 
 EDGE_SAMPLES = 100
-"""Samples of the shortest stretch where no clock holds all breakpoints: a jump moves by half a per cent of it at most."""
+"""Samples of the shortest stretch where no clock holds all breakpoints: jumps move by half a per cent of it at most."""
 
 ROUNDED = 1e-6  # of a code: what floats make of 1 V / (1 V / 32767)
 
@@ -96,7 +96,8 @@ def _period_ps(lines: list[Line], end_ps: int, clock: SampleClock) -> int | None
         grid_ps = gcd(*wanted)
         most = min(grid_ps // clock.least_ps, clock.most * grid_ps // end_ps) if grid_ps else 0
         if most:
-            return grid_ps // _parts(grid_ps, ceil(grid_ps / stairs_ps), most)
+            few = ceil(clock.least * grid_ps / end_ps)  # samples that only fill up the memory take time
+            return grid_ps // _parts(grid_ps, max(ceil(grid_ps / stairs_ps), few), most)
     shortest_ps = _shortest_ps(lines)
     finest_ps = max(ceil(end_ps / clock.most), clock.least_ps)
     period_ps = max(finest_ps, int(min(stairs_ps, shortest_ps / EDGE_SAMPLES)))
