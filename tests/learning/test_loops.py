@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neurobench.bench.codec import encode_step
 from neurobench.bench.config import load_bench, open_bench
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply, Loop, LoopAnswer
-from neurobench.bench.stimulus import Pulse
-from neurobench.errors import LimitExceeded, Refused, UsageError
+from neurobench.bench.stimulus import Bias, Pulse
+from neurobench.errors import CapabilityMissing, LimitExceeded, Refused, UsageError
 from neurobench.learning.loops import LifStdp, LoopNoise, Rule, Spikes, poisson, run_stepped, sparse
 from neurobench.physics.noise import Stream, key
 
@@ -30,9 +31,8 @@ def program(ticks: int = 200, **rule: Any) -> LifStdp:
     return LifStdp.fresh(Rule(**{"gain_per_a": 4e4, **rule}), spikes, SHAPE, PULSE, PULSE)
 
 
-def stepped(guard: Guard, steps: Generator[Any, Any, LoopAnswer]) -> LoopAnswer:
+def stepped(guard: Guard, steps: Generator[Any, Any, LoopAnswer], seq: int = 0) -> LoopAnswer:
     answer: Any = None
-    seq = 0
     try:
         while True:
             step = steps.send(answer)
@@ -66,6 +66,128 @@ def test_compiled_and_stepped_are_the_same_loop(inhibit: bool) -> None:
     assert twin is not None
     np.testing.assert_allclose(truth, twin, rtol=1e-12)
     assert (compiled.potentiations + compiled.depressions).max() == 9
+
+
+IDEAL = {"chip.model": "ideal", "chip.isolation": "isolated", "bench.biases": ["half", "isolated"]}
+RULES: dict[str, dict[str, Any]] = {
+    "brian": {"order": "brian"},
+    "bindsnet": {"order": "bindsnet"},
+    "refractory": {"refractory_s": 4e-3},
+    "refractory in Brian's order": {"refractory_s": 4e-3, "order": "brian"},
+    "adaptive": {"theta_step": 0.3, "theta_tau_s": 30e-3},
+    "winner takes all": {"theta_step": 0.1, "inhibit": True, "refractory_s": 2e-3},
+    "summed traces": {"traces": "all", "update": "stochastic", "a_plus": 0.4, "a_minus": 0.3, "pre_window_s": np.inf},
+    "stochastic": {"update": "stochastic", "a_plus": 0.5, "a_minus": 0.4, "seed": 7},
+    "post": {"pairing": "post"},
+    "post, stochastic": {"pairing": "post", "update": "stochastic", "a_plus": 0.3, "a_minus": 0.3},
+    "post, all to all, budget": {"pairing": "post", "traces": "all", "cell_budget": 5},
+    "width": {"update": "width", "a_plus": 0.6, "a_minus": 0.5, "post_window_s": np.inf, "pre_window_s": np.inf},
+    "width, Brian": {"update": "width", "traces": "all", "a_plus": 0.2, "a_minus": 0.2, "order": "brian"},
+    "width, budget": {"update": "width", "pairing": "post", "cell_budget": 7, "order": "bindsnet"},
+    "no learning": {"learn": False, "theta_step": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_the_same_loop_compiled_and_by_the_host(name: str) -> None:
+    """Two loops in a row, each with three presentations: the second goes on with the state of the first."""
+    rule = Rule(**{"gain_per_a": 1e5, **RULES[name]})
+    chip = IDEAL if rule.update == "width" else {}  # its energy is that of the selected cells alone
+    pulse = Pulse(1.0, 5e-5) if chip else PULSE
+    raster = np.random.default_rng(5).random((120, SHAPE[0])) < 0.2
+    first, second = sparse(raster[:60], np.array([0, 20, 40])), sparse(raster[60:], np.array([10, 30]))
+    alone, host = opened(**chip), opened(**chip)
+    bias = Bias.ISOLATED if chip else Bias.HALF
+    program = LifStdp.fresh(rule, first, SHAPE, pulse, pulse, theta=np.linspace(0, 0.3, SHAPE[1]))
+    compiled, by_hand, ours, theirs = [], [], program, program
+    for k in range(2):
+        compiled.append(alone.loop(1 + k, Loop(ours, 60)))
+        by_hand.append(stepped(host, run_stepped(theirs, 60, bias), 1000 * k))
+        ours, theirs = ours.after(compiled[-1], second), theirs.after(by_hand[-1], second)
+    assert sum(len(answer.spikes) for answer in compiled) > 10
+    assert all((answer.potentiations.sum() > 3) == rule.learn for answer in compiled)
+    assert all((answer.depressions.sum() > 3) == rule.learn for answer in compiled)
+    for a, b in zip(compiled, by_hand, strict=True):
+        np.testing.assert_array_equal(a.spikes, b.spikes)
+        np.testing.assert_array_equal(a.potentiations, b.potentiations)
+        np.testing.assert_array_equal(a.depressions, b.depressions)
+        if chip:  # the other card says nothing of the current in a pulse
+            assert a.energy_j == pytest.approx(b.energy_j, rel=1e-9)
+        for part in a.state:
+            np.testing.assert_allclose(a.state[part], b.state[part], rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(truth_of(alone), truth_of(host), rtol=1e-9)
+    bound = program.bounds(60).pulses_per_cell
+    assert all((answer.potentiations + answer.depressions).max() <= bound for answer in compiled)
+
+
+def truth_of(guard: Guard) -> Any:
+    truth = guard.truth_s()
+    assert truth is not None
+    return truth
+
+
+@pytest.mark.parametrize(("order", "fires_at", "depressed"), [("reference", 4, 1), ("brian", 5, 0), ("bindsnet", 4, 2)])
+def test_the_order_within_a_tick_decides_what_a_pair_at_one_tick_does(
+    order: Any, fires_at: int, depressed: int
+) -> None:
+    """All rows spike at ticks 4 and 5; the first volley makes all neurons fire, in Brian's order one tick later.
+
+    Then they wait. The second volley depresses; in BindsNET's order the first one does, too.
+    """
+    raster = np.zeros((8, SHAPE[0]), np.bool_)
+    raster[[4, 5]] = True
+    rule = Rule(gain_per_a=1e5, order=order, refractory_s=1.0)
+    guard = opened(**IDEAL)
+    before = truth_of(guard)
+    answer = guard.loop(1, Loop(LifStdp.fresh(rule, sparse(raster), SHAPE, PULSE, PULSE), 8))
+    up, down = answer.potentiations, answer.depressions
+    assert set(answer.spikes[:, 0].tolist()) == {fires_at}
+    assert (up == 1).all()
+    assert (down == depressed).all()
+    np.testing.assert_allclose((truth_of(guard) - before) / 2e-5, (up - down.astype(float)) * 1e-3, atol=1e-12)
+
+
+def test_a_column_with_an_infinite_threshold_is_left_out() -> None:
+    theta = np.array([0, np.inf, 0, np.inf, 0])
+    loop = LifStdp.fresh(Rule(gain_per_a=2e5), program().spikes, SHAPE, PULSE, PULSE, theta=theta)
+    answer = opened().loop(1, Loop(loop, 200))
+    assert set(answer.spikes[:, 1].tolist()) == {0, 2, 4}
+    assert answer.potentiations[:, [1, 3]].sum() == 0
+
+
+def test_cells_may_have_budgets_of_their_own() -> None:
+    """A chip with a stuck cell: the Guard refuses a loop that may pulse it, not one that leaves it out."""
+    guard = opened()
+    guard.passport.mark({"state": "stuck", "cells": [[2, 1]]})
+    with pytest.raises(Refused, match="stuck"):
+        guard.loop(1, Loop(program(), 200))
+    most = np.full(SHAPE, 9)
+    most[2, 1] = 0
+    loop = LifStdp.fresh(Rule(gain_per_a=1e5), program().spikes, SHAPE, PULSE, PULSE, cell_most=most)
+    answer = guard.loop(2, Loop(loop, 200))
+    had = answer.potentiations + answer.depressions
+    assert had[2, 1] == 0
+    assert had.max() == 9
+    assert encode_step(Loop(loop, 200)) == encode_step(Loop(loop, 200))
+
+
+def test_a_bench_without_vector_reads_steps_the_same_loop() -> None:
+    loop = program(ticks=60, gain_per_a=1e5)
+    vectors, cells = opened(), opened(**{"bench.vector_reads": []})
+    by_vectors = stepped(vectors, loop.stepped(60, vectors.view()))
+    by_cells = stepped(cells, loop.stepped(60, cells.view()))
+    assert len(by_cells.spikes) > 5
+    np.testing.assert_array_equal(by_cells.spikes, by_vectors.spikes)
+    np.testing.assert_array_equal(by_cells.depressions, by_vectors.depressions)
+    np.testing.assert_allclose(truth_of(cells), truth_of(vectors), rtol=1e-12)
+
+
+def test_widths_are_refused_where_they_do_not_mean_a_share() -> None:
+    with pytest.raises(CapabilityMissing, match="linear in the pulse's width"):
+        opened().loop(1, Loop(program(update="width"), 200))
+    whole = LifStdp.fresh(Rule(1e5, update="width"), program().spikes, SHAPE, Pulse(1.0, 1e-3), PULSE)
+    with pytest.raises(UsageError, match="whole window"):
+        opened(**IDEAL).loop(1, Loop(whole, 200))
 
 
 def test_two_loops_of_half_the_length_are_one_loop() -> None:
