@@ -297,6 +297,39 @@ def _only(pairs: SpikePairs, pre: list[float], post: list[float]) -> SpikePairs:
     )
 
 
+def line_v(waveforms: Waveforms, side: Side, line: int) -> Spike:
+    """Volts over time of one row (`pre`) or column (`post`) while waveforms play, from time 0; at rest outside."""
+    of_rows = side == "pre"
+    index = waveforms.row_shape[line] if of_rows else waveforms.col_shape[line]
+    if index < 0:
+        return Spike(np.array([0.0, waveforms.duration_s]), np.zeros(2))
+    shape, start_s = waveforms.shapes[index], (waveforms.row_start_s if of_rows else waveforms.col_start_s)[line]
+    return Spike(shape.t_s + start_s, shape.v)
+
+
+def cell_v(waveforms: Waveforms, row: int, col: int) -> Spike:
+    """V_row - V_col of one cell over time while waveforms play: straight between the points, two at a jump."""
+    lines = line_v(waveforms, "pre", row), line_v(waveforms, "post", col)
+    at_s = np.unique(np.concatenate([one.t_s for one in lines]))
+    before, after = (_side_of(lines[0], at_s, side) - _side_of(lines[1], at_s, side) for side in ("left", "right"))
+    jumps = 1 + (before != after)
+    volts = np.repeat(after, jumps)
+    volts[np.cumsum(jumps) - jumps] = before
+    return Spike(np.repeat(at_s, jumps), volts)
+
+
+def _side_of(spike: Spike, at_s: FloatArray, side: Literal["left", "right"]) -> FloatArray:
+    """Volts just before (left) or just after (right) the times; np.interp cannot tell the sides of a jump."""
+    t_s, v = spike
+    k = np.searchsorted(t_s, at_s, "left" if side == "left" else "right")
+    inside = (k > 0) & (k < len(t_s))
+    k = np.clip(k, 1, len(t_s) - 1)
+    length = t_s[k] - t_s[k - 1]
+    share = np.divide(at_s - t_s[k - 1], length, out=np.zeros(len(at_s)), where=length > 0)
+    volts: FloatArray = np.where(inside, v[k - 1] + share * (v[k] - v[k - 1]), 0.0)
+    return volts
+
+
 class TwoLobes(Overlapping):
     """Base of spikes with a lobe before the spike and one of the other sign after it; pre and post are alike.
 

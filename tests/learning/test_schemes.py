@@ -27,6 +27,7 @@ from neurobench.learning.schemes import (
     PulseScheme,
     Rectangular,
     SpikePairs,
+    cell_v,
     read_points,
     scheme_of,
 )
@@ -202,6 +203,39 @@ def test_a_bench_without_waveforms_is_told_what_is_missing() -> None:
         Exponential().stimuli(SpikePairs(np.full(3, np.nan), np.full(4, np.nan)), view())
     with pytest.raises(UsageError, match="bench has"):
         Exponential().stimuli(SpikePairs.one((2, 2), (0, 0), 0.0), view())
+
+
+def test_what_a_cell_sees_is_the_difference_of_its_lines_on_both_sides_of_every_jump() -> None:
+    (one,) = Rectangular(amplitude_v=0.9, tail_v=0.5, lead_s=4e-3, trail_s=10e-3).stimuli(
+        SpikePairs.one(SHAPE, (1, 2), 2e-3), view()
+    )
+    assert isinstance(one, Waveforms)
+    seen = cell_v(one, 1, 2)
+    # the row begins; 2 ms later the column, which ends its lobe 2 ms after the row's; then the tails
+    expected = [
+        (0, 0),
+        (0, -0.9),
+        (2, -0.9),
+        (2, 0),
+        (4, 0),
+        (4, 1.4),
+        (6, 1.4),
+        (6, 0),
+        (14, 0),
+        (14, -0.5),
+        (16, -0.5),
+    ]
+    np.testing.assert_allclose(np.stack(seen, axis=1)[:-1], [(t * 1e-3, v) for t, v in expected], atol=1e-12)
+    assert seen.v[-1] == 0
+    (wave,) = Exponential().stimuli(SpikePairs.one(SHAPE, (1, 2), 7e-3), view())
+    assert isinstance(wave, Waveforms)
+    for cell in ((1, 2), (1, 0), (0, 2), (0, 0)):
+        t_s, v = cell_v(wave, *cell)
+        lengths, first, last = pieces(wave, *cell)
+        assert float(np.trapezoid(v, t_s)) == pytest.approx(
+            float(np.dot(lengths, first + last)) / 2, rel=1e-9, abs=1e-15
+        )
+        assert np.abs(v).max() == pytest.approx(exposure(wave, 0.1).worst_v[cell], abs=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------- preflight
