@@ -305,7 +305,7 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
     emulator = Emulator(chip, capabilities, readout, bench.pulse_overhead_s, section.file)
     removed = section.baseline == "removed"
     span = device_span(model, chip.devices.noise_scale, removed, readout.noise)
-    return emulator, replace(span, origin=origin_words(section, model))
+    return emulator, replace(span, origin=origin_words(section, model), card=str(section.curve or section.model))
 
 
 def origin_words(section: ChipSection, model: DeviceModel) -> str:

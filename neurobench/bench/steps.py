@@ -145,8 +145,9 @@ class DeviceSpan:
     depressing pulse is known to work; `basis`: "measured", "declared" or "assumed". `potentiation_s` and
     `depression_s` are mean curves per pulse where known. `origin` says in words what stands behind the numbers, for the
     record and not for decisions. `pulse` potentiates, `depress_pulse` depresses (None: as `pulse`). nan: not known.
-    `threshold_v` and `threshold_depress_v`: magnitudes of the mean voltages below which nothing moves; `threshold_sigma`:
-    their relative standard deviation between devices (bench rule 20 goes by mean - 3 sigma).
+    `threshold_v`, `threshold_depress_v`: magnitudes of the mean voltages below which nothing moves; `threshold_sigma`:
+    their relative standard deviation between devices (bench rule 20 goes by mean - 3 sigma). `card`: the declared device
+    card by name or path, for a theory to be drawn beside what was measured.
     """
 
     g_min_s: float = float("nan")
@@ -166,6 +167,7 @@ class DeviceSpan:
     threshold_v: float = float("nan")
     threshold_depress_v: float = float("nan")
     threshold_sigma: float = 0.0
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)
