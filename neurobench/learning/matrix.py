@@ -121,13 +121,20 @@ class Matrix:
         return self.pairs.weights(conductances_s) / self.unit_s
 
     def targets_s(self, weights: FloatArray) -> FloatArray:
-        """Conductances [rows, cols] in siemens that would be these weights: the smaller cell of a pair at the floor."""
+        """Conductances [rows, cols] in siemens that would be these weights.
+
+        Both cells of a pair lie about the middle of the window, so that each can go both ways; with SET-only devices
+        the smaller one stays at the floor, since what is given away there never comes back.
+        """
         weights = np.asarray(weights, np.float64)
         require(weights.shape == self.shape, f"weights of {weights.shape} for a matrix of {self.shape}")
         require(bool((np.abs(weights) <= 1).all()), "weights lie in [-1, 1]: 1 is the devices' whole window")
         target, rows = np.zeros(self.pairs.shape), self.pairs.rows[:, None]
-        target[rows, self.pairs.plus] = self.floor_s + np.maximum(weights, 0) * self.unit_s
-        target[rows, self.pairs.minus] = self.floor_s + np.maximum(-weights, 0) * self.unit_s
+        plus, minus = np.maximum(weights, 0), np.maximum(-weights, 0)
+        if self.writes == "set_reset":
+            plus, minus = (1 + weights) / 2, (1 - weights) / 2
+        target[rows, self.pairs.plus] = self.floor_s + plus * self.unit_s
+        target[rows, self.pairs.minus] = self.floor_s + minus * self.unit_s
         return target
 
     def write(
