@@ -22,7 +22,7 @@ from ._visa_plan import Path, Paths, Team, source_for
 from .instruments._roles import PulseSource, Train, Waves
 
 if TYPE_CHECKING:
-    from neurobench.bench.stimulus import FloatArray, IndexArray, Waveforms
+    from neurobench.bench.stimulus import FloatArray, Waveforms
 
     from .instruments._roles import Line
 
@@ -149,22 +149,14 @@ class WaveJob(Job):
         return next((_breakpoints(self.waves, *kind) for kind in kinds), ())
 
     def _kinds(self, side: str) -> set[tuple[int, float]]:
-        shape_of, start_s = self._of(side)
-        pairs = zip(shape_of.tolist(), start_s.tolist(), strict=True)
-        return {(shape, start) for shape, start in pairs if shape >= 0 and self.waves.shapes[shape].v.any()}
-
-    def _of(self, side: str) -> tuple[IndexArray, FloatArray]:
-        waves = self.waves
-        return (waves.row_shape, waves.row_start_s) if side == "row" else (waves.col_shape, waves.col_start_s)
+        start_s = self.waves.row_start_s if side == "row" else self.waves.col_start_s
+        return {(shape, float(start_s[line])) for line, shape in _played(self.waves, side)}
 
     def path(self, k: int) -> Path:
         """The lines that have a waveform on their terminals; all others grounded."""
         del k
-        return self.paths.driven(self._driven("row"), self._driven("col"), by_smu=False)
-
-    def _driven(self, side: str) -> list[int]:
-        shape_of, _ = self._of(side)
-        return [n for n, shape in enumerate(shape_of.tolist()) if shape >= 0 and self.waves.shapes[shape].v.any()]
+        rows, cols = ([line for line, _ in _played(self.waves, side)] for side in ("row", "col"))
+        return self.paths.driven(rows, cols, by_smu=False)
 
     def lasts_s(self, k: int) -> float:
         """Until the last line is back at 0 V."""
@@ -174,6 +166,19 @@ class WaveJob(Job):
     def pulses(self, done: int) -> int:
         """Each cell that was pulsed, once."""
         return done * int((exposure(self.waves, self.reading_v).pulses > 0).sum())
+
+
+def _played(waves: Waveforms, side: str) -> list[tuple[int, int]]:
+    """Lines of one side that are ever off 0 V, and the index of their shape."""
+    shape_of: list[int] = (waves.row_shape if side == "row" else waves.col_shape).tolist()
+    return [(line, shape) for line, shape in enumerate(shape_of) if shape >= 0 and waves.shapes[shape].v.any()]
+
+
+def is_nothing(shots: ShotList) -> bool:
+    """Whether no line is ever off 0 V."""
+    if isinstance(shots, Play):
+        return not (_played(shots.waveforms, "row") or _played(shots.waveforms, "col"))
+    return not len(shots)
 
 
 def _breakpoints(waves: Waveforms, shape: int, start_s: float) -> Line:

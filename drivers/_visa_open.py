@@ -404,7 +404,7 @@ def span_of(config: BenchConfig) -> DeviceSpan:
 
     model = load_model(chip.curve or chip.model, replay=chip.replay, assume_mirror=chip.assumed_mirror)
     noisy = config.readout.noise and not config.readout.ideal
-    span = device_span(model, chip.scale, chip.baseline == "removed", noisy)
+    span = device_span(model, chip.scale, chip.baseline == "removed", noisy, chip.threshold_spread)
     return replace(span, origin=origin_words(chip, model), card=str(chip.curve or chip.model))
 
 

@@ -30,19 +30,25 @@ from neurobench.bench.crossbar import (
 from neurobench.bench.steps import DeviceSpan
 from neurobench.bench.stimulus import (
     FloatArray,
+    IndexArray,
+    Play,
     Pulse,
     Read,
     ShotList,
     Shots,
+    VectorRead,
 )
 from neurobench.errors import CapabilityMissing, Refused, UsageError
 from neurobench.physics.chip import Chip, Fired
 from neurobench.physics.drive import Drive, Plan, make_drive, mean_curve, plan_shots
+from neurobench.physics.kernels import Table
 from neurobench.physics.library import load_model
 from neurobench.physics.maker import make_chip, make_readout
 from neurobench.physics.noise import Stream, key
+from neurobench.physics.plays import Event, Lines, lines_of, lowest_threshold_v, replayed
 from neurobench.physics.reading import Reader
 from neurobench.physics.readout import Readout
+from neurobench.physics.stress import reading_level_v
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +66,15 @@ UNSTATED = Pulse(1.0, 1e-3)  # stands for the pulse of a curve file that states 
 
 class _Staged(NamedTuple):
     seq: int
-    shots: Shots
-    drive: Drive | Plan
+    shots: ShotList
+    drive: Drive | Plan | _Played
+
+
+class _Played(NamedTuple):
+    """Waveforms made ready: what a rate model integrates, or the pulses that they are to a replayed curve."""
+
+    lines: Lines
+    pulses: tuple[tuple[Table, IndexArray, bool], ...] = ()
 
 
 class Emulator(Crossbar):
@@ -76,7 +89,9 @@ class Emulator(Crossbar):
         file: Path | None = None,
     ) -> None:
         self.chip = chip
-        self._capabilities = capabilities or Capabilities(chip.shape, delivery="exactly_once", compiled_loops=True)
+        self._capabilities = capabilities or Capabilities(
+            chip.shape, delivery="exactly_once", compiled_loops=True, distinct_shapes=sum(chip.shape)
+        )
         if self._capabilities.shape != chip.shape:
             raise UsageError(f"the chip is {chip.shape}, the bench is for {self._capabilities.shape}")
         self.readout = readout or Readout()
@@ -84,6 +99,8 @@ class Emulator(Crossbar):
         self._read_key = key(chip.seed, Stream.READ)
         self._ohm = self._capabilities.source_ohm + self._capabilities.series_ohm
         self._reader = Reader(chip, self.readout, self._ohm)
+        law, sign = chip.model.rate, self._capabilities.potentiating_sign
+        self._event = None if law is None else Event(chip, law, sign)
         self._drives: dict[tuple[Any, ...], Drive] = {}
         self._staged: _Staged | None = None
         self._answers: dict[int, Applied] = {}
@@ -110,20 +127,31 @@ class Emulator(Crossbar):
 
     def stage(self, seq: int, shots: ShotList) -> Witness:
         """Prepare; raises Refused (OutsideHull, CapabilityMissing) for what the device model cannot answer."""
-        if not isinstance(shots, Shots):
-            raise CapabilityMissing(
-                f"device {self.chip.model.name} replays rectangular pulses; waveforms need a rate (ODE) model "
-                "(bench rule 14)"
-            )
         if shots.shape != self.chip.shape:
             raise UsageError(f"the shots are for {shots.shape} cells, the chip has {self.chip.shape}")
         self._check_new(seq)
         self._staged = None
+        if isinstance(shots, Play):
+            self._staged = _Staged(seq, shots, self._ready(shots))
+            return Witness(self._last_seq)
         drive = self._drive(shots) if self._ohm == 0 else self._plan(shots)
         if self.chip.model.end == "refuse":
             self.chip.room_left(shots)
         self._staged = _Staged(seq, shots, drive)
         return Witness(self._last_seq)
+
+    def _ready(self, play: Play) -> _Played:
+        """A rate model integrates any waveform; a replayed curve answers known rectangular pulses (bench rule 14)."""
+        if self._ohm:
+            raise CapabilityMissing(
+                f"waveforms behind {self._ohm:g} ohm: the voltage at the cells follows their conductances while these "
+                "move, which is not solved here; set bench.source_ohm and bench.series_ohm to 0"
+            )
+        lines = lines_of(play.waveforms)
+        if self._event is not None:
+            return _Played(lines)
+        model, sign = self.chip.model, self._capabilities.potentiating_sign
+        return _Played(lines, tuple(replayed(model, lines, sign, reading_level_v(model))))
 
     def fire(self, seq: int) -> Applied:
         """Fire what was staged under `seq`; asked again, the same answer and no pulse."""
@@ -135,19 +163,34 @@ class Emulator(Crossbar):
         self._staged = None
         chip = self.chip
         start_s = chip.counters.clock_s
-        currents_a = None
-        if staged.shots.measure:
-            (energy_j, pulses, slots), currents_a = self._fire_measured(staged.shots)
-        elif isinstance(staged.drive, Drive):
-            energy_j, pulses, slots = chip.fire(staged.shots, staged.drive)
-        else:
-            energy_j, pulses, slots = chip.fire_plan(staged.shots, staged.drive)
-        chip.advance(slots * (staged.shots.pulse.duration_s + self._overhead_s))
+        (energy_j, pulses, slots), each_s, currents_a = self._fired(staged)
+        chip.advance(slots * (each_s + self._overhead_s))
         basis: EnergyBasis = "unknown" if isnan(energy_j) else "model"
         shots_done, end_s = len(staged.shots), chip.counters.clock_s
         applied = Applied(shots_done, pulses, start_s, end_s, energy_j, basis, currents_a=currents_a)
         self._remember(seq, applied)
         return applied
+
+    def _fired(self, staged: _Staged) -> tuple[Fired, float, FloatArray | None]:
+        """What firing did, how long one of its pulses lasts, and the currents of shots that measure."""
+        shots, drive, chip = staged.shots, staged.drive, self.chip
+        if isinstance(shots, Play):
+            assert isinstance(drive, _Played)
+            return self._play(drive), shots.duration_s, None
+        if shots.measure:
+            fired, currents_a = self._fire_measured(shots)
+            return fired, shots.pulse.duration_s, currents_a
+        assert not isinstance(drive, _Played)
+        fired = chip.fire(shots, drive) if isinstance(drive, Drive) else chip.fire_plan(shots, drive)
+        return fired, shots.pulse.duration_s, None
+
+    def _play(self, ready: _Played) -> Fired:
+        """One waveform is one pulse of every cell that it moves; to a replayed curve every stretch is a pulse."""
+        if self._event is not None:
+            energy_j = self._event.play(ready.lines)
+            return Fired(energy_j, len(self._event.end()), 1)
+        self.chip.feel(ready.pulses)
+        return Fired(nan, sum(len(cells) for _, cells, _ in ready.pulses), 1)
 
     def _fire_measured(self, shots: Shots) -> tuple[Fired, FloatArray]:
         """Shot by shot, looking at the current I = G V factor(V) before the devices move; the noise is the same."""
@@ -199,7 +242,13 @@ class Emulator(Crossbar):
     # -- reads ---------------------------------------------------------------------------------------------------
 
     def sense(self, read: Read) -> Reading:
-        """Read through the readout; the devices are not disturbed (no model of the library has read disturb)."""
+        """Read through the readout; the devices are not disturbed: what would write a rate model is refused."""
+        volts = float(np.abs(read.volts).max()) if isinstance(read, VectorRead) else abs(read.voltage_v)
+        if self._event is not None and volts > (most_v := lowest_threshold_v(self.chip)):
+            raise CapabilityMissing(
+                f"a read at {volts:g} V would write device {self.chip.model.name}, whose lowest threshold on this chip "
+                f"is {most_v:g} V; read with less"
+            )
         if read.delay_s:
             self.chip.advance(read.delay_s)
         return self._reader.sense(read)
@@ -214,6 +263,7 @@ class Emulator(Crossbar):
         from neurobench.learning.loops import LoopNoise  # compiles much: only where a loop is run
 
         chip, bounds, start_s = self.chip, loop.program.bounds(loop.ticks), self.chip.counters.clock_s
+        self._refuse_victims(bounds.potentiate, bounds.depress)
         device = chip.loop_device(bounds.potentiate, bounds.depress)
         absolute, relative = self._reader.noise()
         noise = LoopNoise(self._read_key, chip.counters.reads, absolute**2, relative**2)
@@ -225,6 +275,19 @@ class Emulator(Crossbar):
         basis: EnergyBasis = "unknown" if isnan(energy_j) else "model"
         self._remember(seq, Applied(loop.ticks, pulses, start_s, chip.counters.clock_s, energy_j, basis))
         return answer._replace(start_s=start_s, end_s=chip.counters.clock_s, energy_j=energy_j)
+
+    def _refuse_victims(self, potentiate: Pulse, depress: Pulse) -> None:
+        """A compiled loop moves selected cells only: others of a rate model must not feel half of its pulses."""
+        law = self.chip.model.rate
+        if law is None or self._capabilities.isolation != "passive":
+            return
+        for side, pulse in ((law.up, potentiate), (law.down, depress)):
+            if pulse.amplitude_v / 2 > side.threshold_v:
+                raise CapabilityMissing(
+                    f"a compiled loop with pulses of {pulse.amplitude_v:g} V: half-selected cells of device "
+                    f"{self.chip.model.name} move beyond {side.threshold_v:g} V; pulse with up to "
+                    f"{2 * side.threshold_v:g} V, or let the host step the loop"
+                )
 
     @property
     def clock_s(self) -> float:
@@ -293,19 +356,29 @@ def open_emulator(config: BenchConfig, seed: int) -> tuple[Emulator, DeviceSpan]
     model = load_model(section.curve or section.model, replay=section.replay, assume_mirror=section.assumed_mirror)
     chip = make_chip(config, model, seed)
     sign = section.potentiating_sign or model.card.potentiating_sign
+    ohm = bench.source_ohm + bench.series_ohm
     capabilities = Capabilities(
         shape=chip.shape, parallelism=bench.parallelism, biases=bench.biases, isolation=section.isolation,
         potentiating_sign=sign, vector_reads=bench.vector_reads, source_ohm=bench.source_ohm,
         series_ohm=bench.series_ohm, compliance_path=bench.compliance_path, delivery="exactly_once",
-        measures_while_pulsing=bench.source_ohm + bench.series_ohm == 0 and _knows_its_current(model),
-        compiled_loops=bench.source_ohm + bench.series_ohm == 0 and half_select_words(model) == "not modelled"
-        and model.end != "refuse",
+        measures_while_pulsing=ohm == 0 and _knows_its_current(model), compiled_loops=ohm == 0 and _loops(chip),
+        distinct_shapes=0 if ohm else sum(chip.shape),
     )  # fmt: skip
     readout = make_readout(config)
     emulator = Emulator(chip, capabilities, readout, bench.pulse_overhead_s, section.file)
     removed = section.baseline == "removed"
-    span = device_span(model, chip.devices.noise_scale, removed, readout.noise)
+    span = device_span(model, chip.devices.noise_scale, removed, readout.noise, section.threshold_spread)
     return emulator, replace(span, origin=origin_words(section, model), card=str(section.curve or section.model))
+
+
+def _loops(chip: Chip) -> bool:
+    """Whether a compiled loop does all that its pulses do: it moves selected cells only, by one table for all cells.
+
+    A rate model knows its threshold, below which the others feel nothing; `Emulator.loop` looks at the volts.
+    """
+    model = chip.model
+    alone = model.rate is not None or half_select_words(model) == "not modelled"
+    return alone and model.end != "refuse" and chip.devices.threshold.size == 1
 
 
 def origin_words(section: ChipSection, model: DeviceModel) -> str:
@@ -327,7 +400,9 @@ def _unchanged(model: DeviceModel) -> str:
 
 
 @lru_cache(maxsize=64)
-def device_span(model: DeviceModel, scale: float, remove_baseline: bool, noisy: bool) -> DeviceSpan:
+def device_span(
+    model: DeviceModel, scale: float, remove_baseline: bool, noisy: bool, threshold_sigma: float = 0.0
+) -> DeviceSpan:
     """What is declared of the devices: the card's range, step and mean curves, scaled as the bench file says.
 
     Nothing drawn for a particular chip enters: its offsets and spreads are for the protocol to find out by reading.
@@ -353,6 +428,9 @@ def device_span(model: DeviceModel, scale: float, remove_baseline: bool, noisy: 
         read_voltage_v=model.card.read.voltage_v,
         half_select=half_select_words(model),
         depress_pulse=_own_depressing(model) if scaled[-1] else None,
+        threshold_v=nan if model.rate is None else model.rate.up.threshold_v,
+        threshold_depress_v=nan if model.rate is None else model.rate.down.threshold_v,
+        threshold_sigma=threshold_sigma,
     )
 
 

@@ -28,10 +28,10 @@ from neurobench.bench.crossbar import (
     Witness,
 )
 from neurobench.bench.steps import DeviceSpan
-from neurobench.bench.stimulus import CellRead, FloatArray, Read, ShotList, Shots
+from neurobench.bench.stimulus import CellRead, FloatArray, Read, ShotList
 from neurobench.errors import BenchFault, CapabilityMissing, InstrumentError, LinkLost, UsageError
 
-from ._visa_jobs import Job, job_for
+from ._visa_jobs import Job, is_nothing, job_for
 from ._visa_open import Connected, VisaDriver, patiently
 from ._visa_plan import Path, Team, make_capabilities, make_paths
 from .instruments._roles import PulseSource, Smu, Sweep, Tally
@@ -62,6 +62,13 @@ class _Staged(NamedTuple):
         return self.job.source
 
 
+class _Nothing(NamedTuple):
+    """Shots that put no volt on any line."""
+
+    seq: int
+    shots: int
+
+
 class _Progress(NamedTuple):
     """How far the firing of a stimulus is known to have come: shots, when it began, currents measured so far."""
 
@@ -85,7 +92,7 @@ class VisaCrossbar(Crossbar):
         self._answers: dict[int, Applied] = {}
         self._progress = _Progress(-1, 0, nan, [])
         self._last: _Staged | None = None  # what this process staged last
-        self._nothing = -1  # the last sequence number that was staged without a pulse
+        self._nothing = _Nothing(-1, 0)  # what was staged last without a pulse
         self._triggered = -1  # the last one of which it sent a trigger
         self._sure = True  # whether all that was triggered is known to have been fired, or not
         self._cut: tuple[int, int] | None = None  # the shot that rest() cut off
@@ -130,8 +137,8 @@ class VisaCrossbar(Crossbar):
             raise UsageError(f"sequence number {seq} was used: the last one triggered is {self._triggered}")
         self._go_on()
         self._staged = None
-        if isinstance(shots, Shots) and not len(shots):
-            self._nothing = seq
+        if is_nothing(shots):
+            self._nothing = _Nothing(seq, len(shots))
             return Witness()
         job = self._job(shots)
         self._try(self._isolate)
@@ -184,9 +191,9 @@ class VisaCrossbar(Crossbar):
         if seq in self._answers:
             return self._answers[seq]
         staged = self._staged
-        if seq == self._nothing and staged is None:
+        if seq == self._nothing.seq and staged is None:
             now_s = self._clock.now_s()
-            self._answers = {seq: Applied(0, 0, now_s, now_s)}
+            self._answers = {seq: Applied(self._nothing.shots, 0, now_s, now_s)}
             return self._answers[seq]
         if staged is None or staged.seq != seq:
             raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
