@@ -75,6 +75,9 @@ class ChipSection(_Section):
     step_spread: float | None = Field(
         default=None, ge=0, le=2, description="lognormal sigma of the step between devices; default: the device's own"
     )
+    threshold_spread: float = Field(
+        default=0.0, ge=0, le=0.3, description="relative sigma of the write threshold between devices (rate models)"
+    )
     range_spread: float = Field(default=0.0, ge=0, le=2, description="lognormal sigma of the conductance range")
     stuck_fraction: float = Field(default=0.0, ge=0, le=1, description="share of cells that do not move")
     shorted_fraction: float = Field(default=0.0, ge=0, le=1, description="share of cells that are shorts")

@@ -7,7 +7,7 @@ that every pulse changes. Same seed and same operations give the same chip, bit 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from math import exp, log, nan, sqrt
 from pathlib import Path
@@ -18,10 +18,10 @@ import numpy as np
 
 from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, IndexArray, Pulse, Shots
 from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, ResumeRefused, RunFileError
-from neurobench.physics import kernels
+from neurobench.physics import kernels, plays
 from neurobench.physics.drive import Drive, Plan, make_drive
 from neurobench.physics.kernels import LoopDevice, Table
-from neurobench.physics.noise import Stream, key, normals, uniforms
+from neurobench.physics.noise import Key, Stream, key, normals, uniforms
 from neurobench.system import replace_file
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ SCHEMA = 1
 SHORTED_S = 1e-3
 # Shape of the seed's offset distribution: see seed_offsets().
 OFFSET_SHAPE = log(10.0) / 5.0
+# A drawn threshold is at least this share of the mean: one of 0 V or below would be no threshold.
+LEAST_THRESHOLD = 0.1
 
 Offsets = Literal["none", "seed-lognormal", "normal", "lognormal"]
 
@@ -47,7 +49,7 @@ class Spread:
     Conductance of a device = scale (level(u) - baseline + offset). scale: factor on everything; remove_baseline:
     subtract the level of a fresh device; offset_s: explicit offsets in siemens, else drawn as `offsets` says with
     standard deviation offset_sigma_s; step, range: lognormal sigmas (step None: the model's own);
-    stuck, shorted: fractions.
+    stuck, shorted: fractions; threshold: relative sigma of the threshold of a device with a rate model.
     """
 
     scale: float = 1.0
@@ -59,6 +61,7 @@ class Spread:
     range: float = 0.0
     stuck: float = 0.0
     shorted: float = 0.0
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Devices:
     """What never changes on a chip. Arrays are flat [rows * cols]; base_s, gain_s have one entry where all are equal.
 
     step: factor on every step (0: does not move); conductance = base_s + gain_s L(u) (see kernels.Cells);
-    noise_scale: factor on the model's read noise; u_start: state of the fresh device.
+    noise_scale: factor on the model's read noise; u_start: state of the fresh device; threshold: factor on both
+    thresholds of a device with a rate model.
     """
 
     shape: tuple[int, int]
@@ -77,12 +81,15 @@ class Devices:
     stuck: BoolArray
     shorted: BoolArray
     noise_scale: float
+    threshold: FloatArray = field(default_factory=lambda: np.ones(1))
 
     def digest(self) -> str:
         """Hash over everything: two chips with equal digests have equal devices."""
         h = blake2b(repr((self.shape, self.noise_scale)).encode(), digest_size=16)
         for array in (self.step, self.base_s, self.gain_s, self.u_start, self.stuck, self.shorted):
             h.update(array.tobytes())
+        if self.threshold.size > 1:  # a chip without its own thresholds is what it was before there were any
+            h.update(self.threshold.tobytes())
         return h.hexdigest()
 
 
@@ -115,7 +122,8 @@ def draw_devices(model: DeviceModel, shape: tuple[int, int], seed: int, spread: 
     step, u_start, stuck, shorted = _defects(model, shape, seed, spread)
     if shorted.any():
         base_s, gain_s = np.where(shorted, SHORTED_S, base_s), np.where(shorted, 0.0, gain_s)
-    devices = Devices(shape, step, base_s, gain_s, u_start, stuck, shorted, spread.scale)
+    threshold = _thresholds(model, shape, seed, spread.threshold)
+    devices = Devices(shape, step, base_s, gain_s, u_start, stuck, shorted, spread.scale, threshold)
     _check_positive(devices, model)
     return devices
 
@@ -159,6 +167,19 @@ def _defects(
         u_start = np.where(stuck, np.floor(anywhere) if literal else anywhere, u_start)
     step[stuck | shorted] = 0
     return step, u_start, stuck, shorted
+
+
+def _thresholds(model: DeviceModel, shape: tuple[int, int], seed: int, sigma: float) -> FloatArray:
+    """Factor on the thresholds of every cell, normal around 1; one entry where all are equal."""
+    if not sigma:
+        return np.ones(1)
+    if model.rate is None:
+        raise ConfigError(
+            f"[chip] threshold_spread = {sigma:g}: device {model.name} replays pulses and has no threshold that could "
+            "differ between cells; set it to 0, or choose a rate model ([chip] model = 'threshold-exponential')"
+        )
+    drawn = 1 + sigma * normals(seed, Stream.THRESHOLD, 0, shape).ravel()
+    return np.maximum(drawn, LEAST_THRESHOLD)
 
 
 def _check_positive(devices: Devices, model: DeviceModel) -> None:
@@ -253,6 +274,8 @@ class Chip:
     def fire(self, shots: Shots, drive: Drive) -> Fired:
         """Fire all shots in order; the clock is the caller's. Noise is keyed by each cell's own pulse count."""
         self._settle()
+        if self.devices.threshold.size > 1:
+            return Fired(*plays.fire_by_cell(self, shots, drive))
         fired = self._fire_disturbing(shots, drive) if drive.disturbing else self._fire_plain(shots, drive)
         if drive.metered and self.devices.shorted.any():
             fired = fired._replace(energy_j=fired.energy_j + self._shorts_j(shots, drive))
@@ -303,6 +326,7 @@ class Chip:
 
     def fire_plan(self, shots: Shots, plan: Plan) -> Fired:
         """Fire shots that were solved behind a resistance; the energy is that of the staged conductances."""
+        self._same_thresholds("pulses behind a resistance")
         self._settle()
         energy_j = 0.0
         for solved, repeat in zip(plan.shots, shots.repeat.tolist(), strict=True):
@@ -323,6 +347,20 @@ class Chip:
             count, noise = (self.pulses, self._pulse_key) if chosen else (self.disturbs, self._disturb_key)
             kernels.pulse_list(self.u, count, self.devices.step, *ends, cells, *table, *noise)
         self._fresh = self._sums_hold = False
+
+    def opened(self) -> tuple[Key, Key]:
+        """Commit the relaxation: whoever asks (physics.plays) changes the states next. Keys of the noise of pulses and
+        of disturbs."""
+        self._settle()
+        self._fresh = self._sums_hold = False
+        return self._pulse_key, self._disturb_key
+
+    def _same_thresholds(self, what: str) -> None:
+        if self.devices.threshold.size > 1:
+            raise CapabilityMissing(
+                f"{what} are not computed for cells with thresholds of their own; set [chip] threshold_spread to 0 "
+                "(or bench.source_ohm and bench.series_ohm)"
+            )
 
     def destroy(self, cells: IndexArray) -> None:
         """Make cells (flat indices) shorts for good. It is another chip then: older snapshots do not fit it."""
@@ -345,6 +383,7 @@ class Chip:
             raise CapabilityMissing(
                 f"a loop holds a cell at the end of its curve; the card of device {self.model.name} says end = 'refuse'"
             )
+        self._same_thresholds("compiled loops")
         self._settle()
         d, ends = self.devices, (self.model.u_min, self.model.u_max)
         up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
@@ -443,6 +482,7 @@ class Chip:
             "shape": list(self.shape),
             "noise_scale": d.noise_scale,
             "arrays": {name: getattr(d, name).tobytes() for name in _KEPT},
+            "threshold": d.threshold.tobytes() if d.threshold.size > 1 else b"",
             "state": self.snapshot(),
         }
         replace_file(path, msgpack.packb(kept))
@@ -476,6 +516,8 @@ def load_chip(path: Path, model: DeviceModel) -> Chip:
         )
     try:
         arrays: dict[str, Any] = {name: np.frombuffer(kept["arrays"][name], t).copy() for name, t in _KEPT.items()}
+        own = kept.get("threshold", b"")  # absent from chips of older versions, which had none
+        arrays["threshold"] = _sized(own, np.float64, len(arrays["step"])) if own else np.ones(1)
         devices = Devices(shape=tuple(kept["shape"]), noise_scale=kept["noise_scale"], **arrays)
         chip = Chip(model, devices, kept["seed"], kept["chip_id"])
         chip.restore(kept["state"])

@@ -37,6 +37,7 @@ def make_chip(config: BenchConfig, model: DeviceModel, seed: int) -> Chip:
         scale=section.scale, remove_baseline=section.baseline == "removed", offset_s=_offset_s(section.offset_s),
         offsets=section.offsets, offset_sigma_s=section.offset_sigma_s, step=section.step_spread,
         range=section.range_spread, stuck=section.stuck_fraction, shorted=section.shorted_fraction,
+        threshold=section.threshold_spread,
     )  # fmt: skip
     return Chip(model, draw_devices(model, shape, seed, spread), seed, section.id)
 

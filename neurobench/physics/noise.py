@@ -34,6 +34,7 @@ class Stream(IntEnum):
     SHORTED = 8
     STUCK_STATE = 9
     LOOP = 10
+    THRESHOLD = 11
 
 
 class Key(NamedTuple):

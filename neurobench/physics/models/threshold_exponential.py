@@ -2,9 +2,9 @@
 
     dw/dt = rate_hz sign(V) (exp(|V| / v0) - exp(threshold / v0))        for |V| > threshold
 
-Source: Linares-Barranco, Serrano-Gotarredona 2009, Nature Precedings, npre.2009.3010.1; Serrano-Gotarredona, Masquelier,
-Prodromakis, Indiveri, Linares-Barranco 2013, Front. Neurosci. 7:2 (the equation is from memory of both). `window`: soft
-bounds, dw/dt times (1 - w)^window upwards and w^window downwards (Guetig et al. 2003), 0: none.
+Source: Linares-Barranco, Serrano-Gotarredona 2009, Nature Precedings, npre.2009.3010.1; Serrano-Gotarredona et al.
+2013, Front. Neurosci. 7:2 (the equation is from memory of both). `window`: soft bounds, dw/dt times (1 - w)^window
+upwards and w^window downwards (Guetig et al. 2003); 0: none.
 """
 
 from __future__ import annotations
