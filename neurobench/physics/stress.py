@@ -11,6 +11,13 @@ for any time: by a pulse, by a wrong order of commands, by a relay that switches
   largest known amplitude, for models that answer every pulse. Both are rules of the simulation, not measurements.
 - Any other pulse outside the hull does nothing, and is counted: nobody knows what it would do. In a direction that was
   never measured, one at a write level is a pulse of the cell's own all the same: it was fired.
+
+A device with a rate model answers every voltage, so for it no level is a reading level, and no exposure stands alone:
+
+- It integrates every stretch of time, with the threshold of every cell; up to the lowest one the rate is exactly 0.
+- Stretches belong to one event until no cell sees a volt (`calm`); then the noise is drawn and pulses are counted, of
+  the cells that saw more than 2/3 of the event's largest voltage. The others that felt something had a disturb.
+- Beyond three times the largest amplitude that its card states, a cell is destroyed.
 """
 
 from __future__ import annotations
@@ -22,6 +29,7 @@ import numpy as np
 
 from neurobench.errors import CapabilityMissing, OutsideHull
 from neurobench.physics.kernels import Table, table
+from neurobench.physics.plays import Event, lowest_threshold_v
 from neurobench.physics.response import Response
 
 if TYPE_CHECKING:
@@ -90,10 +98,13 @@ class Stress:
 
     def __init__(self, chip: Chip, potentiating_sign: int) -> None:
         self.chip, self._sign = chip, potentiating_sign
-        self.reading_v = reading_level_v(chip.model)
+        law = chip.model.rate
+        self._event = None if law is None else Event(chip, law, potentiating_sign)
+        self.reading_v = reading_level_v(chip.model) if law is None else lowest_threshold_v(chip)
         self._known = {direction: known_pulses(chip.model, direction) for direction in (1, -1)}
         # How long a write level may stand before it has lasted longer than any known pulse.
-        self.patience_s = max(k.most_s for k in self._known.values()) * (1 + chip.model.card.tolerance.width)
+        longest_s = max(k.most_s for k in self._known.values()) * (1 + chip.model.card.tolerance.width)
+        self.patience_s = longest_s if law is None else inf
         self._tables: dict[tuple[float, float, bool], Table | str | None] = {}
 
     def expose(self, cell_v: FloatArray, seconds: float, *, rounded: bool = False) -> Felt:
@@ -103,35 +114,69 @@ class Stress:
         largest = float(np.abs(volts).max())
         if largest <= self.reading_v or seconds <= 0:
             return NOTHING
+        if self._event is not None:
+            return self._integrated(self._event, cell_v, seconds)
         if rounded:
             volts = np.array([float(f"{v:.4e}") for v in volts.tolist()])
         groups = [(v, np.flatnonzero(volts == v).astype(np.int32)) for v in np.unique(volts[volts != 0]).tolist()]
         return self.expose_cells(groups, largest, seconds)
 
+    def calm(self, share: float = SELECTED) -> bool:
+        """No cell sees a volt any more; whether an event ended by that. share: of the largest voltage, beyond which a
+        cell had a pulse of its own."""
+        ends = self._event is not None and self._event.open
+        if self._event is not None:
+            self._event.end(share)
+        return ends
+
+    def _integrated(self, event: Event, cell_v: FloatArray, seconds: float) -> Felt:
+        volts, most_v = cell_v.ravel(), BEYOND_ANY_MODEL * self._most_v(cell_v)
+        over = np.flatnonzero(np.abs(volts) > most_v.ravel()).astype(np.int32)
+        wounds = [(np.array([cell]), float(volts[cell]), self._too_much(float(volts[cell]))) for cell in over.tolist()]
+        return Felt(event.stand(cell_v, seconds), self._destroyed(wounds, seconds), 0)
+
+    def _most_v(self, cell_v: FloatArray) -> FloatArray:
+        """Largest known amplitude in the direction in which every cell is driven."""
+        return np.where(cell_v * self._sign > 0, self._known[1].most_v, self._known[-1].most_v)
+
+    def _too_much(self, volts: float) -> str:
+        known_v = self._known[1 if volts * self._sign > 0 else -1].most_v
+        return f"{abs(volts):g} V is over {BEYOND_ANY_MODEL:g} times the largest known amplitude, {known_v:g} V"
+
     def notices(self, cell_v: float, largest_v: float, seconds: float) -> bool:
         """Whether an exposure whose largest |V| is `largest_v` does anything to cells that see `cell_v`."""
         if largest_v <= self.reading_v or seconds <= 0 or not cell_v:
             return False
+        if self._event is not None:
+            return abs(cell_v) > self.reading_v
         chosen = abs(cell_v) > SELECTED * largest_v
         return chosen or self._found(cell_v * self._sign, seconds, chosen) is not None
 
     def expose_cells(self, groups: Iterable[tuple[float, IndexArray]], largest_v: float, seconds: float) -> Felt:
         """`expose` for who knows already which cells (flat indices) see which voltage, none of them 0: much faster.
 
-        largest_v: the largest |V| on the chip. Groups that notice nothing may be left out.
+        largest_v: the largest |V| on the chip. Groups that notice nothing may be left out. It is a pulse by itself: the
+        lines were at rest before it, and are after it.
         """
         if largest_v <= self.reading_v or seconds <= 0:
             return NOTHING
+        if self._event is not None and self.chip.devices.threshold.size > 1:
+            cell_v = np.zeros(len(self.chip.u))
+            for v, cells in groups:
+                cell_v[cells] = v
+            found = self._integrated(self._event, cell_v.reshape(self.chip.shape), seconds)
+            self.calm()
+            return found
         felt, pulsed, wounds, unknown = [], [], [], 0
         for v, cells in groups:
             chosen = abs(v) > SELECTED * largest_v
-            found = self._found(v * self._sign, seconds, chosen)
-            if isinstance(found, Table):
-                felt.append((found, cells, chosen))
+            answer = self._found(v * self._sign, seconds, chosen)
+            if isinstance(answer, Table):
+                felt.append((answer, cells, chosen))
                 pulsed += [cells] if chosen else []
-                unknown += len(cells) if found is STILL else 0
-            elif found:
-                wounds.append((cells, v, found))
+                unknown += len(cells) if answer is STILL else 0
+            elif answer:
+                wounds.append((cells, v, answer))
             else:
                 unknown += len(cells) if chosen else 0
         self.chip.feel(felt)
@@ -159,7 +204,7 @@ class Stress:
         direction, volts = (1 if towards > 0 else -1), abs(towards)
         known = self._known[direction]
         if volts > BEYOND_ANY_MODEL * known.most_v:
-            return f"{volts:g} V is over {BEYOND_ANY_MODEL:g} times the largest known amplitude, {known.most_v:g} V"
+            return self._too_much(towards * self._sign)
         model = self.chip.model
         try:
             found = (model.response if chosen else model.disturb)(direction, volts, seconds)

@@ -128,7 +128,9 @@ def _rehearse(model: DeviceModel, readout: Readout) -> None:
     spare = Chip(model, draw_devices(model, (1, 1), 0), 0)
     stress, reader, known = Stress(spare, 1), Reader(spare, readout), [*model.card.curve, *model.card.pulse]
     for pulse in known[:1]:
-        stress.expose(np.array([[pulse.amplitude_v or 1.0]]), pulse.width_s or 1e-6)
+        volts, seconds = pulse.amplitude_v or 1.0, pulse.width_s or 1e-6
+        stress.expose(np.array([[volts]]), seconds)
+        stress.expose_cells([(volts, np.zeros(1, np.int32))], abs(volts), seconds)
     reader.sense(CellRead(np.ones((1, 1), np.bool_), 1e-3, both_polarities=True))
     reader.sense(VectorRead(np.full((1, 1), 1e-3)))
 

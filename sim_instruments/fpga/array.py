@@ -5,6 +5,7 @@ Rules of this simulation, which are no measurements:
 - A line's level is its code times the converter's step times the line's own gain ([board.simulation] *_spread). A line
   of code 0 is grounded; every other one is driven behind bench.source_ohm + bench.series_ohm.
 - A waveform is made of pulses: every stretch in which the voltage of a cell is constant and beyond its reading level.
+  A device with a rate model integrates its samples instead, and the whole waveform is one pulse.
 - A read level up to the device's reading level does nothing; one beyond it is an exposure like any other.
 """
 
@@ -106,6 +107,8 @@ class Array:
             self.chip.model.disturb(1 if volts * self._sign > 0 else -1, abs(volts), seconds)
 
     def _ask_wave(self, program: WaveProgram) -> None:
+        if self.chip.model.rate is not None:  # it has an answer to every voltage
+            return
         for _, volts, _, ticks in self._stretches(program):
             if abs(volts) > self._stress.reading_v:
                 self._ask(volts, ticks / self._hardware.clock_hz)
@@ -124,6 +127,7 @@ class Array:
         seconds = ticks / self._hardware.clock_hz
         if self._ohm or self._mismatch.of_pulses:
             self._expose(self._solved_v(program, shot), seconds, start_s, rounded=bool(self._ohm))
+            self._stress.calm()
             return
         lit = self._lit_by(program, shot.sign, seconds)
         if lit.largest_v <= self._stress.reading_v:
@@ -206,7 +210,8 @@ class Array:
         lasted = np.full(min(n + (rest > 0), len(rows)), program.period)
         if rest and n < len(rows):
             lasted[-1] = rest
-        if not (self._ohm or self._mismatch.of_pulses):
+        rate = self.chip.model.rate is not None
+        if not (rate or self._ohm or self._mismatch.of_pulses):
             for places, volts, at, length in self._stretches(program, lasted):
                 self._expose(np.where(places, volts, 0.0), length / self._hardware.clock_hz, start_s + at)
             return
@@ -214,6 +219,7 @@ class Array:
             cell_v = self._across(rows[k, program.rows], cols[k, program.cols])
             at_s = start_s + k * program.period / self._hardware.clock_hz
             self._expose(cell_v, each / self._hardware.clock_hz, at_s, rounded=True)
+        self._stress.calm(share=0.0)
 
     def _stretches(
         self, program: WaveProgram, lasted: NDArray[np.int64] | None = None
@@ -253,6 +259,7 @@ class Array:
         seconds = ticks / self._hardware.clock_hz
         for k, cell_v in enumerate(loud):
             self._expose(cell_v, seconds, start_s + k * seconds)
+            self._stress.calm()
 
 
 def _driven(line_v: FloatArray) -> NDArray[np.int8]:

@@ -273,8 +273,10 @@ class World(Timeline):
         if standing.cell_v is not before_v and not np.array_equal(standing.cell_v, before_v):
             if self._end(segment):
                 standing = self._stand()
-            loud = float(np.abs(standing.cell_v).max()) > self._stress.reading_v
-            segment = _Segment(self.now_ps, standing, loud)
+            largest_v = float(np.abs(standing.cell_v).max())
+            segment = _Segment(self.now_ps, standing, largest_v > self._stress.reading_v)
+            if largest_v <= EMPTY_V:
+                self._unsaved |= self._stress.calm()
         self._segment = segment._replace(standing=standing)
 
     def _end(self, segment: _Segment) -> bool:
@@ -329,6 +331,8 @@ class World(Timeline):
         if float(np.abs(cell_v).max()) > self._stress.reading_v:
             self._end_now()
             self._expose(cell_v, seconds, nan, self.now_ps, rounded=True)
+            if float(np.abs(self._segment.standing.cell_v).max()) <= EMPTY_V:
+                self._stress.calm()
             self._changed = True
 
     def _end_now(self) -> None:
