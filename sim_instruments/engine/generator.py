@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
 from .scpi import Boolean, Call, ScpiError, ScpiInstrument, Setting, scpi
 
 if TYPE_CHECKING:
@@ -85,16 +87,16 @@ def smooth_cycle(period_s: float, shape: Callable[[float], float]) -> Cycle:
 
 
 def sampled_cycle(samples_per_s: float, samples: tuple[float, ...]) -> Cycle:
-    """Samples of -1..1 one after the other; equal ones become one step. Rests at the first."""
-    step_ps = max(round(PS / samples_per_s), 1)
-    runs: list[list[float]] = []
-    for sample in samples:
-        part = (sample + 1) / 2
-        if runs and runs[-1][1] == part:
-            runs[-1][0] += step_ps
-        else:
-            runs.append([step_ps, part])
-    return _cycle(runs[0][1] if runs else 0.5, ((int(ps), part) for ps, part in runs))
+    """Samples of -1..1 one after the other; equal ones become one step. Rests at the first.
+
+    Steps begin at the picosecond nearest to their sample, so that a rate of no whole picoseconds does not run away.
+    """
+    values = np.array(samples)
+    begins = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
+    ends_ps = [round(k * PS / samples_per_s) for k in [*begins[1:].tolist(), len(values)]]
+    lengths_ps = np.diff([0, *ends_ps]).tolist()
+    parts = ((values[begins] + 1) / 2).tolist()
+    return _cycle(parts[0], zip(lengths_ps, parts, strict=True))
 
 
 def sine(phase: float) -> float:
