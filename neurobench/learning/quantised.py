@@ -110,12 +110,18 @@ def _left(wish: FloatArray, counts: IntArray, q: Quantiser) -> FloatArray:
 
 
 def falling_step_s(device: DeviceSpan) -> float:
-    """Mean size of a depressing step in siemens: of the declared curve in mid-range, else as potentiating."""
+    """Mean size of a depressing step in mid-range, in siemens, out of the declared curve; without one as potentiating.
+
+    Mid-range: steps that begin or end in the middle half of what the curve covers.
+    """
     curve = np.asarray(device.depression_s, dtype=np.float64)
-    middle = curve[len(curve) // 4 : len(curve) - len(curve) // 4]
-    if len(middle) < 2:
+    falls = -np.diff(curve)
+    if not len(falls) or not (falls > 0).any():
         return device.g_step_s
-    step_s = abs(float(middle[-1] - middle[0])) / (len(middle) - 1)
+    quarter, centre = np.ptp(curve) / 4, (curve.max() + curve.min()) / 2
+    near = np.abs(curve - centre) <= quarter
+    middle = near[1:] | near[:-1]
+    step_s = float(falls[middle].mean()) if middle.any() else float(falls.max())
     return step_s if step_s > 0 else device.g_step_s
 
 

@@ -101,6 +101,9 @@ def test_the_steps_come_from_what_is_declared_of_the_device() -> None:
     both = Quantiser.of(DeviceSpan(g_step_s=1e-7, depression_s=curve))
     assert (both.step_up, both.step_down) == (1e-7, pytest.approx(2e-7))
     assert Quantiser.of(DeviceSpan(g_step_s=1e-7)).step_down == 1e-7
+    # saturated after three pulses: the step is that of the middle, not of the sixty pulses that moved nothing
+    abrupt = (1e-5, 6e-6, 2.5e-6, 2e-6, *[2e-6] * 60)
+    assert Quantiser.of(DeviceSpan(g_step_s=1e-7, depression_s=abrupt)).step_down == pytest.approx(3.75e-6)
     assert Quantiser.of(DeviceSpan(g_step_s=1e-7, depresses=False)).step_down == 0
     with pytest.raises(UsageError, match="measure-curve"):
         Quantiser.of(DeviceSpan())
