@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import nan
+from math import isfinite, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +22,12 @@ from ._visa_plan import Path, Paths, Team, source_for
 from .instruments._roles import PulseSource, Train, Waves
 
 if TYPE_CHECKING:
+    from neurobench.bench.steps import DeviceSpan
     from neurobench.bench.stimulus import FloatArray, Waveforms
 
     from .instruments._roles import Line
+
+SELECTED = 2 / 3
 
 
 class Job(ABC):
@@ -115,13 +118,14 @@ class PulseJob(Job):
 class WaveJob(Job):
     """Waveforms: one on the word lines, one on the bit lines, begun together by one trigger.
 
-    A cell counts as pulsed where it sees more than `reading_v` at some time.
+    A cell counts as pulsed where it sees more than the threshold of the devices at some time; where that is not
+    declared, more than 2/3 of what the cell with the largest volts sees.
     """
 
     waves: Waveforms
     source: PulseSource
     paths: Paths
-    reading_v: float
+    span: DeviceSpan
     repeats = (1,)
 
     def kind(self, k: int) -> int:
@@ -165,7 +169,9 @@ class WaveJob(Job):
 
     def pulses(self, done: int) -> int:
         """Each cell that was pulsed, once."""
-        return done * int((exposure(self.waves, self.reading_v).pulses > 0).sum())
+        worst_v = exposure(self.waves, 0.0).worst_v
+        declared = [v for v in (self.span.threshold_v, self.span.threshold_depress_v) if isfinite(v)]
+        return done * int((worst_v > min(declared, default=SELECTED * float(worst_v.max()))).sum())
 
 
 def _played(waves: Waveforms, side: str) -> list[tuple[int, int]]:
@@ -186,7 +192,7 @@ def _breakpoints(waves: Waveforms, shape: int, start_s: float) -> Line:
     return tuple(zip((one.t_s + start_s).tolist(), one.v.tolist(), strict=True))
 
 
-def job_for(shots: ShotList, team: Team, paths: Paths, reading_v: float) -> Job:
+def job_for(shots: ShotList, team: Team, paths: Paths, span: DeviceSpan) -> Job:
     """Who carries it out, and how. Raises CapabilityMissing for what no instrument of this bench can do."""
     if isinstance(shots, Play):
         source = team.generator
@@ -195,6 +201,6 @@ def job_for(shots: ShotList, team: Team, paths: Paths, reading_v: float) -> Job:
                 "waveforms; the pulse source of this bench plays rectangular pulses only (a generator that plays them: "
                 "[instruments.pulse] model = 'keysight-33500b')"
             )
-        return WaveJob(shots.waveforms, source, paths, reading_v)
+        return WaveJob(shots.waveforms, source, paths, span)
     source = source_for(team, shots)
     return PulseJob(shots, source, paths, source is not team.generator)

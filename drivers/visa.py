@@ -149,8 +149,7 @@ class VisaCrossbar(Crossbar):
         return witness
 
     def _job(self, shots: ShotList) -> Job:
-        """What volts a reading may have decides which cells a waveform pulses; without limits, any."""
-        return job_for(shots, self.team, self._paths, self._limits.max_read_v if self._limits else 0.0)
+        return job_for(shots, self.team, self._paths, self._span)
 
     def _go_on(self) -> None:
         """A call begins: what an earlier rest() stopped may go on. One that is under way comes to its end first."""
