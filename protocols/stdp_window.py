@@ -242,7 +242,7 @@ class Setup:
     def result(self, state: State) -> Result:
         """Points, controls, fit, theory. Reached: both branches surely of the right sign, lone spikes without effect."""
         used = [one for one in state.points if one["initialised"]]
-        pairs = [one for one in used if one["kind"] == "pair"]
+        pairs = sorted((one for one in used if one["kind"] == "pair"), key=lambda one: float(one["dt_s"]))
         controls = {f"{kind}_s": _of(used, kind, "dg_s") for kind in CONTROLS}
         dt_s, dg_s, g0_s = (np.array([one[key] for one in pairs]) for key in ("dt_s", "dg_s", "g0_s"))
         noise_s = _noise(controls["none_s"], np.array([one["sigma_s"] for one in used]))
