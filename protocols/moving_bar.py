@@ -22,21 +22,23 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from neurobench.bench.crossbar import Needs
-from neurobench.bench.steps import BenchView, Note, Protocol, Result, Step, Steps
+from neurobench.bench.crossbar import Needs, Reading
+from neurobench.bench.steps import BenchView, Note, Protocol, Result, Sense, Step, Steps
 from neurobench.bench.stimulus import FloatArray, IntArray
-from neurobench.errors import Refused
+from neurobench.errors import Refused, UsageError
 from neurobench.learning import neurons, plasticity
 from neurobench.learning.matrix import Matrix, matrix
 from neurobench.learning.neurons import LIF
 from neurobench.learning.plasticity import Mstdpet, PairStdp
 from neurobench.learning.statistics import spikes_note
+from neurobench.learning.synapses import cell_read
 
 from ._characterise import Progress
 from ._moving_bar_streams import Sample, Streams, labels_of, streams_of
 
 SHOWN = 3  # held-out streams of each class whose spikes are noted
 TOGETHER = 1024  # ticks of held-out streams that are read at once
+HEADROOM = 0.9  # of the ammeter's range
 ELIGIBLE_S = 1.0  # time constant of the eligibility; the reward comes one tick after the decision
 
 
@@ -58,7 +60,7 @@ class MovingBar(Protocol):
     refractory_s: float = Field(20e-3, ge=0, description="a pixel is silent for so long after a spike")
     tick_s: float = Field(5e-3, gt=0, description="time of one tick, in seconds")
     tau_s: float = Field(40e-3, gt=0, description="time constant of membranes and traces, in seconds")
-    rate: float = Field(0.05, gt=0, le=1, description="change of a weight by a pair at dt = 0, of the devices' window")
+    rate: float = Field(0.02, gt=0, le=1, description="change of a weight by a pair at dt = 0, of the devices' window")
     read_v: float | None = Field(None, gt=0, description="read voltage, in volts; none: that of the device's record")
     averages: int = Field(1, ge=1, le=1_000_000, description="reads that the instrument averages in each")
     goal_accuracy: float = Field(0.9, gt=0, le=1, description="held-out accuracy that counts as learned")
@@ -102,6 +104,7 @@ class MovingBar(Protocol):
         state = _State(int(rng.integers(2**62))) if start is None else _State.back(start)
         task = _Task(self, view, streams_of(self, state.key), state)
         if start is None:
+            yield from task.fit_range()
             yield Note("network", task.network())
             yield from task.look("start")
         while state.epoch < self.epochs and state.at_goal < self.patience:
@@ -120,6 +123,7 @@ class _State(Progress):
     at_goal: int = 0
     missed: float = 1.0
     untrained: float = float("nan")
+    read_v: float = 0.0
     online: list[float] = field(default_factory=list)
     held_out: list[float] = field(default_factory=list)
     pulses: list[int] = field(default_factory=list)
@@ -131,10 +135,37 @@ class _Task:
 
     def __init__(self, p: MovingBar, view: BenchView, streams: Streams, state: _State) -> None:
         self.p, self.view, self.streams, self.state = p, view, streams, state
-        inputs, classes = p.shape
-        self.weights: Matrix = matrix(view, inputs, classes, read_v=p.read_v, averages=p.averages)
-        self.weights.cost = state.cost
         self.neuron = LIF(tau_s=p.tau_s, drive="delta")
+        self.weights = self.layer(state.read_v or p.read_v)
+
+    def layer(self, read_v: float | None) -> Matrix:
+        """The weights, read with `read_v` (none: that of the device's record)."""
+        inputs, classes = self.p.shape
+        weights = matrix(self.view, inputs, classes, read_v=read_v, averages=self.p.averages)
+        weights.cost = self.state.cost
+        return weights
+
+    def fit_range(self) -> Generator[Step, Any, None]:
+        """Read with so few volts that no column leaves the ammeter's range, even with all its cells at their highest.
+
+        UsageError where `read_v` was asked for and is too high for that.
+        """
+        weights, most = self.weights, max(int(s.raster.sum(axis=1).max()) for s in self._all())
+        first = np.zeros(self.view.shape, np.bool_)
+        first[weights.pairs.rows[0], weights.pairs.plus[0]] = True
+        reading: Reading = yield Sense(cell_read(first, weights.settings))
+        highest_v = HEADROOM * reading.range_a / (max(most, 1) * self.view.device.g_max_s)
+        read_v = weights.settings.read_v
+        if self.p.read_v is not None and read_v > highest_v:
+            raise UsageError(
+                f"read_v = {read_v} V: {most} pixels at once, with cells of {self.view.device.g_max_s:.3g} S, would "
+                f"leave the ammeter's range of {reading.range_a:.3g} A; at most {highest_v:.3g} V (--set read_v)"
+            )
+        self.state.read_v = min(read_v, highest_v)
+        self.weights = self.layer(self.state.read_v)
+
+    def _all(self) -> list[Sample]:
+        return self.streams.train + self.streams.test
 
     def epoch(self) -> Generator[Step, Any, None]:
         """Every stream once, in a random order, each followed by its reward."""
@@ -216,6 +247,7 @@ class _Task:
                 "epochs": state.epoch, "labels": list(self.streams.labels), "confusion": counts, "weights": weights,
                 "train_streams": len(self.streams.train), "test_streams": len(test), "cost": dict(state.cost),
                 "multiply": self.weights.where, "writes": self.weights.writes, "step": self.weights.step,
+                "read_v": state.read_v,
                 "device": self.view.device.origin, "device_basis": self.view.device.basis,
                 "streams": p.events or "synthetic", "host_state": HOST_STATE,
             },
