@@ -194,7 +194,6 @@ class RateModel(LatentModel):
         start_s = window.g_min_s if window.g_start_s is None else window.g_start_s
         super().__init__(card, window.g_min_s, window.g_max_s, start_s, card.noise.read_sigma_s or 0.0)
         self.rate, self.half_select_modelled = law, True
-        self.linear_in_width = law.ratio == 1 and law.up.window == law.down.window == 0
 
     def response(self, direction: int, amplitude_v: float, width_s: float) -> Response:
         """The step of a rectangular pulse; nothing at all up to the threshold.
@@ -205,12 +204,12 @@ class RateModel(LatentModel):
         law = self.rate
         side, volts = (law.up if direction > 0 else law.down), abs(amplitude_v)
         by = direction * dose(side, volts, volts, width_s, 1.0)
+        if not by:
+            return Response(np.zeros(1), np.zeros(1), np.zeros(1))
         nodes = self._nodes(side, by)
-        uniform = law.ratio == 1 and side.window == 0
-        delta = np.full(len(nodes), by) if uniform else law.moved(nodes, by) - nodes
-        noise = self.card.noise
-        sigma = np.hypot((noise.step_sigma_s or 0.0) / self.span_s, noise.step_sigma_relative * delta)
-        return Response(nodes, np.clip(delta, -1.0, 1.0), np.minimum(sigma, 1.0) if by else np.zeros(len(nodes)))
+        even = law.ratio == 1 and side.window == 0
+        delta = np.full(len(nodes), by) if even else law.moved(nodes, by) - nodes
+        return self.make_response(nodes, delta, self.card.noise.step_sigma_s or 0.0)
 
     def disturb(self, direction: int, amplitude_v: float, width_s: float) -> Response | None:
         """What a half-selected cell feels: the same law at the voltage that it sees."""
@@ -219,8 +218,8 @@ class RateModel(LatentModel):
     def _nodes(self, side: Side, by: float) -> FloatArray:
         """States at which the step is computed: dense where it bends, and where the window cuts it."""
         law = self.rate
-        if not by or (law.ratio == 1 and side.window == 0):
-            return np.zeros(1)
+        if law.ratio == 1 and side.window == 0:
+            return np.array([0.0, 1.0])
         even = np.linspace(0.0, 1.0, NODES + 1)
         inner = np.concatenate([even, _near_end(side.window, by)])
         nodes = np.concatenate([even, inner / (law.ratio - (law.ratio - 1) * inner)])
