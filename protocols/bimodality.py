@@ -8,10 +8,16 @@ end; the ends are the devices' own bounds, nothing on the host holds a weight th
 The bench is used in blocks of `block_s`: the column is read, the neuron runs through the block's ticks with these
 weights, and what the rule has asked for in the block is fired as whole pulses at its end, rounded stochastically. So a
 change of weight reaches the neuron up to `block_s` late, and a pulse that a pair asked for falls up to `block_s` after
-it; with 0.1 s that is 2 to 3 pairs of spikes, each 1 % of the range. `multiply` says where the weighted sums are
-taken: "host" reads the cells and multiplies on the host; "array" drives the spikes of every tick onto the word lines
-and reads the bit line, at 8 bytes of record per input and tick. On the host, and so a cost on hardware: neuron, traces,
-the spikes of the inputs, and the change asked for within a block.
+it; with 0.1 s that is 2 to 3 pairs of spikes, each 1 % of the range. Within a tick the neuron is compared with its
+threshold before the inputs of that tick reach it, and spikes of the same tick make no pair: a pair at dt = 0 would be
+half of a potentiating and half of a depressing one, and counted as either it outweighs the 5 %. `multiply` says where
+the weighted sums are taken: "host" reads the cells and multiplies on the host; "array" drives the spikes of every tick
+onto the word lines and reads the bit line, at 8 bytes of record per input and tick. On the host, and so a cost on
+hardware: neuron, traces, the spikes of the inputs, and the change asked for within a block.
+
+Additive STDP needs steps that do not depend on the weight. The step of one pulse is measured on the column before it
+learns, over weights all along the range, and pulses are counted by it (`compensate`); what is left of a device's soft
+bounds after that is the device's own, and may leave the weights in one hump instead of two.
 """
 
 from __future__ import annotations
@@ -42,6 +48,8 @@ OUTER = 0.2  # the outer bins of the histogram of weights: below 20 % and above 
 EPOCHS = 100  # weights are noted so many times in a run
 SETTLED = 0.2  # the rates of the last two quarters of the run differ by less than this share
 PUBLISHED_INPUTS = 1000
+ROOM = 0.2  # cells nearer than this to the bound that a train goes to do not tell the step
+ALIKE = 0.05  # weights that scatter by less do not tell how the step depends on them
 
 
 class Bimodality(Protocol):
@@ -49,7 +57,7 @@ class Bimodality(Protocol):
 
     inputs: int = Field(1000, ge=2, le=100_000, description="Poisson inputs, one row of the array each")
     rate_hz: float = Field(15.0, gt=0, le=500, description="mean rate of each input, in hertz")
-    seconds: float = Field(100.0, gt=0, le=100_000, description="how long the neuron learns, in its own seconds")
+    seconds: float = Field(200.0, gt=0, le=100_000, description="how long the neuron learns, in its own seconds")
     tick_s: float = Field(1e-3, gt=0, le=5e-3, description="tick of neuron and rule, in seconds")
     block_s: float = Field(0.1, gt=0, le=10, description="time between reads and pulses, in seconds of the neuron")
     g_max: float | None = Field(
@@ -72,6 +80,9 @@ class Bimodality(Protocol):
     g_low_s: float | None = Field(None, ge=0, description="conductance of weight 0, in siemens; none: as declared")
     g_high_s: float | None = Field(None, gt=0, description="conductance of weight 1, in siemens; none: as declared")
     calibration_pulses: int = Field(10, ge=1, le=1000, description="pulses per cell and direction that measure a step")
+    compensate: bool = Field(
+        True, description="count pulses by the step measured at each weight; false: by the mean step everywhere"
+    )
     select: Select = Field(
         "auto", description="bias of unselected lines while writing; auto: the safest that the bench has"
     )
@@ -128,7 +139,7 @@ class Bimodality(Protocol):
         if start is None:
             state = yield from _begin(self, column, rng)
         else:
-            state = _State.back(start)
+            state = _State.back({**start, "up": Stride(*start["up"]), "down": Stride(*start["down"])})
         while state.block < self.blocks:
             yield from _Block(self, column, state).run()
             if due(state.block):
@@ -141,8 +152,8 @@ class _State(Progress):
     """What a checkpoint holds. `weights`[inputs]: as read last; `spikes`: spikes of the neuron in each block."""
 
     key: int
-    step_up: float
-    step_down: float
+    up: Stride
+    down: Stride
     first: FloatArray
     weights: FloatArray
     neuron: tuple[Any, ...]
@@ -151,6 +162,27 @@ class _State(Progress):
     block: int = 0
     pulses: int = 0
     spikes: list[int] = field(default_factory=list)
+
+
+class Stride(NamedTuple):
+    """What one pulse does, as shares of the range: `mean` at weight `at`, and how it changes with the weight."""
+
+    mean: float
+    at: float
+    slope: float
+
+    @classmethod
+    def fit(cls, weights: FloatArray, steps: FloatArray) -> Stride:
+        """The straight line through steps[n] of cells at weights[n]; flat where the weights are all alike."""
+        at, mean = float(weights.mean()), float(steps.mean())
+        away = weights - at
+        spread = float((away**2).mean())
+        return cls(mean, at, float((away * steps).mean()) / spread if spread > ALIKE**2 else 0.0)
+
+    def local(self, weights: FloatArray) -> FloatArray:
+        """The step at these weights, not below a tenth of the mean: near a soft bound it goes to nothing."""
+        step: FloatArray = np.maximum(self.mean + self.slope * (weights - self.at), 0.1 * self.mean)
+        return step
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +243,8 @@ class Column:
         answers = yield from fire(grid, self.using, self.bias)
         return sum(answer.pulses for answer in answers)
 
-    def step(self, sign: int) -> Generator[Step, Any, float]:
-        """Mean step of one pulse, as a share of the range, by a train on all cells that have room for it.
+    def step(self, sign: int) -> Generator[Step, Any, Stride]:
+        """Step of one pulse, as a share of the range, by a train on all cells that have room for it.
 
         UsageError if the cells do not move that way by three standard errors.
         """
@@ -220,8 +252,9 @@ class Column:
         before = yield from self.read()
         yield from self.pulse(np.full(self.p.inputs, sign * n))
         moved = sign * ((yield from self.read()) - before)
-        room = self.usable & (before < 0.7 if sign > 0 else before > 0.3)
-        each = moved[room] / n if room.any() else moved[self.usable] / n
+        room = self.usable & (before < 1 - ROOM if sign > 0 else before > ROOM)
+        room = room if room.any() else self.usable
+        each = moved[room] / n
         mean, error = float(each.mean()), float(each.std()) / len(each) ** 0.5
         if mean <= 3 * error or mean <= 0:
             way = "potentiating" if sign > 0 else "depressing"
@@ -229,7 +262,7 @@ class Column:
                 f"{n} {way} pulses moved the column by {mean:.2g} +- {error:.1g} of the range each: no step to count "
                 "with (--set calibration_pulses, amplitude_v, width_s, or another device)"
             )
-        return mean
+        return Stride.fit(before[room], each)
 
 
 ROUNDS = 8  # reads and strokes that bring the column to its first weights
@@ -243,7 +276,7 @@ def _begin(p: Bimodality, column: Column, rng: np.random.Generator) -> Generator
     down = yield from column.step(-1)
     weights = yield from column.read()
     for _ in range(ROUNDS):
-        counts = quantise(target - weights, Quantiser(up, down, "nearest")).counts
+        counts = quantise(target - weights, Quantiser(up.mean, down.mean, "nearest")).counts
         yield from column.pulse(counts)
         weights = yield from column.read()
     up = yield from column.step(1)
@@ -288,7 +321,7 @@ class _Block:
         raster: BoolArray = self.spikes_rng.random((p.block_ticks, p.inputs)) < p.rate_hz * p.tick_s
         sums = yield from column.sums(raster, state.weights)
         ran = self._ticks(raster, sums)
-        counts = quantise(ran.wanted, Quantiser(state.step_up, state.step_down), self.rounding_rng).counts
+        counts = quantise(self._scaled(ran.wanted), Quantiser(state.up.mean, state.down.mean), self.rounding_rng).counts
         state.pulses += yield from column.pulse(counts)
         state.weights = yield from column.read()
         state.block += 1
@@ -312,6 +345,14 @@ class _Block:
         state.neuron, state.traces = tuple(of_neuron), tuple(traces)
         return _Ran(fired, (weights - first)[:, 0])
 
+    def _scaled(self, wanted: FloatArray) -> FloatArray:
+        """The change in units in which every step is the mean one: more pulses where the device moves less."""
+        if not self.p.compensate:
+            return wanted
+        up, down, w = self.state.up, self.state.down, self.state.weights
+        scaled: FloatArray = wanted * np.where(wanted > 0, up.mean / up.local(w), down.mean / down.local(w))
+        return scaled
+
     def _notes(self, raster: BoolArray, fired: list[int]) -> Generator[Step, Any, None]:
         p, state = self.p, self.state
         ticks, start = p.block_ticks, (state.block - 1) * p.block_ticks
@@ -327,6 +368,11 @@ def _outer(weights: FloatArray) -> float:
     return float(((weights < OUTER) | (weights > 1 - OUTER)).mean())
 
 
+def _area_s(tau_s: float, tick_s: float) -> float:
+    """The area of a window as its ticks see it: the sum of exp(-k tick / tau) over k = 1, 2, ..., times the tick."""
+    return float(tick_s / np.expm1(tick_s / tau_s))
+
+
 def _result(p: Bimodality, column: Column, state: _State) -> Result:
     """The checks of the paper's figure: bimodal weights, a rate that settles, a window with a negative integral."""
     w, rule = state.weights, p.rule()
@@ -334,7 +380,7 @@ def _result(p: Bimodality, column: Column, state: _State) -> Result:
     quarters = np.array_split(np.array(state.spikes), 4)
     rates_hz = [float(part.mean()) / block_s for part in quarters]
     drift = abs(rates_hz[3] - rates_hz[2]) / max(rates_hz[3], 1e-9)
-    integral_s = rule.a_plus * rule.tau_plus_s - rule.a_minus * rule.tau_minus_s
+    integral_s = rule.a_plus * _area_s(rule.tau_plus_s, p.tick_s) - rule.a_minus * _area_s(rule.tau_minus_s, p.tick_s)
     checks = {"bimodal": outer > 0.6, "rate_settles": drift < SETTLED, "integral_negative": integral_s < 0}
     return Result(
         all(checks.values()),
@@ -343,7 +389,7 @@ def _result(p: Bimodality, column: Column, state: _State) -> Result:
             "low_fraction": float((w < OUTER).mean()), "high_fraction": float((w > 1 - OUTER).mean()),
             "mean_weight": float(w.mean()), "rate_hz": rates_hz, "rate_drift": drift, "integral_s": integral_s,
             "weights": w, "conductance_s": column.low_s + column.span_s * w, "excluded": int((~column.usable).sum()),
-            "step_up": state.step_up, "step_down": state.step_down, "pulses": state.pulses,
+            "step_up": state.up._asdict(), "step_down": state.down._asdict(), "pulses": state.pulses,
             "seconds": p.blocks * block_s, "block_s": block_s, "multiply": p.multiply,
             "delay_said": f"weights reach the neuron, and pulses the cells, up to {block_s:g} s after a pair of spikes",
         },
