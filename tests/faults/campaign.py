@@ -25,7 +25,7 @@ from visa_bench import PARTS, SimulatedBench, open_simulated
 
 from neurobench.bench.crossbar import Applied, Unknown, Witness
 from neurobench.bench.steps import Answer, Apply, BenchView, Protocol, Result, Sense, Step, Steps
-from neurobench.bench.stimulus import CellRead, Pulse, PulseBatch
+from neurobench.bench.stimulus import CellRead, Pulse, PulseBatch, Shape, Stimulus, Waveforms
 from neurobench.errors import NeurobenchError
 from neurobench.runs import runner
 from neurobench.runs.runfile import MemoryRecord, Settled
@@ -48,6 +48,33 @@ class Script(Protocol):
         return Result(True)
 
 
+def rectangles(row: int, cols: list[int], volts: float) -> Waveforms:
+    """A rectangle of half the volts on a row and one of the other sign on columns, begun together."""
+    t_s, v = np.array([0.0, 0.0, PULSE.width_s, PULSE.width_s]), np.array([0.0, 1.0, 1.0, 0.0]) * volts / 2
+    row_shape, col_shape = np.full(SHAPE[0], -1), np.full(SHAPE[1], -1)
+    row_shape[row], col_shape[cols] = 0, 1
+    return Waveforms((Shape(t_s, v), Shape(t_s, -v)), row_shape, col_shape, np.zeros(SHAPE[0]), np.zeros(SHAPE[1]))
+
+
+def pulses_of(stimulus: Stimulus) -> int:
+    """Pulses that cells have of it: each cell between two lines of `rectangles` has one."""
+    if isinstance(stimulus, PulseBatch):
+        return int(np.abs(stimulus.counts).sum())
+    return int((stimulus.row_shape >= 0).sum() * (stimulus.col_shape >= 0).sum())
+
+
+class WaveScript(Protocol):
+    """Reads and waveforms in turn, the last one after pulses: samples are staged again."""
+
+    def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:
+        pulses = PulseBatch(np.array(BATCHES[0]), PULSE)
+        stimuli = (rectangles(0, [1], 2.0), rectangles(1, [0, 2], -2.0), pulses, rectangles(0, [1], 2.0))
+        for stimulus in stimuli:
+            yield Apply(stimulus)
+            yield Sense(CellRead(np.ones(view.shape, np.bool_), 0.05))
+        return Result(True)
+
+
 class Ledger(MemoryRecord):
     """The ledger of a run as its file keeps it: what was answered of every intent, and what is in doubt."""
 
@@ -62,8 +89,7 @@ class Ledger(MemoryRecord):
 
     def intent(self, seq: int, step: Step, witness: Witness) -> None:
         assert isinstance(step, Apply)
-        assert isinstance(step.stimulus, PulseBatch)
-        self.intents[seq] = int(np.abs(step.stimulus.counts).sum())
+        self.intents[seq] = pulses_of(step.stimulus)
 
     def answer(self, seq: int, answer: Answer, settled: Settled = Settled.DONE) -> None:
         if isinstance(answer, Applied):
@@ -108,7 +134,7 @@ class Table:
         return "\n".join([*lines, *self.wrong[:20]])
 
 
-def judged(parts: Mapping[str, Any], plan: FaultPlan) -> Verdict:
+def judged(parts: Mapping[str, Any], plan: FaultPlan, script: type[Protocol] = Script) -> Verdict:
     """One run through the faults of `plan`, and whether chip and ledger agree."""
     record = Ledger()
     try:
@@ -116,7 +142,7 @@ def judged(parts: Mapping[str, Any], plan: FaultPlan) -> Verdict:
     except NeurobenchError as error:
         return Verdict("refused", len(plan.injected), error=str(error))
     try:
-        outcome = runner.run(Script(), bench.guard(), seed=0, record=record)
+        outcome = runner.run(script(), bench.guard(), seed=0, record=record)
     finally:
         fired = bench.world.pulses_fired()
         _close(bench)
@@ -162,18 +188,18 @@ def _unfinished(kind: str, record: Ledger) -> str:
     return f"steps {open_ones} have no answer, and the run finished" if kind == "finished" and open_ones else ""
 
 
-def dialogue_length(parts: Mapping[str, Any]) -> int:
+def dialogue_length(parts: Mapping[str, Any], script: type[Protocol] = Script) -> int:
     """Lines of the run without faults."""
     plan = FaultPlan.at({})
-    verdict = judged(parts, plan)
+    verdict = judged(parts, plan, script)
     assert verdict.kind == "finished", verdict
     assert not verdict.wrong, verdict
     return len(plan.dialogue)
 
 
-def singles(name: str, step: int = 1, first: int = 0) -> Iterator[tuple[str, str, FaultPlan]]:
+def singles(name: str, step: int = 1, script: type[Protocol] = Script) -> Iterator[tuple[str, str, FaultPlan]]:
     """One fault per run: every kind at every `step`-th line."""
-    for position in range(first, dialogue_length(PARTS[name]), step):
+    for position in range(0, dialogue_length(PARTS[name], script), step):
         for fault in Fault:
             yield fault.value, f"{name}, {fault} at line {position}", FaultPlan.at({position: fault}, seed=position)
 
@@ -187,13 +213,16 @@ def storms(name: str, seeds: range, rate: float) -> Iterator[tuple[str, str, Fau
             yield f"{what} ({rate:.0%})", f"{name}, {what}, seed {seed}", FaultPlan.drawn(rates, seed=seed)
 
 
-def campaign(table: Table, names: list[str], step: int, seeds: range, rate: float) -> None:
+def campaign(
+    table: Table, names: list[str], step: int, seeds: range, rate: float, script: type[Protocol] = Script
+) -> None:
     for name in names:
-        for fault, where, plan in (*singles(name, step), *storms(name, seeds, rate)):
-            table.add(fault, judged(PARTS[name], plan), where)
+        for fault, where, plan in (*singles(name, step, script), *storms(name, seeds, rate)):
+            table.add(fault, judged(PARTS[name], plan, script), where)
 
 
 FULL_RATE = 0.05
+WITH_WAVES = [name for name in PARTS if "33500b" in name]  # the generators that play waveforms
 
 
 def main() -> int:
@@ -201,6 +230,9 @@ def main() -> int:
     for name in PARTS:
         campaign(table, [name], 1, range(40), FULL_RATE)
         print(f"after {name}:\n{table}\n", flush=True)
+    for name in WITH_WAVES:
+        campaign(table, [name], 1, range(40), FULL_RATE, WaveScript)
+        print(f"after waveforms on {name}:\n{table}\n", flush=True)
     return 1 if table.wrong or table.faults < 10_000 else 0
 
 
