@@ -60,7 +60,7 @@ def ran(bench: str, settings: Mapping[str, Any], seed: int = 1, **parameters: An
 
 
 def test_weights_split_on_a_device_with_a_measured_curve() -> None:
-    outcome, truth_s = ran("emulator", {}, inputs=150, seconds=20, a_plus=0.02)
+    outcome, truth_s = ran("emulator", {}, inputs=200, seconds=40)
     values = outcome.result
     assert values["checks"] == {"bimodal": True, "rate_settles": True, "integral_negative": True}
     assert values["outer_fraction"] > 0.6 > values["outer_fraction_first"] + 0.1
@@ -189,7 +189,7 @@ def test_the_notes_tell_spikes_weights_and_the_network() -> None:
 
 @pytest.mark.parametrize("bench", ["visa-sim", "fpga-sim"])
 def test_a_small_column_learns_the_same_on_simulated_instruments(bench: str) -> None:
-    # 8 pulses of 1 us, as the generators can make them; converters and read noise left out, so that runs can be compared
+    # converters and read noise are left out, so that the runs can be compared
     parameters: dict[str, Any] = {"inputs": 4, "seconds": 0.4, "rate_hz": 60.0, "calibration_pulses": 4}
     chip = {"chip.rows": 4, "chip.cols": 4, "chip.model": "ideal", "readout.ideal": True, "bench.biases": ["half"]}
     same = {"bench.vector_reads": []} if bench == "visa-sim" else {}
