@@ -23,6 +23,10 @@ LONGEST_ANSWER = 4 << 20  # bytes; who talks on without a line end is no instrum
 SLICE_S = 0.05
 """No call into a link blocks longer: an abort has to get in (house plan, section 5)."""
 
+SLOWEST_BPS = 1e5
+"""Bytes per second that any line takes (GPIB takes some 3e5 [memory]): what is longer than a slice takes, samples of a
+waveform above all, is given its time. It is sent while the outputs are off."""
+
 # What a resource may raise when the other end, the cable or the library fails.
 NOBODY = -1  # no thread has this number
 _FAILURES = (pyvisa.errors.Error, OSError, NotImplementedError)
@@ -161,7 +165,17 @@ class Link:
         with self._sending:
             self._may_speak(line)
             self._tell(">", line)
-            self._resource.write_raw(line.encode("ascii") + b"\n")
+            self._send(line.encode("ascii") + b"\n")
+
+    def _send(self, message: bytes) -> None:
+        if len(message) <= SLOWEST_BPS * SLICE_S:
+            self._resource.write_raw(message)
+            return
+        self._resource.timeout = len(message) / SLOWEST_BPS * 1000
+        try:
+            self._resource.write_raw(message)
+        finally:
+            self._resource.timeout = SLICE_S * 1000
 
     def _deadline_s(self, timeout_s: float | None) -> float:
         return self.clock.now_s() + min(self.timeout_s if timeout_s is None else timeout_s, self.haste_s)

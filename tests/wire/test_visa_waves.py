@@ -215,6 +215,25 @@ def test_a_waveform_is_set_up_by_one_message_of_its_channel_and_all_is_read_back
     )
 
 
+def test_many_samples_are_given_the_time_that_a_slow_line_needs_and_nothing_else_is() -> None:
+    driver, _, recorder = bench()
+    allowed_ms: list[tuple[int, float]] = []
+    write = recorder.write_raw
+
+    def timed(message: bytes) -> int:
+        allowed_ms.append((len(message), recorder.timeout))
+        return write(message)
+
+    recorder.write_raw = timed  # type: ignore[method-assign]
+    ramp = ((0.0, 0.0), (US, 1.0), (9.9e-5, 1.0), (1e-4, 0.0))
+    driver.load(Waves((ramp, rectangle(0.5, 1e-4))))
+    longest, most_ms = max(allowed_ms)
+    assert longest > 20_000
+    assert most_ms == pytest.approx(longest / 100)  # 100 bytes in a millisecond
+    assert all(ms == 50 for n, ms in allowed_ms if n < 5000)
+    assert recorder.timeout == 50
+
+
 def test_outputs_go_on_last_and_one_trigger_plays_both() -> None:
     driver, _, recorder = bench()
     driver.load(WAVES)
