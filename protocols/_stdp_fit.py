@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import curve_fit
+from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.stats import t as student
 
 from neurobench.bench.stimulus import BoolArray, FloatArray
@@ -63,9 +64,11 @@ def fit_branch(dt_s: FloatArray, dg_s: FloatArray, noise_s: float) -> Branch:
     scale = abs(first)
     # in A / |first guess| and ln tau both parameters are of order 1, and tau stays positive
     try:
-        best, spread = curve_fit(
-            _decay, dt_s, dg_s / scale, p0=(np.sign(first), np.log(float(dt_s.mean()))), maxfev=5000
-        )
+        with warnings.catch_warnings():  # an undetermined covariance is infinite, and told below
+            warnings.simplefilter("ignore", OptimizeWarning)
+            best, spread = curve_fit(
+                _decay, dt_s, dg_s / scale, p0=(np.sign(first), np.log(float(dt_s.mean()))), maxfev=5000
+            )
     except RuntimeError as error:
         return Branch(None, None, None, f"not fitted: {error}")
     wide = student.ppf((1 + CONFIDENCE) / 2, max(len(dt_s) - 2, 1)) * np.sqrt(np.diag(spread))

@@ -87,7 +87,7 @@ class StdpWindow(Characterisation):
         self.scheme.admit(view)
         _check_times(self)
         Setup(self, view)
-        for dt_s in (min(self.times_s()), max(self.times_s())):
+        for dt_s in self.times_s():
             for one in self.scheme.stimuli(SpikePairs.one(view.shape, (0, 0), dt_s), view):
                 if isinstance(one, Waveforms):
                     _check_limits(one, view, dt_s)
@@ -210,6 +210,7 @@ class Setup:
             "kind": point.kind, "dt_s": point.dt_s, "cell": list(point.cell), "repeat": point.repeat,
             "g0_s": before.conductance_s, "dg_s": after.conductance_s - before.conductance_s,
             "sigma_s": float(np.hypot(before.sigma_s, after.sigma_s)), "initialised": ready,
+            "over_range": before.over_range or after.over_range,
         }  # fmt: skip
         state.points.append(change)
         yield Note("point", {"index": len(state.points), **change})
@@ -240,8 +241,8 @@ class Setup:
     # -- what came of it -----------------------------------------------------------------------------------------
 
     def result(self, state: State) -> Result:
-        """Points, controls, fit, theory. Reached: both branches surely of the right sign, lone spikes without effect."""
-        used = [one for one in state.points if one["initialised"]]
+        """Points, controls, fit, theory. Reached: both branches surely of the right sign, and lone spikes do nothing."""
+        used = [one for one in state.points if one["initialised"] and not one["over_range"]]
         pairs = sorted((one for one in used if one["kind"] == "pair"), key=lambda one: float(one["dt_s"]))
         controls = {f"{kind}_s": _of(used, kind, "dg_s") for kind in CONTROLS}
         dt_s, dg_s, g0_s = (np.array([one[key] for one in pairs]) for key in ("dt_s", "dg_s", "g0_s"))
@@ -253,7 +254,7 @@ class Setup:
             "cell": np.array([one["cell"] for one in pairs]).reshape(-1, 2), "controls": controls, "noise_s": noise_s,
             "lone_spikes": words, "fit": fit, "theory": self._theory(), "scheme": self.p.scheme.model_dump(mode="json"),
             "target_g0_s": self.g0_s, "points": len(pairs), "left_out": len(state.points) - len(used),
-            "left_out_said": "points that could not be brought to G0", "init_pulses": state.pulses,
+            "left_out_said": _why_left_out(state.points), "init_pulses": state.pulses,
             "cells": np.array(self.cells), "read_v": self.probe.read_v, "delay_s": self.p.delay_s,
             "peak_v": self.p.scheme.peak_v, "lowest_threshold_v": self._lowest_v(),
             "half_select": self.view.device.half_select,
@@ -271,6 +272,12 @@ class Setup:
     def _lowest_v(self) -> float | None:
         known = [v for v in lowest_thresholds(self.view) if isfinite(v)]
         return min(known) if known else None
+
+
+def _why_left_out(points: list[dict[str, Any]]) -> str:
+    over = sum(one["over_range"] for one in points)
+    away = sum(not one["initialised"] and not one["over_range"] for one in points)
+    return f"{away} points could not be brought to G0, {over} were read over range (--set g0_s, tolerance, init_pulses)"
 
 
 def _of(points: list[dict[str, Any]], kind: Kind, key: str) -> FloatArray:
