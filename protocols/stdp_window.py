@@ -241,7 +241,7 @@ class Setup:
     # -- what came of it -----------------------------------------------------------------------------------------
 
     def result(self, state: State) -> Result:
-        """Points, controls, fit, theory. Reached: both branches surely of the right sign, and lone spikes do nothing."""
+        """Points, controls, fit, theory. Reached: both branches surely of the right sign, lone spikes do nothing."""
         used = [one for one in state.points if one["initialised"] and not one["over_range"]]
         pairs = sorted((one for one in used if one["kind"] == "pair"), key=lambda one: float(one["dt_s"]))
         controls = {f"{kind}_s": _of(used, kind, "dg_s") for kind in CONTROLS}
