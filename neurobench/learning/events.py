@@ -25,7 +25,7 @@ EventArray = NDArray[Any]  # of EVENT
 MAX_EVENTS = 2**26  # 2 GiB of records
 MAX_SIDE = 2**15  # the address fields of the formats hold 15 bits
 _MAX_SAMPLES = 2**31  # (pixel, moment) values that one scene may take: minutes of work
-_CHUNK = 512  # samples of a scene that are held at once
+_CHUNK = 2**17  # (pixel, moment) values of a scene that are held at once: 1 MiB
 _MOVE_PX = 0.1  # an edge moves at most so far between two samples of a scene
 US = 1e-6
 CONTRAST = 0.2  # of log intensity; nominal thresholds of DVS pixels are 10 to 50 % (Gallego 2020, section 2.4)
@@ -182,9 +182,9 @@ def crossings(scene: Scene, duration_s: float, steps: int, contrast: float) -> E
     """
     times = np.linspace(0.0, duration_s, steps + 1)
     memory = np.array(scene(times[:1, None, None])[0])
-    parts, found = list[EventArray](), 0
-    for first in range(0, steps, _CHUNK):
-        part = times[first : first + _CHUNK + 1]
+    parts, found, chunk = list[EventArray](), 0, max(1, _CHUNK // memory.size)
+    for first in range(0, steps, chunk):
+        part = times[first : first + chunk + 1]
         levels = scene(part[:, None, None])
         columns = np.empty((_crossed(levels, part, memory.copy(), contrast, np.empty((0, 4), np.int64)), 4), np.int64)
         _crossed(levels, part, memory, contrast, columns)
