@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from neurobench.drivers.instruments._roles import Line, Waves
-from neurobench.drivers.instruments._sampling import PS, SampleClock, Samples, coded, sampled
+from neurobench.drivers.instruments._sampling import PS, STAIRS, SampleClock, Samples, coded, sampled
 from neurobench.drivers.instruments.keysight_33500b import FULL, Keysight33500B
 from neurobench.drivers.instruments.keysight_81160a import Keysight81160A
 from parrot import Parrot, generator_on
@@ -68,7 +68,7 @@ def test_a_ramp_is_a_stair_with_the_same_time_under_it() -> None:
     assert line is not None
     assert line.sum() * found.period_ps / PS == pytest.approx(1e-3, rel=1e-12)
     assert 1.9 < line.max() < 2.0
-    assert np.abs(np.diff(line)).max() <= 2.0 / 128 * (1 + 1e-9)
+    assert np.abs(np.diff(line)).max() <= 2.0 / STAIRS * (1 + 1e-9)
 
 
 def test_a_line_without_volts_has_no_samples() -> None:

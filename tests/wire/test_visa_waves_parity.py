@@ -21,7 +21,7 @@ from neurobench.learning.schemes import Exponential, PulseScheme, Rectangular, S
 MS = 1e-3
 CHIP = {"chip.rows": 3, "chip.cols": 4, "readout.ideal": True}
 CELL = (1, 2)
-SAMPLED = 2e-3  # stairs of 1/128 of the peak, codes of 16 bits towards 0 V, an exponential law of 1/7 V
+SAMPLED = 2e-3  # stairs of 1/64 of the peak, codes of 16 bits towards 0 V, an exponential law of 1/7 V
 
 
 class Both:
