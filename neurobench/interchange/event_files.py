@@ -168,7 +168,7 @@ def _aedat(file: _File, chip: Chip | None) -> Columns:
         return _aedat2(file, chip)
     if version == "3.1":
         return _aedat3(file)
-    hint = "DV, dv-processing or the package aedat convert it to AEDAT 3.1 or, by numpy, to npz"
+    hint = "read it with dv-processing or the package aedat, and keep x, y, t (us), p with numpy.savez"
     raise file.wrong(f"AEDAT {version} is not read, 2.0 and 3.1 are; {hint}", 9)
 
 
