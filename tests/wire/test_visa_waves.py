@@ -463,6 +463,42 @@ def test_a_bench_says_how_many_waveforms_it_plays(parts: str, shapes: int) -> No
         opened.crossbar.stage(1, shots(one, opened.crossbar.capabilities))
 
 
+def test_with_one_channel_wired_only_word_lines_have_waveforms() -> None:
+    cell = {"chip.rows": 1, "chip.cols": 1, "chip.isolation": "isolated", "bench.biases": ["isolated"]}
+    opened = open_simulated({**MEASURED, **cell, "instruments.wiring.pulse_col": 0})
+    assert opened.crossbar.capabilities.distinct_shapes == 1
+    one, none = np.zeros(1), np.full(1, -1)
+    on_row = Waveforms((shape(rectangle(2.0, MS)),), np.zeros(1), none, one, one)
+    assert fire(opened, on_row)[:2] == (1, 1)
+    on_col = Waveforms((shape(rectangle(2.0, MS)),), none, np.zeros(1), one, one)
+    with pytest.raises(CapabilityMissing, match="waveforms on bit lines; this bench has one output"):
+        opened.crossbar.stage(2, shots(on_col, opened.crossbar.capabilities))
+
+
+def test_isolated_cells_of_an_array_have_no_waveforms_and_a_single_one_has() -> None:
+    isolated = {**MEASURED, "chip.isolation": "isolated"}
+    assert open_simulated(isolated).crossbar.capabilities.distinct_shapes == 0
+    single = open_simulated({**isolated, "chip.rows": 1, "chip.cols": 1})
+    assert single.crossbar.capabilities.distinct_shapes == 2
+
+
+def test_a_process_that_dies_in_a_waveform_leaves_a_doubt_and_outputs_that_are_off() -> None:
+    opened = open_simulated({**MEASURED, "limits.max_width_s": 10.0})
+    play = shots(waves({0: rectangle(0.8, 1.0)}, {1: rectangle(-0.2, 1.0)}), opened.crossbar.capabilities)
+    witness = opened.crossbar.stage(1, play)
+    opened.crossbar._make_ready(opened.crossbar._staged, 0)  # type: ignore[arg-type]
+    opened.crossbar._trigger(opened.crossbar._staged, 0)  # type: ignore[arg-type]
+    opened.world.run_for(0.3)
+    other = type(opened.crossbar)(opened.crossbar._connected, opened.config, opened.span, "visa-sim")
+    other.rest()
+    assert opened.world.terminal("pulse.1").source is None
+    opened.world.run_for(2.0)
+    found = other.outcome(1, witness, play)
+    assert isinstance(found, Unknown)
+    assert found.shot == 0
+    assert "switched off" in found.why
+
+
 def test_the_instruments_own_limits_hold_for_waveforms() -> None:
     """Should the Guard let it pass, the driver refuses; should the driver let it pass, the generator does."""
     opened = open_simulated({**MEASURED, "limits.max_cell_v": 2.1})
