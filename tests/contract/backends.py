@@ -36,13 +36,17 @@ class Opened:
 
 @dataclass(frozen=True)
 class Backend:
-    """`pulse` moves the devices measurably within ten pulses, `read_v` reads them; `missing` says why it cannot run."""
+    """`pulse` moves the devices measurably within ten pulses, `read_v` reads them; `missing` says why it cannot run.
+
+    `lone_v`: a voltage above half of `pulse` that moves none of the devices, for any time; 0 where nobody knows one.
+    """
 
     name: str
     open: Callable[[], Opened]
     pulse: Pulse
     read_v: float = 0.1
     missing: str = ""
+    lone_v: float = 0.0
 
     @property
     def limits(self) -> Limits:
@@ -109,6 +113,7 @@ EMULATOR = importlib.util.find_spec("neurobench.drivers.emulator")
 NO_EMULATOR = "" if EMULATOR else "neurobench.drivers.emulator cannot be imported"
 MEASURED = Pulse(2.0, 1e-3)  # of the bundled spintronic device
 NOMINAL = Pulse(1.0, 1e-6)  # of the idealized device
+OVERLAP = Pulse(1.2, 1e-4)  # of the threshold-exponential device, whose threshold is 1 V
 
 BACKENDS = [
     Backend("emulator", emulated(chip__model="lsmo-gaq3-mirror"), MEASURED, 0.05, NO_EMULATOR),
@@ -142,6 +147,16 @@ BACKENDS = [
         bridged(chip__model="idealized", bench__parallelism="column", chip__potentiating_sign=-1), NOMINAL, 0.1,
     ),
     Backend("fpga-sim over a bad line, with small memories", bridged(True, chip__model="idealized"), NOMINAL, 0.1),
+    Backend(
+        "emulator, a rate model with thresholds of its own in every cell, potentiated by negative volts",
+        emulated(chip__model="threshold-exponential", chip__potentiating_sign=-1, chip__threshold_spread=0.02),
+        OVERLAP, lone_v=0.8,
+    ),
+    Backend("visa-sim, a rate model", simulated("2600b, 33500b, 707b", chip__model="threshold-exponential"), OVERLAP,
+            lone_v=0.8),
+    Backend("fpga-sim, a rate model, by column",
+            bridged(chip__model="threshold-exponential", bench__parallelism="column", readout__adc_range_a=1e-4),
+            OVERLAP, lone_v=0.8),
     Backend("fake, perfect", fake(), PULSE),
     Backend("fake, lossy with a witness", fake(0.2), PULSE),
     Backend("fake, lossy without", fake(0.2, witness=False), PULSE),

@@ -214,6 +214,46 @@ def test_applied_says_what_was_done(bench: Bench) -> None:
     assert told.energy_j >= 0 or (np.isnan(told.energy_j) and told.energy_basis == "unknown")
 
 
+def spikes(bench: Bench, row_v: float, col_v: float) -> Waveforms:
+    """Rectangles of the backend's pulse width on word line 1 and bit line 2, volts towards potentiation."""
+    width_s, sign = bench.backend.pulse.width_s, bench.has.potentiating_sign
+    shapes = [Shape(np.array([0, 0, width_s, width_s]), np.array([0, sign * v, sign * v, 0])) for v in (row_v, col_v)]
+    rows, cols = np.full(SHAPE[0], -1), np.full(SHAPE[1], -1)
+    rows[1], cols[2] = 0, 1
+    return Waveforms(tuple(shapes), rows, cols, np.zeros(SHAPE[0]), np.zeros(SHAPE[1]))
+
+
+def test_a_waveform_is_played_once_and_is_one_pulse_of_the_cell_that_it_meets(bench: Bench) -> None:
+    if bench.has.distinct_shapes < 2 or not bench.backend.lone_v:
+        pytest.skip("no waveforms, or devices of which nobody knows what moves none of them")
+    half, before, (was_s, sigma_s) = bench.backend.pulse.amplitude_v / 2, bench.count(), bench.cells()
+    for n in (1, 2):
+        told = bench.fire(spikes(bench, half, -half))
+        assert isinstance(told, Applied)
+        assert told.shots_done == 1
+        assert told.end_s > told.start_s
+        assert bench.count() - before == n
+        assert bench.ask(lambda: bench.crossbar.fire(bench.seq)) == told
+        assert bench.count() - before == n
+    change, step_s = bench.cells()[0] - was_s, bench.cells()[0][1, 2] - was_s[1, 2]
+    assert step_s > 10 * max(sigma_s, 1e-9)
+    change[1, 2] = 0
+    assert np.abs(change).max() < max(8 * sigma_s, ROUNDED * was_s.max())
+
+
+def test_lone_spikes_move_nothing(bench: Bench) -> None:
+    if bench.has.distinct_shapes < 2 or not bench.backend.lone_v:
+        pytest.skip("no waveforms, or devices of which nobody knows what moves none of them")
+    volts, before, (was_s, sigma_s) = bench.backend.lone_v, bench.count(), bench.cells()
+    assert volts > bench.backend.pulse.amplitude_v / 2
+    for row_v, col_v in ((volts, 0.0), (0.0, volts), (-volts, 0.0), (0.0, -volts)):
+        told = bench.fire(spikes(bench, row_v, col_v))
+        assert isinstance(told, Applied)
+        assert told.shots_done == 1
+    assert bench.count() == before
+    np.testing.assert_allclose(bench.cells()[0], was_s, rtol=0, atol=max(8 * sigma_s, ROUNDED * was_s.max()))
+
+
 def test_the_outcome_of_a_pulse_is_what_was_answered(bench: Bench) -> None:
     for _ in range(5):
         bench.seq += 1
