@@ -59,7 +59,11 @@ class Reservoir:
     def program(self) -> Generator[Step, Any, float]:
         """Write the weights once; answers the spectral radius of what was read back, before `gain` brings it right."""
         done = yield from self.weights.write(self.target)
-        radius = spectral_radius(done.weights[self.inputs :])
+        return self.tune(done.weights)
+
+    def tune(self, weights: FloatArray) -> float:
+        """Choose the gain for weights[inputs + size, size] that were read back; answers their spectral radius."""
+        radius = spectral_radius(weights[self.inputs :])
         if radius == 0:
             raise UsageError("nothing recurrent was written: the devices do not take these weights")
         self.gain = self.spectral_radius / radius
