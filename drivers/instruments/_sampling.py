@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PS = 10**12
 STAIRS = 64
-"""Steps of the steepest ramp over the largest volts. Under an exponential law that rises by e in 1/7 V, a step of 1/64 V
-gives 5e-4 less than the ramp."""
+"""Steps of the steepest ramp over the largest volts. Under a law that rises by e in 1/7 V, a step of 1/64 V does 5e-4
+less than the ramp."""
 
 EDGE_SAMPLES = 100
 """Samples of the shortest stretch where no clock holds all breakpoints: jumps move by half a per cent of it at most."""
