@@ -508,3 +508,58 @@ def test_lone_spikes_leave_a_rate_chip_behind_a_board_bit_for_bit() -> None:
     np.testing.assert_array_equal(board.board.chip.u, before)
     assert not board.board.chip.pulses.any()
     board.close()
+
+
+def on_instruments(**overrides: Any) -> Any:
+    from visa_bench import open_simulated
+
+    said = {name.replace("__", "."): value for name, value in overrides.items()}
+    return open_simulated({"chip.rows": 3, "chip.cols": 4, "chip.model": RATES, "readout.ideal": True, **said})
+
+
+@pytest.mark.parametrize(("volts", "spread"), [(1.3, 0.0), (1.3, 0.1), (2.4, 0.0)])
+def test_instruments_pulse_a_rate_chip_as_the_emulator_does_victims_too(volts: float, spread: float) -> None:
+    counts = np.array([[1, 0, -1, 0], [0, 2, 0, 0], [0, 0, 0, 1]], np.int8)
+    table = on_instruments(chip__threshold_spread=spread, instruments__simulation__instrument_noise=False)
+    e = bench(chip__threshold_spread=spread)
+    for crossbar in (table.crossbar, e):
+        crossbar.stage(1, shots(PulseBatch(counts, Pulse(volts, 2e-7)), crossbar.capabilities))
+        crossbar.fire(1)
+    chip = table.world.chip
+    np.testing.assert_allclose(chip.u, e.chip.u, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(chip.pulses.reshape(SHAPE), np.abs(counts))
+    np.testing.assert_array_equal(chip.pulses, e.chip.pulses)
+    np.testing.assert_array_equal(chip.disturbs, e.chip.disturbs)
+    assert bool(chip.disturbs.any()) is (volts > 2)
+    table.close()
+
+
+def test_the_same_scheme_on_instruments_is_right_up_to_their_samples() -> None:
+    e, table = bench(), on_instruments()
+    seq = iter(range(1, 100))
+
+    def play(waves: Waveforms) -> float:
+        before, number = table.world.chip.u.copy(), next(seq)
+        table.crossbar.stage(number, Play(waves))
+        assert table.crossbar.fire(number).shots_done == 1
+        change = (table.world.chip.u - before).reshape(SHAPE)
+        found = float(change[CELL])
+        change[CELL] = 0
+        assert not change.any()
+        return found
+
+    there, here = windows(play, e), windows(lambda waves: float(moved(bench(), waves)[CELL]), e)
+    np.testing.assert_allclose(there / here, 1, atol=5e-3)
+    assert table.world.chip.pulses.sum() == 4
+    table.close()
+
+
+def test_a_chip_is_kept_after_the_last_volt_of_its_event(tmp_path: Path) -> None:
+    """The world saves at every settling; noise and count come with the end of the event."""
+    table = on_instruments(chip__file=str(tmp_path / "chip"))
+    table.crossbar.stage(1, Play(pairing(5e-3, bench())))
+    table.crossbar.fire(1)
+    kept = load_chip(tmp_path / "chip", load_model(RATES))
+    assert kept.pulses.sum() == 1
+    np.testing.assert_array_equal(kept.u, table.world.chip.u)
+    table.close()
