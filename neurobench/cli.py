@@ -43,6 +43,8 @@ app = typer.Typer(
 )
 bench_app = typer.Typer(name="bench", help="Bench files.", no_args_is_help=True)
 app.add_typer(bench_app, rich_help_panel="Bench and devices")
+waveform_app = typer.Typer(name="waveform", help="Waveforms of pulse schemes.", no_args_is_help=True)
+app.add_typer(waveform_app, rich_help_panel="Look")
 
 # ---------------------------------------------------------------------------------------------- what all share
 
@@ -431,6 +433,29 @@ def compare(
 
     said = library.compare([_found(run, folder) for run in runs])
     _say(Said(OK, said, lambda console: screen.compared(console, said)), as_json)
+
+
+@waveform_app.command("preview")
+def waveform_preview(
+    scheme: Annotated[str, typer.Argument(metavar="SCHEME", help="A pulse scheme by its kind: docs/stdp.md.")],
+    dt_s: Annotated[
+        list[float] | None,
+        typer.Option("--dt", metavar="SECONDS", help="t_post - t_pre; may be repeated.  [both signs]"),
+    ] = None,
+    bench: BenchOpt = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="A setting of the scheme.")
+    ] = None,
+    bench_settings: BenchSetOpt = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FIGURE", help="Draw it into this file.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Say and draw what a pulse scheme would put on every line and every cell of a bench. Fires nothing."""
+    from neurobench.runs import screen, waves
+
+    found = waves.preview(scheme, dt_s or (), bench or "emulator", settings or (), bench_settings or ())
+    found["figure"] = None if out is None else str(waves.draw(found, out))
+    _say(Said(OK, found, lambda console: screen.waveforms_seen(console, found)), as_json)
 
 
 # ---------------------------------------------------------------------------------------------- bench and devices

@@ -41,7 +41,7 @@ def check(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     `instruments` has a row for each instrument of the bench file. Where one of them is not as the file says, the
     bench is not opened and `at_rest` is False. `fault` says what is wrong: an instrument, or the reference cell.
     """
-    config = _without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
+    config = without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
     driver = registry.load("drivers", config.bench.backend)
     rows = driver.examine(config, 0) if isinstance(driver, Examines) else []
     if bad := [row for row in rows if not str(row["verdict"]).startswith(("ok", "the operator"))]:
@@ -102,7 +102,7 @@ def _reference(config: BenchConfig, guard: Guard) -> dict[str, Any]:
 
 def rest(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     """Bring a bench to rest."""
-    config = _without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
+    config = without_making_a_chip(load_bench(bench, pairs(settings, "--bench-set")))
     guard = open_bench(config, 0)
     try:
         guard.rest()
@@ -111,7 +111,7 @@ def rest(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     return {"bench": config.bench.name, "at_rest": True}
 
 
-def _without_making_a_chip(config: BenchConfig) -> BenchConfig:
+def without_making_a_chip(config: BenchConfig) -> BenchConfig:
     """Who only looks does not put a chip into an empty drawer: the first run makes it, with its own seed."""
     file = config.chip.file
     if file is None or file.exists() or config.bench.backend not in SIMULATED_BACKENDS:

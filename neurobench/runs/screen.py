@@ -103,6 +103,30 @@ def listing(console: Console, rows: Sequence[Mapping[str, Any]], columns: Sequen
     console.print(grid)
 
 
+def waveforms_seen(console: Console, found: Mapping[str, Any]) -> None:
+    """What `waveform preview` found: lines and cells of every pair as a table, then limits and a refusal."""
+    seen = [
+        (pair["dt_s"], one, curve)
+        for pair in found["pairs"]
+        for one in pair["stimuli"]
+        for curve in (*one["lines"], *one["cells"])
+    ]
+    rows = [
+        {
+            "dt": f"{dt_s * 1e3:.4g} ms",
+            "what": curve.get("line") or curve["cell"],
+            "lowest": f"{curve['min_v']:.4g} V",
+            "highest": f"{curve['max_v']:.4g} V",
+            "for": f"{one['duration_s']:.4g} s",
+            "times": one["repeat"],
+        }
+        for dt_s, one, curve in seen
+    ]
+    listing(console, rows, ("dt", "what", "lowest", "highest", "for", "times"), "no pair sends anything")
+    told = ("bench", "peak_v", "reach_s", "refused", "figure")
+    table(console, {name: found[name] for name in told if found[name] is not None} | found["limits"])
+
+
 def bench_checked(console: Console, found: Mapping[str, Any]) -> None:
     """What `check` found: the instruments as a table, then everything else."""
     if rows := found.get("instruments"):
