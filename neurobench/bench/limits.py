@@ -272,7 +272,8 @@ class Guard:
 
     def charge_loop(self, loop: Loop, answer: LoopAnswer) -> None:
         """Book the pulses of a loop."""
-        self._book_loop(self.passport.life, loop, answer.potentiations.astype(np.int64) + answer.depressions)
+        narrow = np.result_type(answer.potentiations, np.int32)  # counts may come in bytes, whose sum does not fit
+        self._book_loop(self.passport.life, loop, np.add(answer.potentiations, answer.depressions, dtype=narrow))
 
     def mark_cells(self, said: Any) -> None:
         """Book what a protocol found out about cells: the value of a note `cell_state` (see `Passport.mark`)."""
@@ -286,16 +287,18 @@ class Guard:
         self.raw.keep(self.passport.run_file, seq)
         self.passport.end_run(seq - only_staged)
 
-    def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[np.int64]) -> None:
+    def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[Any]) -> None:
         bounds = loop.program.bounds(loop.ticks)
         width_s = max(bounds.potentiate.duration_s, bounds.depress.duration_s)
         volts = max(bounds.potentiate.amplitude_v, bounds.depress.amplitude_v)
         life.add_cells(pulses, volts * (self.limits.compliance_a or 0.0) * width_s)
 
-    def _most_pulses(self, loop: Loop) -> NDArray[np.int64]:
+    def _most_pulses(self, loop: Loop) -> NDArray[Any]:
         """Pulses per cell in the worst case; a program may bound them for all cells or cell by cell."""
-        most = np.asarray(loop.program.bounds(loop.ticks).pulses_per_cell, np.int64)
-        return np.broadcast_to(most, self.capabilities.shape)
+        most, shape = np.asarray(loop.program.bounds(loop.ticks).pulses_per_cell), self.capabilities.shape
+        if most.shape not in ((), shape):
+            raise Refused(f"the loop is for {most.shape} cells, the bench has {shape}")
+        return np.broadcast_to(most, shape)
 
     def _cost(self, pulse: Pulse, bias: Bias) -> Cost:
         if self._priced is None or self._priced[0] != (pulse, bias):

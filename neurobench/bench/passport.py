@@ -77,10 +77,10 @@ class Lifetime:
         """A copy to try something on."""
         return Lifetime(**{name: array.copy() for name, array in self.arrays().items()})
 
-    def add_cells(self, pulses: NDArray[np.int64], energy_per_pulse_j: float) -> None:
+    def add_cells(self, pulses: NDArray[Any], energy_per_pulse_j: float) -> None:
         """Book pulses [rows, cols] that were given cell by cell, their row and column mates half-selected."""
         self.pulses += pulses
-        rows, cols = pulses.sum(axis=1), pulses.sum(axis=0)
+        rows, cols = pulses.sum(axis=1, dtype=np.int64), pulses.sum(axis=0, dtype=np.int64)
         self.row_selects += rows
         self.col_selects += cols
         # V/2 on each of the two lines: the pulsed cell sees both halves, its mates one

@@ -1,0 +1,360 @@
+"""The compiled inner loop of `recurrent.RecurrentStdp`. Its plain twin is the loop stepped by the host.
+
+Neurons and traces are visited in every tick, as short vectors; synapses only where a spike comes: a spike costs the
+used cells of its row (read and depressed) and of its column (potentiated). The used cells are copied together for the
+time of the loop: their 100,000 states fit where 1000 x 1000 would not, and that is worth more than the copy costs.
+
+Vectors of one kind are the rows of one array: every array that is handed on costs time, most of all for compiling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from neurobench.physics.kernels import HEAD, Table, level, pulse_cell
+from neurobench.physics.noise import bits, fill_normals, normal, operation, unit
+
+from ._loop_kernels import BINDSNET, BRIAN, REFERENCE, STOCHASTIC, WIDTH
+
+if TYPE_CHECKING:
+    from neurobench.bench.stimulus import FloatArray
+
+NEST = 3  # the order that only this loop knows
+FADED = 1e-30  # a trace below it is 0: it moves nothing, and numbers near the smallest are slow
+_S32 = np.uint64(32)
+
+MEMBRANE, WAIT, POST, DRIVE, CURRENT, VARIANCE, EARLIER, FIRES, NEURON_ROWS = range(9)  # rows of `neurons`
+U, BASE, GAIN, STEP, STRENGTH, FLOAT_ROWS = range(6)  # rows of `floats`: the used cells' devices, and how strongly
+COL, FLAT, PLACE, ROW, HAD, UPS, DOWNS, PICKED, INT_ROWS = range(9)  # rows of `ints`
+
+
+class Constants(NamedTuple):
+    """What the kernel needs of a rule, a device and its noise: factors per tick, least traces, options as numbers."""
+
+    leak: float
+    pre_decay: float
+    post_decay: float
+    pre_least: float
+    post_least: float
+    gain_per_a: float
+    read_v: float
+    a_plus: float
+    a_minus: float
+    refractory: float
+    budget: int
+    k0: int
+    k1: int
+    delay: int
+    order: int
+    update: int
+    dendritic: bool
+    leakage: bool
+    summed: bool
+    learn: bool
+
+
+class Device(NamedTuple):
+    """Numbers of the device and its read noise, as in `LoopDevice` and `LoopNoise`; full_up, full_down: `full_step`."""
+
+    u_min: float
+    u_max: float
+    full_up: float
+    full_down: float
+    k0: int
+    k1: int
+    read_k0: int
+    read_k1: int
+    first_read: int
+    sigma2: float
+    relative2: float
+
+
+class State(NamedTuple):
+    """membrane, refractory (ticks still to wait), post [cols]; pre [rows]; currents under way late_a [delay, cols]."""
+
+    membrane: FloatArray
+    refractory: FloatArray
+    pre: FloatArray
+    post: FloatArray
+    late_a: FloatArray
+
+
+@njit(cache=True)
+def recurrent(
+    ticks: int, first_tick: int, indptr: Any, rows_in: Any, c: Constants, d: Device, neurons: Any, pre: Any, late: Any,
+    row_start: Any, col_start: Any, floats: Any, ints: Any, leak_s: Any, levels: Any, up: Any, up_buckets: Any,
+    down: Any, down_buckets: Any, start: Any, queue: Any, selected_s: Any,
+) -> None:  # pragma: no cover - compiled  # fmt: skip
+    """All ticks. Lines that spike in tick t: queue[start[t + delay] : start[t + delay + 1]], from t = -delay on.
+
+    Dendritic, they are neurons and inputs; axonal, neurons alone. selected_s: as in `LoopDevice`.
+    """
+    active = np.empty(2 * pre.size, np.int32)
+    current, post, fires = neurons[CURRENT], neurons[POST], neurons[FIRES]
+    for tick in range(ticks):
+        now, at = tick + c.delay, first_tick + tick
+        inputs = rows_in[indptr[tick] : indptr[tick + 1]]
+        ago = now - 1 if c.dendritic else now - c.delay
+        n = _driven(start[ago], start[ago + 1], queue, inputs, c.dendritic, active)
+        _set(current, 0.0)
+        if n:
+            _read(active[:n], tick, c, d, neurons, row_start, floats, ints, leak_s, levels)
+        if c.dendritic and c.delay > 1:
+            _copy(current, late[(at + c.delay - 1) % c.delay])
+            _copy(late[at % c.delay], current)
+        fired = _neurons(c.leak, c.gain_per_a, c.refractory, c.order == BRIAN, neurons)
+        start[now + 1] = _queued(fired, fires, inputs, c.dendritic, start[now], queue)
+        _decay(pre, c.pre_decay)
+        _decay(post, c.post_decay)
+        here, back = active[:n], queue[start[now] : start[now + 1]]
+        if c.dendritic:
+            here, back = back, queue[start[now - c.delay] : start[now - c.delay + 1]]
+        if here.size == 0 and back.size == 0:
+            continue
+        if c.order != NEST:
+            _raise(pre, here, c.summed)
+        if c.order == BINDSNET:
+            _raise(post, back, c.summed)
+        for half in range(2):
+            potentiate = (half == 1) != (c.order == NEST)
+            if c.learn:
+                if potentiate:
+                    n = _meet_cols(back, pre, c.pre_least, c.a_plus, col_start, floats, ints, post.size)
+                else:
+                    n = _meet_rows(here, back, c, neurons, row_start, floats, ints)
+                _pulse(n, potentiate, at, c, d, floats, ints, levels, up, up_buckets, down, down_buckets, selected_s)
+            if half == 0 and (c.order == REFERENCE or c.order == BRIAN):
+                _raise(post, back, c.summed)
+        if c.order == NEST:
+            _raise(pre, here, c.summed)
+            _raise(post, back, c.summed)
+
+
+@njit(cache=True)
+def _driven(
+    first: int, end: int, queue: Any, inputs: Any, dendritic: bool, active: Any
+) -> int:  # pragma: no cover - compiled
+    """The rows that are driven in this tick; how many."""
+    n = end - first
+    for k in range(n):
+        active[k] = queue[first + k]
+    if not dendritic:
+        for i in inputs:
+            active[n] = i
+            n += 1
+    return n
+
+
+@njit(cache=True)
+def _queued(
+    fired: bool, fires: Any, inputs: Any, dendritic: bool, end: int, queue: Any
+) -> int:  # pragma: no cover - compiled
+    """Put this tick's spikes into the queue; where it ends then."""
+    if fired:
+        for j in range(fires.size):
+            queue[end] = j
+            end += fires[j] > 0.0
+    if dendritic:
+        for i in inputs:
+            queue[end] = i
+            end += 1
+    return end
+
+
+# ---------------------------------------------------------------------------------------------- reads and neurons
+
+
+@njit(cache=True)
+def _read(
+    active: Any, tick: int, c: Constants, d: Device, neurons: Any, row_start: Any, floats: Any, ints: Any, leak_s: Any,
+    levels: Any,
+) -> None:  # pragma: no cover - compiled  # fmt: skip
+    """Column currents while these rows are at read_v, with the noise of a vector read."""
+    current, variance, col = neurons[CURRENT], neurons[VARIANCE], ints[COL]
+    u, base, gain = floats[U], floats[BASE], floats[GAIN]
+    noisy = d.sigma2 > 0 or d.relative2 > 0
+    _set(variance, 0.0)
+    for i in active:
+        if c.leakage:
+            row = leak_s[i]
+            for j in range(row.size):
+                current[j] += row[j]
+                if row[j] != 0.0:
+                    variance[j] += d.sigma2 + d.relative2 * row[j] * row[j]
+        if noisy or levels.size:
+            for k in range(row_start[i], row_start[i + 1]):
+                g = base[k] + gain[k] * level(u[k], levels)
+                current[col[k]] += g
+                variance[col[k]] += d.sigma2 + d.relative2 * g * g
+        else:
+            for k in range(np.uint64(row_start[i]), np.uint64(row_start[i + 1])):
+                current[np.uint64(col[k])] += base[k] + gain[k] * u[k]
+    for j in range(current.size):
+        current[j] *= c.read_v
+    if noisy:
+        drawn = neurons[EARLIER]  # free until spikes meet
+        fill_normals(d.read_k0, d.read_k1, d.first_read + tick, drawn)
+        for j in range(current.size):
+            current[j] += c.read_v * np.sqrt(variance[j]) * drawn[j]
+
+
+@njit(cache=True)
+def _neurons(
+    leak: float, gain_per_a: float, refractory: float, late: bool, neurons: Any
+) -> bool:  # pragma: no cover - compiled
+    """Move the neurons one tick on, mark those that fire and reset them; True if any does. `late`: order "brian"."""
+    membrane, wait, drive = neurons[MEMBRANE], neurons[WAIT], neurons[DRIVE]
+    current, fires = neurons[CURRENT], neurons[FIRES]
+    fired = 0.0
+    for j in range(membrane.size):
+        left = max(wait[j] - 1.0, 0.0)
+        free_run = membrane[j] * leak + drive[j]
+        v = free_run + gain_per_a * current[j]
+        free = left == 0.0
+        fire = free & ((free_run if late else v) >= 1.0)
+        wait[j] = refractory if fire else left
+        membrane[j] = v if free & (not fire) else 0.0
+        fires[j] = 1.0 if fire else 0.0
+    for j in range(membrane.size):
+        fired = max(fired, fires[j])
+    return fired > 0.0
+
+
+@njit(cache=True)
+def _set(values: Any, to: float) -> None:  # pragma: no cover - compiled
+    for k in range(values.size):  # written out: numba compiles a slice's assignment for a second
+        values[k] = to
+
+
+@njit(cache=True)
+def _copy(values: Any, to: Any) -> None:  # pragma: no cover - compiled
+    for k in range(values.size):
+        to[k] = values[k]
+
+
+@njit(cache=True)
+def _decay(trace: Any, factor: float) -> None:  # pragma: no cover - compiled
+    for k in range(trace.size):
+        x = trace[k] * factor
+        trace[k] = x if x >= FADED else 0.0
+
+
+@njit(cache=True)
+def _raise(trace: Any, lines: Any, summed: bool) -> None:  # pragma: no cover - compiled
+    for k in lines:
+        if k < trace.size:  # the queue holds the inputs' rows, too, and they have no neuron
+            trace[k] = trace[k] + 1.0 if summed else 1.0
+
+
+# ---------------------------------------------------------------------------------------------- pairs and pulses
+
+
+@njit(cache=True)
+def _meet_rows(
+    here: Any, back: Any, c: Constants, neurons: Any, row_start: Any, floats: Any, ints: Any
+) -> int:  # pragma: no cover - compiled
+    """Pick the cells of rows that spike whose neurons' traces count; "reference": of none that fires just now."""
+    post, least, a = neurons[EARLIER], c.post_least, c.a_minus
+    _copy(neurons[POST], post)
+    if c.order == REFERENCE:
+        for j in back:
+            if j < post.size:
+                post[j] = 0.0
+    col, picked, strength, n = ints[COL], ints[PICKED], floats[STRENGTH], np.uint64(0)
+    for i in here:
+        for k in range(np.uint64(row_start[i]), np.uint64(row_start[i + 1])):
+            trace = post[np.uint64(col[k])]
+            picked[n], strength[n] = k, min(a * trace, 1.0)
+            n += np.uint64((trace > 0.0) & (trace >= least))
+    return int(n)
+
+
+@njit(cache=True)
+def _meet_cols(
+    back: Any, pre: Any, least: float, a: float, col_start: Any, floats: Any, ints: Any, cols: int
+) -> int:  # pragma: no cover - compiled
+    """Pick the cells of neurons that fire whose rows' traces count."""
+    place, row, picked, strength, n = ints[PLACE], ints[ROW], ints[PICKED], floats[STRENGTH], np.uint64(0)
+    for j in back:
+        if j >= cols:
+            continue
+        for k in range(np.uint64(col_start[j]), np.uint64(col_start[j + 1])):
+            trace = pre[np.uint64(row[k])]
+            picked[n], strength[n] = place[k], min(a * trace, 1.0)
+            n += np.uint64((trace > 0.0) & (trace >= least))
+    return int(n)
+
+
+@njit(cache=True)
+def _pulse(
+    n: int, potentiate: bool, tick: int, c: Constants, d: Device, floats: Any, ints: Any, levels: Any, up: Any,
+    up_buckets: Any, down: Any, down_buckets: Any, selected_s: Any,
+) -> None:  # pragma: no cover - compiled  # fmt: skip
+    """Pulse the first n cells that were picked as the rule's update says."""
+    if n == 0:
+        return
+    side = 0 if potentiate else 1
+    if c.update == WIDTH:
+        full = d.full_up if potentiate else d.full_down
+        selected_s[side] += _widen(n, potentiate, full, d.u_min, d.u_max, c.budget, floats, ints)
+        return
+    if c.update == STOCHASTIC:
+        n = _pick(n, c.k0, c.k1, 2 * tick + 1 - side, floats, ints)
+    pieces, buckets = (up, up_buckets) if potentiate else (down, down_buckets)
+    selected_s[side] += _whole(n, potentiate, pieces, buckets, d, c.budget, floats, ints, levels)
+
+
+@njit(cache=True)
+def _pick(n: int, k0: int, k1: int, draw: int, floats: Any, ints: Any) -> int:  # pragma: no cover - compiled
+    """Keep each cell with its strength as probability, keyed by tick, sign and cell; how many are kept."""
+    a, b = operation(k0, k1, draw)
+    picked, flat, strength, kept = ints[PICKED], ints[FLAT], floats[STRENGTH], 0
+    for q in range(n):
+        k = picked[q]
+        picked[kept] = k
+        kept += unit(bits(a, b, np.uint64(flat[k]))) < strength[q]
+    return kept
+
+
+@njit(cache=True)
+def _widen(
+    n: int, potentiate: bool, full: float, u_min: float, u_max: float, budget: int, floats: Any, ints: Any
+) -> float:  # pragma: no cover - compiled
+    """One pulse of a share of the width on each cell; the conductances times the shares, summed."""
+    u, base, gain, step, strength = floats[U], floats[BASE], floats[GAIN], floats[STEP], floats[STRENGTH]
+    ups, downs, picked, had = ints[UPS], ints[DOWNS], ints[PICKED], ints[UPS if potentiate else DOWNS]
+    selected_s = 0.0
+    for q in range(np.uint64(n)):
+        k, x = np.uint64(picked[q]), strength[q]
+        if ups[k] + downs[k] >= budget:
+            continue
+        before = u[k]
+        selected_s += x * (base[k] + gain[k] * before)
+        u[k] = min(max(before + step[k] * full * x, u_min), u_max)
+        had[k] += 1
+    return selected_s
+
+
+@njit(cache=True)
+def _whole(
+    n: int, potentiate: bool, pieces: Any, buckets: Any, d: Device, budget: int, floats: Any, ints: Any, levels: Any
+) -> float:  # pragma: no cover - compiled
+    """One whole pulse on each cell; the conductances, summed."""
+    u, base, gain, step, table, z = floats[U], floats[BASE], floats[GAIN], floats[STEP], Table(pieces, buckets), 0.0
+    ups, downs, picked, had = ints[UPS], ints[DOWNS], ints[PICKED], ints[UPS if potentiate else DOWNS]
+    flat, before, noisy, selected_s = ints[FLAT], ints[HAD], pieces[HEAD, 3] > 0, 0.0
+    k0, k1 = np.uint64(d.k0), np.uint64(d.k1)
+    for q in range(n):
+        k = picked[q]
+        if ups[k] + downs[k] >= budget:
+            continue
+        selected_s += base[k] + gain[k] * level(u[k], levels)
+        if noisy:
+            count = np.uint64(np.uint32(before[k])) + np.uint64(ups[k] + downs[k])
+            z = normal(bits(k0, k1, (count << _S32) | np.uint64(flat[k])))
+        u[k] = pulse_cell(u[k], table, step[k], z, d.u_min, d.u_max)
+        had[k] += 1
+    return selected_s
