@@ -261,10 +261,8 @@ def test_input_that_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize("update", ["width", "stochastic"])
 def test_the_energy_is_that_of_the_pulsed_cells(update: str) -> None:
     """A loop in the backend counts the cells that it pulses; by the host that is so where the others see nothing."""
-    loop, guards = (
-        program(update=update),
-        [opened(**{"chip.isolation": "isolated", "bench.biases": ["isolated"]}) for _ in range(2)],
-    )
+    loop, told = program(update=update), {"chip.isolation": "isolated", "bench.biases": ["half", "isolated"]}
+    guards = [opened(**told) for _ in range(2)]
     compiled = guards[0].loop(1, Loop(loop, TICKS))
     by_hand = stepped(guards[1], run_stepped(loop, TICKS, Bias.ISOLATED, in_array=True))
     assert compiled.energy_j > 0
