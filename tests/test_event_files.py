@@ -184,7 +184,7 @@ POLARITY = packet(1, 8, 4, 0, struct.pack("<Ii", 1, 0))
         ("a.bin", bytes([34, 0, 0, 0, 0]), "x is 0 to 33"),
         ("a.bin", bytes([1, 1, 0, 0, 9, 1, 1, 0, 0, 8]), "event 1 is at 8 us"),
         ("a.txt", b"hello", "begins with b'hello'"),
-        ("a.bin", b"#!AER-DAT4.0\r\n" + bytes(40), "AEDAT 4.0 is not read, 2.0 and 3.1 are; read it with dv-processing"),
+        ("a.bin", b"#!AER-DAT4.0\r\n" + bytes(40), "AEDAT 4.0 is not read, 2.0 and 3.1 are; read it with"),
         ("a.aedat", b"#!AER-DAT3.0\r\n" + bytes(40), "AEDAT 3.0 is not read"),
         ("a.aedat", b"#!AER-DAT2.0\r\n# AEChip: DVS128\r\n" + bytes(9), "byte 40: an event takes 8 bytes, 1 are left"),
         ("a.aedat", b"#!AER-DAT3.1\r\n" + bytes(40), "no line '#!END-HEADER'"),
