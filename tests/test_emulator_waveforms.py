@@ -183,7 +183,7 @@ def test_a_ramp_has_the_energy_of_its_squares_with_a_cubic_current_too() -> None
     ramp = Shape(np.array([0.0, 1e-3, 1e-3]), np.array([0.0, 0.9, 0.0]))
     applied = fire(e, Waveforms((ramp,), np.zeros(1), np.full(1, -1), np.zeros(1), np.zeros(1)))
     v = np.linspace(0, 0.9, 200001)
-    expected = np.trapezoid(v**2 * (1 + 2 * v**2), dx=1e-3 / 200000) / (1 + 2 * 0.1**2) * 5.05e-5
+    expected = np.trapezoid(v**2 * (1 + 2 * v**2), dx=1e-3 / 200000) / (1 + 2 * 0.1**2) * 1.05e-5
     assert applied.energy_j == pytest.approx(expected, rel=1e-8)
 
 
@@ -238,7 +238,7 @@ def test_the_noise_of_an_event_has_the_size_of_that_of_a_pulse() -> None:
     event.end()
     change = chip.u - 0.5
     assert change.mean() == pytest.approx(0.0134017, rel=0.02)
-    assert change.std() == pytest.approx(np.hypot(1e-7 / 99e-6, 0.3 * 0.0134017), rel=0.04)
+    assert change.std() == pytest.approx(np.hypot(1e-7 / 19e-6, 0.3 * 0.0134017), rel=0.04)
     before = chip.u.copy()
     event.stand(np.full((60, 60), 1.2), 1e-4)
     event.end()

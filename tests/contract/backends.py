@@ -155,7 +155,7 @@ BACKENDS = [
     Backend("visa-sim, a rate model", simulated("2600b, 33500b, 707b", chip__model="threshold-exponential"), OVERLAP,
             lone_v=0.8),
     Backend("fpga-sim, a rate model, by column",
-            bridged(chip__model="threshold-exponential", bench__parallelism="column", readout__adc_range_a=1e-4),
+            bridged(chip__model="threshold-exponential", bench__parallelism="column"),
             OVERLAP, lone_v=0.8),
     Backend("fake, perfect", fake(), PULSE),
     Backend("fake, lossy with a witness", fake(0.2), PULSE),
