@@ -331,24 +331,29 @@ def _side_of(spike: Spike, at_s: FloatArray, side: Literal["left", "right"]) -> 
 
 
 class TwoLobes(Overlapping):
-    """Base of spikes with a lobe before the spike and one of the other sign after it; pre and post are alike.
+    """Base of spikes with a lobe before the spike and one of the other sign after it.
 
-    The first lobe of the later spike meets the tail of the earlier one, and together they pass the threshold.
+    The first lobe of the later spike meets the tail of the earlier one, and together they pass the threshold. Pre and
+    post are alike, which makes an odd window, unless post_tail_v gives the post spike another tail: a larger one makes
+    depression outweigh potentiation.
     """
 
     amplitude_v: float = Field(1.0, gt=0, le=MOST_VOLTS, description="peak of the lobe before the spike (A+), in volts")
     tail_v: float = Field(0.25, gt=0, le=MOST_VOLTS, description="peak of the lobe after the spike (A-), in volts")
+    post_tail_v: float | None = Field(
+        None, gt=0, le=MOST_VOLTS, description="the same of the post spike, in volts; none: as tail_v"
+    )
     lead_s: float = Field(5e-3, gt=0, le=3600, description="how long before the spike it begins (T+), in seconds")
     trail_s: float = Field(75e-3, gt=0, le=3600, description="how long after the spike it ends (T-), in seconds")
 
     @abstractmethod
-    def lobes(self) -> Spike:
-        """The spike, made of its two lobes."""
+    def lobes(self, tail_v: float) -> Spike:
+        """A spike with this tail, made of its two lobes."""
 
     def phases(self) -> tuple[Phase, ...]:
-        """One phase; both spikes have one shape."""
-        spike = self.lobes()
-        return (Phase(spike, spike),)
+        """One phase."""
+        pre = self.lobes(self.tail_v)
+        return (Phase(pre, pre if self.post_tail_v is None else self.lobes(self.post_tail_v)),)
 
 
 class Exponential(TwoLobes):
@@ -364,11 +369,11 @@ class Exponential(TwoLobes):
     lead_tau_s: float = Field(3e-3, gt=0, le=3600, description="time constant before the spike (t+), in seconds")
     trail_tau_s: float = Field(40e-3, gt=0, le=3600, description="time constant after the spike (t-), in seconds")
 
-    def lobes(self) -> Spike:
+    def lobes(self, tail_v: float) -> Spike:
         """Straight pieces that nowhere leave the exponentials by more than BEND of their amplitudes."""
         before_s, rise = _decay(self.lead_s, self.lead_tau_s)
         after_s, fall = _decay(self.trail_s, self.trail_tau_s)
-        return _joined(-before_s[::-1], self.amplitude_v * rise[::-1], after_s, -self.tail_v * fall)
+        return _joined(-before_s[::-1], self.amplitude_v * rise[::-1], after_s, -tail_v * fall)
 
 
 def _decay(length_s: float, tau_s: float) -> tuple[FloatArray, FloatArray]:
@@ -404,11 +409,9 @@ class Triangular(TwoLobes):
 
     kind: Literal["triangular"] = "triangular"
 
-    def lobes(self) -> Spike:
+    def lobes(self, tail_v: float) -> Spike:
         """Four breakpoints, exact."""
-        return Spike(
-            np.array([-self.lead_s, 0.0, 0.0, self.trail_s]), np.array([0.0, self.amplitude_v, -self.tail_v, 0.0])
-        )
+        return Spike(np.array([-self.lead_s, 0.0, 0.0, self.trail_s]), np.array([0.0, self.amplitude_v, -tail_v, 0.0]))
 
 
 class Rectangular(TwoLobes):
@@ -419,13 +422,14 @@ class Rectangular(TwoLobes):
     """
 
     kind: Literal["rectangular"] = "rectangular"
+    tail_v: float = Field(0.15, gt=0, le=MOST_VOLTS, description="height after the spike (A-), in volts")
+    lead_s: float = Field(1e-3, gt=0, le=3600, description="how long before the spike it begins (T+), in seconds")
+    trail_s: float = Field(40e-3, gt=0, le=3600, description="how long after the spike it ends (T-), in seconds")
 
-    def lobes(self) -> Spike:
+    def lobes(self, tail_v: float) -> Spike:
         """Six breakpoints, exact."""
         t_s = [-self.lead_s, -self.lead_s, 0.0, 0.0, self.trail_s, self.trail_s]
-        return Spike(
-            np.array(t_s), np.array([0.0, self.amplitude_v, self.amplitude_v, -self.tail_v, -self.tail_v, 0.0])
-        )
+        return Spike(np.array(t_s), np.array([0.0, self.amplitude_v, self.amplitude_v, -tail_v, -tail_v, 0.0]))
 
 
 class Biphasic(TwoLobes):
@@ -436,12 +440,12 @@ class Biphasic(TwoLobes):
 
     kind: Literal["biphasic"] = "biphasic"
 
-    def lobes(self) -> Spike:
+    def lobes(self, tail_v: float) -> Spike:
         """Straight pieces that nowhere leave the sines by more than BEND of their amplitudes."""
         x = np.linspace(0.0, 1.0, int(np.ceil(np.pi / np.sqrt(8 * BEND))) + 1)
         half = np.sin(np.pi * x)
         half[-1] = 0.0
-        return _joined((x[:-1] - 1) * self.lead_s, self.amplitude_v * half[:-1], x * self.trail_s, -self.tail_v * half)
+        return _joined((x[:-1] - 1) * self.lead_s, self.amplitude_v * half[:-1], x * self.trail_s, -tail_v * half)
 
 
 class File(Overlapping):

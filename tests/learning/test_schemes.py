@@ -104,7 +104,7 @@ def test_the_exponential_scheme_gives_the_published_ratios() -> None:
 
 def test_the_straight_pieces_stay_at_the_exponentials_and_meet_them_at_their_ends() -> None:
     scheme = Exponential()
-    spike = scheme.lobes()
+    spike = scheme.lobes(0.25)
     t = np.linspace(-5e-3, 75e-3, 20_001)
     t = t[t != 0]
     before = (np.exp(t / 3e-3) - np.exp(-5 / 3)) / (1 - np.exp(-5 / 3))
@@ -125,6 +125,16 @@ def test_a_later_post_spike_potentiates_on_chips_of_both_polarities(kind: str, s
     assert window(scheme, -near_s, view(sign=sign)) == pytest.approx(-window(scheme, near_s, view(sign=sign)), rel=1e-9)
     assert window(scheme, 1.01 * scheme.reach_s, view(sign=sign)) == 0
     assert window(scheme, -1.01 * scheme.reach_s, view(sign=sign)) == 0
+
+
+def test_a_larger_tail_of_the_post_spike_makes_depression_outweigh_potentiation() -> None:
+    alike, larger = Exponential(), Exponential(post_tail_v=0.33)
+    assert window(larger, 5e-3) == pytest.approx(window(alike, 5e-3), rel=1e-12)
+    assert window(larger, -5e-3) < 1.5 * window(alike, -5e-3) < 0
+    (one,) = larger.stimuli(SpikePairs.one(SHAPE, (0, 0), 5e-3), view(2))
+    assert isinstance(one, Waveforms)
+    assert len(one.shapes) == 2
+    assert larger.pair_peaks() == (1.25, 1.33)
 
 
 def test_rectangles_give_a_plateau_with_the_slope_of_their_overlap() -> None:
