@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,14 @@ class Streams(NamedTuple):
     labels: tuple[str, ...]
     train: list[Sample]
     test: list[Sample]
+
+    def digest(self) -> str:
+        """A hash over all of it: a run that goes on needs the streams that it began with."""
+        found = blake2b(digest_size=16)
+        for sample in self.train + self.test:
+            found.update(repr((sample.raster.shape, sample.label)).encode())
+            found.update(sample.raster.tobytes())
+        return found.hexdigest()
 
 
 def labels_of(p: MovingBar) -> tuple[str, ...]:

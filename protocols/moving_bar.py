@@ -25,7 +25,7 @@ from pydantic import Field
 from neurobench.bench.crossbar import Needs, Reading
 from neurobench.bench.steps import BenchView, Note, Protocol, Result, Sense, Step, Steps
 from neurobench.bench.stimulus import FloatArray, IntArray
-from neurobench.errors import Refused, UsageError
+from neurobench.errors import Refused, ResumeRefused, UsageError
 from neurobench.learning import neurons, plasticity
 from neurobench.learning.matrix import Matrix, matrix
 from neurobench.learning.neurons import LIF
@@ -110,7 +110,11 @@ class MovingBar(Protocol):
     def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:
         """Look, learn, and look again after each epoch. `start`: a state that was yielded as a Checkpoint."""
         state = _State(int(rng.integers(2**62))) if start is None else _State.back(start)
-        task = _Task(self, view, streams_of(self, state.key), state)
+        streams = streams_of(self, state.key)
+        state.streams = state.streams or streams.digest()
+        if state.streams != streams.digest():
+            raise ResumeRefused(f"events = {self.events}: the streams are not those that this run began with")
+        task = _Task(self, view, streams, state)
         if start is None:
             yield from task.fit_range()
             yield Note("network", task.network())
@@ -124,9 +128,11 @@ class MovingBar(Protocol):
 
 @dataclass(slots=True)
 class _State(Progress):
-    """What a checkpoint holds. Curves have an entry per epoch; `missed`: share of the streams, in the last epoch."""
+    """What a checkpoint holds. Curves have an entry per epoch; `missed`: share of the streams, in the last epoch;
+    `streams`: digest of what is learned from and held out."""
 
     key: int
+    streams: str = ""
     epoch: int = 0
     missed: float = 1.0
     untrained: float = float("nan")

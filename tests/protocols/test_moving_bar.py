@@ -14,7 +14,7 @@ from neurobench.protocols.moving_bar import MovingBar, _State, _Task
 from neurobench.bench.config import load_bench, open_bench
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply, Checkpoint, Result, Sense
-from neurobench.errors import CapabilityMissing, Refused, UsageError
+from neurobench.errors import CapabilityMissing, Refused, ResumeRefused, UsageError
 from neurobench.interchange import event_files
 from neurobench.learning.events import EventStream
 from neurobench.learning.statistics import rasters
@@ -252,6 +252,20 @@ def test_recordings_in_folders_are_learned_from(tmp_path: Path) -> None:
     assert found["streams"] == str(tmp_path)
     assert found["accuracy"] >= 0.9
     assert found["accuracy_shuffled"] < 0.9
+
+
+def test_a_run_does_not_go_on_with_other_recordings(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for n in range(2):
+            event_files.write(tmp_path / label / f"{n}.npz", EventStream(8, 8).moving_bar(0.1, 200.0))
+    protocol, guard = opened(events=str(tmp_path), pixels=4, train=2, test=2, epochs=1, stop_accuracy=1.0)
+    _, log = driven(protocol, guard)
+    state = next(step.state for step, _ in log if isinstance(step, Checkpoint))
+    event_files.write(tmp_path / "a" / "0.npz", EventStream(8, 8).moving_bar(0.1, 200.0, 90.0))
+    with pytest.raises(ResumeRefused, match="not those that this run began with"):
+        next(protocol.steps(guard.view(), np.random.default_rng(0), state))
+    guard.close()
 
 
 @pytest.mark.parametrize(
