@@ -25,7 +25,7 @@ from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.physics.kernels import LoopDevice
 from neurobench.physics.noise import Key, Stream, key
 
-from ._loop_kernels import Constants, Pulsed, State, lif_stdp
+from ._loop_kernels import Constants, Pulsed, State, full_step, lif_stdp
 from ._loop_steps import run_stepped
 from .bias import choose_bias
 
@@ -264,7 +264,8 @@ class LifStdp(LoopProgram):
         require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
         _check_width(self.rule, device)
         state, cells = self.state(), device.u.size
-        pulsed = Pulsed(np.zeros(cells, np.int16), np.zeros(cells, np.int16), self.most().ravel())
+        most, of_rows = self.most().ravel(), np.bincount(self.spikes.rows, minlength=1)
+        pulsed = Pulsed(np.zeros(cells, np.int16), np.zeros(cells, np.int16), most, int(most.min() - of_rows.max()))
         spikes = np.empty((ticks * device.shape[1], 2), np.int32)
         kernel: Any = lif_stdp
         fired = kernel(
@@ -316,13 +317,15 @@ def _check_input(spikes: Spikes, rows: int) -> None:
 
 def _check_width(rule: Rule, device: LoopDevice) -> None:
     """Widths may carry a weight change only where half of a width does half, everywhere in the window."""
-    if rule.update == "width" and not device.linear:
+    if rule.update != "width":
+        return
+    if not device.linear:
         raise CapabilityMissing(
             "update = 'width' needs a device whose response is linear in the pulse's width, as model 'ideal' is; "
             "take update = 'stochastic' or 'window' for this one (the loop's rule)"
         )
-    largest = max(float(np.abs(table.pieces[0]).max()) for table in (device.up, device.down))
-    if rule.update == "width" and largest >= device.u_max - device.u_min:
+    largest = max(abs(full_step(device, sign)) for sign in (1, -1))
+    if largest >= device.u_max - device.u_min:
         raise UsageError("update = 'width': the full pulse moves a cell through its whole window; take a shorter one")
 
 
