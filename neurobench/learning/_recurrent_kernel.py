@@ -26,9 +26,11 @@ NEST = 3  # the order that only this loop knows
 FADED = 1e-30  # a trace below it is 0: it moves nothing, and numbers near the smallest are slow
 _S32 = np.uint64(32)
 
-MEMBRANE, WAIT, POST, DRIVE, CURRENT, VARIANCE, EARLIER, FIRES, NEURON_ROWS = range(9)  # rows of `neurons`
+MEMBRANE, WAIT, POST, DRIVE, CURRENT, VARIANCE, EARLIER, NEURON_ROWS = range(8)  # rows of `neurons`
+COL, FLAT, PLACE, ROW = range(4)  # rows of `wiring`: column and index of the used cells; the same by column, their rows
 U, BASE, GAIN, STEP, STRENGTH, FLOAT_ROWS = range(6)  # rows of `floats`: the used cells' devices, and how strongly
-COL, FLAT, PLACE, ROW, HAD, UPS, DOWNS, PICKED, INT_ROWS = range(9)  # rows of `ints`
+HAD, PULSED, PICKED, INT_ROWS = range(4)  # rows of `ints`: pulses before, in this loop (see UP, DOWN), cells picked
+UP, DOWN = 1, 1 << 16  # a pulse of each sign in PULSED: one number is looked up where two would cost another miss
 
 
 class Constants(NamedTuple):
@@ -57,7 +59,10 @@ class Constants(NamedTuple):
 
 
 class Device(NamedTuple):
-    """Numbers of the device and its read noise, as in `LoopDevice` and `LoopNoise`; full_up, full_down: `full_step`."""
+    """Numbers of the device and its read noise, as in `LoopDevice` and `LoopNoise`; full_up, full_down: `full_step`.
+
+    many: 0 where all cells have the first one's base_s, gain_s, step: then the rest of those rows is not looked at.
+    """
 
     u_min: float
     u_max: float
@@ -70,6 +75,9 @@ class Device(NamedTuple):
     first_read: int
     sigma2: float
     relative2: float
+    many_base: int
+    many_gain: int
+    many_step: int
 
 
 class State(NamedTuple):
@@ -85,28 +93,29 @@ class State(NamedTuple):
 @njit(cache=True)
 def recurrent(
     ticks: int, first_tick: int, indptr: Any, rows_in: Any, c: Constants, d: Device, neurons: Any, pre: Any, late: Any,
-    row_start: Any, col_start: Any, floats: Any, ints: Any, leak_s: Any, levels: Any, up: Any, up_buckets: Any,
-    down: Any, down_buckets: Any, start: Any, queue: Any, selected_s: Any,
+    row_start: Any, col_start: Any, wiring: Any, floats: Any, ints: Any, leak_s: Any, levels: Any, up: Any,
+    up_buckets: Any, down: Any, down_buckets: Any, start: Any, queue: Any, selected_s: Any,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
     """All ticks. Lines that spike in tick t: queue[start[t + delay] : start[t + delay + 1]], from t = -delay on.
 
     Dendritic, they are neurons and inputs; axonal, neurons alone. selected_s: as in `LoopDevice`.
     """
     active = np.empty(2 * pre.size, np.int32)
-    current, post, fires = neurons[CURRENT], neurons[POST], neurons[FIRES]
+    current, post = neurons[CURRENT], neurons[POST]
     for tick in range(ticks):
         now, at = tick + c.delay, first_tick + tick
         inputs = rows_in[indptr[tick] : indptr[tick + 1]]
         ago = now - 1 if c.dendritic else now - c.delay
         n = _driven(start[ago], start[ago + 1], queue, inputs, c.dendritic, active)
-        _set(current, 0.0)
         if n:
-            _read(active[:n], tick, c, d, neurons, row_start, floats, ints, leak_s, levels)
+            _read(active[:n], tick, c, d, neurons, row_start, wiring, floats, leak_s, levels)
         if c.dendritic and c.delay > 1:
             _copy(current, late[(at + c.delay - 1) % c.delay])
             _copy(late[at % c.delay], current)
-        fired = _neurons(c.leak, c.gain_per_a, c.refractory, c.order == BRIAN, neurons)
-        start[now + 1] = _queued(fired, fires, inputs, c.dendritic, start[now], queue)
+        start[now + 1] = _neurons(c.leak, c.gain_per_a, c.refractory, c.order == BRIAN, neurons, start[now], queue)
+        _set(current, 0.0)
+        if c.dendritic:
+            start[now + 1] = _queued(inputs, start[now + 1], queue)
         _decay(pre, c.pre_decay)
         _decay(post, c.post_decay)
         here, back = active[:n], queue[start[now] : start[now + 1]]
@@ -122,10 +131,25 @@ def recurrent(
             potentiate = (half == 1) != (c.order == NEST)
             if c.learn:
                 if potentiate:
-                    n = _meet_cols(back, pre, c.pre_least, c.a_plus, col_start, floats, ints, post.size)
+                    n = _meet_cols(back, pre, c.pre_least, c.a_plus, col_start, wiring, floats, ints, post.size)
                 else:
-                    n = _meet_rows(here, back, c, neurons, row_start, floats, ints)
-                _pulse(n, potentiate, at, c, d, floats, ints, levels, up, up_buckets, down, down_buckets, selected_s)
+                    n = _meet_rows(here, back, c, neurons, row_start, wiring, floats, ints)
+                _pulse(
+                    n,
+                    potentiate,
+                    at,
+                    c,
+                    d,
+                    wiring,
+                    floats,
+                    ints,
+                    levels,
+                    up,
+                    up_buckets,
+                    down,
+                    down_buckets,
+                    selected_s,
+                )
             if half == 0 and (c.order == REFERENCE or c.order == BRIAN):
                 _raise(post, back, c.summed)
         if c.order == NEST:
@@ -149,18 +173,11 @@ def _driven(
 
 
 @njit(cache=True)
-def _queued(
-    fired: bool, fires: Any, inputs: Any, dendritic: bool, end: int, queue: Any
-) -> int:  # pragma: no cover - compiled
-    """Put this tick's spikes into the queue; where it ends then."""
-    if fired:
-        for j in range(fires.size):
-            queue[end] = j
-            end += fires[j] > 0.0
-    if dendritic:
-        for i in inputs:
-            queue[end] = i
-            end += 1
+def _queued(inputs: Any, end: int, queue: Any) -> int:  # pragma: no cover - compiled
+    """Put the inputs' spikes into the queue; where it ends then."""
+    for i in inputs:
+        queue[end] = i
+        end += 1
     return end
 
 
@@ -169,14 +186,15 @@ def _queued(
 
 @njit(cache=True)
 def _read(
-    active: Any, tick: int, c: Constants, d: Device, neurons: Any, row_start: Any, floats: Any, ints: Any, leak_s: Any,
+    active: Any, tick: int, c: Constants, d: Device, neurons: Any, row_start: Any, wiring: Any, floats: Any, leak_s: Any,
     levels: Any,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
-    """Column currents while these rows are at read_v, with the noise of a vector read."""
-    current, variance, col = neurons[CURRENT], neurons[VARIANCE], ints[COL]
+    """Column currents (0 before) while these rows are at read_v, with the noise of a vector read."""
+    current, variance, col = neurons[CURRENT], neurons[VARIANCE], wiring[COL]
     u, base, gain = floats[U], floats[BASE], floats[GAIN]
     noisy = d.sigma2 > 0 or d.relative2 > 0
-    _set(variance, 0.0)
+    if noisy:
+        _set(variance, 0.0)
     for i in active:
         if c.leakage:
             row = leak_s[i]
@@ -184,14 +202,14 @@ def _read(
                 current[j] += row[j]
                 if row[j] != 0.0:
                     variance[j] += d.sigma2 + d.relative2 * row[j] * row[j]
-        if noisy or levels.size:
+        if noisy or levels.size or d.many_base or d.many_gain:
             for k in range(row_start[i], row_start[i + 1]):
-                g = base[k] + gain[k] * level(u[k], levels)
+                g = base[k * d.many_base] + gain[k * d.many_gain] * level(u[k], levels)
                 current[col[k]] += g
                 variance[col[k]] += d.sigma2 + d.relative2 * g * g
         else:
             for k in range(np.uint64(row_start[i]), np.uint64(row_start[i + 1])):
-                current[np.uint64(col[k])] += base[k] + gain[k] * u[k]
+                current[np.uint64(col[k])] += base[0] + gain[0] * u[k]
     for j in range(current.size):
         current[j] *= c.read_v
     if noisy:
@@ -203,24 +221,44 @@ def _read(
 
 @njit(cache=True)
 def _neurons(
-    leak: float, gain_per_a: float, refractory: float, late: bool, neurons: Any
-) -> bool:  # pragma: no cover - compiled
-    """Move the neurons one tick on, mark those that fire and reset them; True if any does. `late`: order "brian"."""
-    membrane, wait, drive = neurons[MEMBRANE], neurons[WAIT], neurons[DRIVE]
-    current, fires = neurons[CURRENT], neurons[FIRES]
-    fired = 0.0
+    leak: float, gain_per_a: float, refractory: float, late: bool, neurons: Any, end: int, queue: Any
+) -> int:  # pragma: no cover - compiled
+    """Move the neurons one tick on, put those that fire into the queue and reset them; where the queue ends then.
+
+    `late`: order "brian". Short loops over few vectors each, which the compiler turns into vector code.
+    """
+    membrane, wait, drive, current = neurons[MEMBRANE], neurons[WAIT], neurons[DRIVE], neurons[CURRENT]
     for j in range(membrane.size):
-        left = max(wait[j] - 1.0, 0.0)
-        free_run = membrane[j] * leak + drive[j]
-        v = free_run + gain_per_a * current[j]
-        free = left == 0.0
-        fire = free & ((free_run if late else v) >= 1.0)
-        wait[j] = refractory if fire else left
-        membrane[j] = v if free & (not fire) else 0.0
-        fires[j] = 1.0 if fire else 0.0
+        membrane[j] = membrane[j] * leak + drive[j]
+    if not late:
+        _charge(membrane, current, gain_per_a)
+    fired = 0
     for j in range(membrane.size):
-        fired = max(fired, fires[j])
-    return fired > 0.0
+        left = wait[j] - 1.0
+        left = left if left > 0.0 else 0.0
+        wait[j] = left
+        v = membrane[j] if left == 0.0 else 0.0
+        membrane[j] = v
+        fired += v >= 1.0
+    first = end
+    if fired:
+        for j in range(membrane.size):
+            queue[end] = j
+            end += membrane[j] >= 1.0
+    if late:
+        _charge(membrane, current, gain_per_a)
+        for j in range(membrane.size):
+            membrane[j] = membrane[j] if wait[j] == 0.0 else 0.0
+    for k in range(first, end):
+        membrane[queue[k]] = 0.0
+        wait[queue[k]] = refractory
+    return end
+
+
+@njit(cache=True)
+def _charge(membrane: Any, current: Any, gain_per_a: float) -> None:  # pragma: no cover - compiled
+    for j in range(membrane.size):
+        membrane[j] += gain_per_a * current[j]
 
 
 @njit(cache=True)
@@ -254,7 +292,7 @@ def _raise(trace: Any, lines: Any, summed: bool) -> None:  # pragma: no cover - 
 
 @njit(cache=True)
 def _meet_rows(
-    here: Any, back: Any, c: Constants, neurons: Any, row_start: Any, floats: Any, ints: Any
+    here: Any, back: Any, c: Constants, neurons: Any, row_start: Any, wiring: Any, floats: Any, ints: Any
 ) -> int:  # pragma: no cover - compiled
     """Pick the cells of rows that spike whose neurons' traces count; "reference": of none that fires just now."""
     post, least, a = neurons[EARLIER], c.post_least, c.a_minus
@@ -263,7 +301,7 @@ def _meet_rows(
         for j in back:
             if j < post.size:
                 post[j] = 0.0
-    col, picked, strength, n = ints[COL], ints[PICKED], floats[STRENGTH], np.uint64(0)
+    col, picked, strength, n = wiring[COL], ints[PICKED], floats[STRENGTH], np.uint64(0)
     for i in here:
         for k in range(np.uint64(row_start[i]), np.uint64(row_start[i + 1])):
             trace = post[np.uint64(col[k])]
@@ -274,10 +312,11 @@ def _meet_rows(
 
 @njit(cache=True)
 def _meet_cols(
-    back: Any, pre: Any, least: float, a: float, col_start: Any, floats: Any, ints: Any, cols: int
-) -> int:  # pragma: no cover - compiled
+    back: Any, pre: Any, least: float, a: float, col_start: Any, wiring: Any, floats: Any, ints: Any,
+    cols: int,
+) -> int:  # pragma: no cover - compiled  # fmt: skip
     """Pick the cells of neurons that fire whose rows' traces count."""
-    place, row, picked, strength, n = ints[PLACE], ints[ROW], ints[PICKED], floats[STRENGTH], np.uint64(0)
+    place, row, picked, strength, n = wiring[PLACE], wiring[ROW], ints[PICKED], floats[STRENGTH], np.uint64(0)
     for j in back:
         if j >= cols:
             continue
@@ -290,28 +329,29 @@ def _meet_cols(
 
 @njit(cache=True)
 def _pulse(
-    n: int, potentiate: bool, tick: int, c: Constants, d: Device, floats: Any, ints: Any, levels: Any, up: Any,
-    up_buckets: Any, down: Any, down_buckets: Any, selected_s: Any,
+    n: int, potentiate: bool, tick: int, c: Constants, d: Device, wiring: Any, floats: Any, ints: Any, levels: Any,
+    up: Any, up_buckets: Any, down: Any, down_buckets: Any, selected_s: Any,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
     """Pulse the first n cells that were picked as the rule's update says."""
     if n == 0:
         return
     side = 0 if potentiate else 1
     if c.update == WIDTH:
-        full = d.full_up if potentiate else d.full_down
-        selected_s[side] += _widen(n, potentiate, full, d.u_min, d.u_max, c.budget, floats, ints)
+        selected_s[side] += _widen(n, potentiate, d, c.budget, floats, ints)
         return
     if c.update == STOCHASTIC:
-        n = _pick(n, c.k0, c.k1, 2 * tick + 1 - side, floats, ints)
+        n = _pick(n, c.k0, c.k1, 2 * tick + 1 - side, wiring, floats, ints)
     pieces, buckets = (up, up_buckets) if potentiate else (down, down_buckets)
-    selected_s[side] += _whole(n, potentiate, pieces, buckets, d, c.budget, floats, ints, levels)
+    selected_s[side] += _whole(n, potentiate, pieces, buckets, d, c.budget, wiring, floats, ints, levels)
 
 
 @njit(cache=True)
-def _pick(n: int, k0: int, k1: int, draw: int, floats: Any, ints: Any) -> int:  # pragma: no cover - compiled
+def _pick(
+    n: int, k0: int, k1: int, draw: int, wiring: Any, floats: Any, ints: Any
+) -> int:  # pragma: no cover - compiled
     """Keep each cell with its strength as probability, keyed by tick, sign and cell; how many are kept."""
     a, b = operation(k0, k1, draw)
-    picked, flat, strength, kept = ints[PICKED], ints[FLAT], floats[STRENGTH], 0
+    picked, flat, strength, kept = ints[PICKED], wiring[FLAT], floats[STRENGTH], 0
     for q in range(n):
         k = picked[q]
         picked[kept] = k
@@ -321,40 +361,48 @@ def _pick(n: int, k0: int, k1: int, draw: int, floats: Any, ints: Any) -> int:  
 
 @njit(cache=True)
 def _widen(
-    n: int, potentiate: bool, full: float, u_min: float, u_max: float, budget: int, floats: Any, ints: Any
+    n: int, potentiate: bool, d: Device, budget: int, floats: Any, ints: Any
 ) -> float:  # pragma: no cover - compiled
     """One pulse of a share of the width on each cell; the conductances times the shares, summed."""
     u, base, gain, step, strength = floats[U], floats[BASE], floats[GAIN], floats[STEP], floats[STRENGTH]
-    ups, downs, picked, had = ints[UPS], ints[DOWNS], ints[PICKED], ints[UPS if potentiate else DOWNS]
-    selected_s = 0.0
+    picked, pulsed, one = ints[PICKED], ints[PULSED], np.int32(UP if potentiate else DOWN)
+    full, many_base, many_gain = (
+        d.full_up if potentiate else d.full_down,
+        np.uint64(d.many_base),
+        np.uint64(d.many_gain),
+    )
+    many_step, selected_s = np.uint64(d.many_step), 0.0
     for q in range(np.uint64(n)):
         k, x = np.uint64(picked[q]), strength[q]
-        if ups[k] + downs[k] >= budget:
+        had = pulsed[k]
+        if (had & 0xFFFF) + (had >> 16) >= budget:
             continue
         before = u[k]
-        selected_s += x * (base[k] + gain[k] * before)
-        u[k] = min(max(before + step[k] * full * x, u_min), u_max)
-        had[k] += 1
+        selected_s += x * (base[k * many_base] + gain[k * many_gain] * before)
+        u[k] = min(max(before + step[k * many_step] * full * x, d.u_min), d.u_max)
+        pulsed[k] = had + one
     return selected_s
 
 
 @njit(cache=True)
 def _whole(
-    n: int, potentiate: bool, pieces: Any, buckets: Any, d: Device, budget: int, floats: Any, ints: Any, levels: Any
-) -> float:  # pragma: no cover - compiled
+    n: int, potentiate: bool, pieces: Any, buckets: Any, d: Device, budget: int, wiring: Any, floats: Any, ints: Any,
+    levels: Any,
+) -> float:  # pragma: no cover - compiled  # fmt: skip
     """One whole pulse on each cell; the conductances, summed."""
     u, base, gain, step, table, z = floats[U], floats[BASE], floats[GAIN], floats[STEP], Table(pieces, buckets), 0.0
-    ups, downs, picked, had = ints[UPS], ints[DOWNS], ints[PICKED], ints[UPS if potentiate else DOWNS]
-    flat, before, noisy, selected_s = ints[FLAT], ints[HAD], pieces[HEAD, 3] > 0, 0.0
+    picked, pulsed, one = ints[PICKED], ints[PULSED], np.int32(UP if potentiate else DOWN)
+    flat, before, noisy, selected_s = wiring[FLAT], ints[HAD], pieces[HEAD, 3] > 0, 0.0
     k0, k1 = np.uint64(d.k0), np.uint64(d.k1)
     for q in range(n):
         k = picked[q]
-        if ups[k] + downs[k] >= budget:
+        had = (pulsed[k] & 0xFFFF) + (pulsed[k] >> 16)
+        if had >= budget:
             continue
-        selected_s += base[k] + gain[k] * level(u[k], levels)
+        selected_s += base[k * d.many_base] + gain[k * d.many_gain] * level(u[k], levels)
         if noisy:
-            count = np.uint64(np.uint32(before[k])) + np.uint64(ups[k] + downs[k])
+            count = np.uint64(np.uint32(before[k])) + np.uint64(had)
             z = normal(bits(k0, k1, (count << _S32) | np.uint64(flat[k])))
-        u[k] = pulse_cell(u[k], table, step[k], z, d.u_min, d.u_max)
-        had[k] += 1
+        u[k] = pulse_cell(u[k], table, step[k * d.many_step], z, d.u_min, d.u_max)
+        pulsed[k] += one
     return selected_s

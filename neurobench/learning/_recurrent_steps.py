@@ -86,7 +86,8 @@ def run_stepped(program: RecurrentStdp, ticks: int, bias: Bias, in_array: bool) 
             if c.learn:
                 yield from _pulse(program, sign, strength, 2 * at + (sign > 0), counted, currents, bias)
     spiked = np.array(fired, np.int32).reshape(-1, 2)
-    answer = program.answer(ticks, spiked, counted.ups, counted.downs, s, lines.flying(program.shape[0]))
+    ups, downs = (counts.reshape(-1)[program.net.flat] for counts in (counted.ups, counted.downs))
+    answer = program.answer(ticks, spiked, (ups, downs), s, lines.flying(program.shape[0]))
     return answer._replace(start_s=currents.start_s, end_s=currents.end_s, energy_j=counted.energy_j)
 
 

@@ -22,27 +22,23 @@ from numpy.typing import NDArray
 from neurobench.bench.steps import BenchView, LoopAnswer, LoopBounds, LoopProgram, Step
 from neurobench.bench.stimulus import BoolArray, Direction, FloatArray, IndexArray, Pulse, require
 from neurobench.errors import CapabilityMissing, UsageError
-from neurobench.physics.kernels import LoopDevice, conductances
+from neurobench.physics.kernels import HEAD, LoopDevice, conductances
 from neurobench.physics.noise import Stream, key
 
 from ._loop_kernels import full_step
 from ._recurrent_kernel import (
     BASE,
-    COL,
-    DOWNS,
+    DOWN,
     DRIVE,
-    FLAT,
     FLOAT_ROWS,
     GAIN,
     HAD,
     INT_ROWS,
     MEMBRANE,
     NEURON_ROWS,
-    PLACE,
     POST,
-    ROW,
+    PULSED,
     STEP,
-    UPS,
     WAIT,
     Constants,
     Device,
@@ -188,17 +184,15 @@ def _decay(seconds: float, tau_s: float) -> float:
 class Net(NamedTuple):
     """Which cells of the array are synapses, as the kernel wants it; made once by `net` and handed from loop to loop.
 
-    bits: `used` packed eight to a byte, as it is recorded. flat, col: index among all cells and column of each used
-    cell in row-major order, row_start [rows + 1] into it; place, row: the same cells by column, col_start into them.
+    bits: `used` packed eight to a byte, as it is recorded. flat: index among all cells of each used cell, row-major.
+    wiring: rows as `_recurrent_kernel` names them; row_start [rows + 1], col_start [cols + 1]: where each line begins.
     """
 
     used: BoolArray
     bits: AnyArray
-    flat: IndexArray
-    col: IndexArray
+    flat: AnyArray
+    wiring: IndexArray
     row_start: IndexArray
-    place: IndexArray
-    row: IndexArray
     col_start: IndexArray
 
 
@@ -207,11 +201,11 @@ def net(used: BoolArray) -> Net:
     mask = np.array(used, np.bool_)
     require(mask.ndim == 2 and mask.shape[0] >= mask.shape[1], f"used is {mask.shape}: it needs a row for every neuron")
     mask.flags.writeable = False
-    flat = np.flatnonzero(mask).astype(np.int32)
-    row, col = np.divmod(flat, np.int32(mask.shape[1]))
-    place = np.argsort(col, kind="stable").astype(np.int32)
+    flat = np.flatnonzero(mask)
+    row, col = np.divmod(flat, mask.shape[1])
+    place = np.argsort(col, kind="stable")
     row_start, col_start = (np.concatenate([[0], np.cumsum(mask.sum(axis=k))]).astype(np.int32) for k in (1, 0))
-    return Net(mask, np.packbits(mask), flat, col, row_start, place, row[place], col_start)
+    return Net(mask, np.packbits(mask), flat, np.array([col, flat, place, row[place]], np.int32), row_start, col_start)
 
 
 def random_used(neurons: int, probability: float, rng: np.random.Generator, inputs: int = 0) -> BoolArray:
@@ -312,15 +306,16 @@ class RecurrentStdp(LoopProgram):
         kernel: Any = recurrent
         kernel(
             ticks, self.first_tick, self.spikes.indptr, self.spikes.rows, self.rule.constants(),
-            _numbers(device, noise or SILENT), neurons, pre, late, self.net.row_start, self.net.col_start, floats, ints,
-            _leak_s(self.net, device) if self.rule.leakage else np.empty((0, 0)), device.levels, *device.up,
-            *device.down, start, queue, device.selected_s,
+            _numbers(device, noise or SILENT, floats), neurons, pre, late, self.net.row_start, self.net.col_start,
+            self.net.wiring, floats, ints, _leak_s(self.net, device) if self.rule.leakage else np.empty((0, 0)),
+            device.levels, *device.up, *device.down, start, queue, device.selected_s,
         )  # fmt: skip
-        _put_back(floats, ints, self.net.flat, device)
+        pulses = ints[PULSED] & (DOWN - 1), ints[PULSED] >> 16
+        device.u[self.net.flat] = floats[U]
+        device.pulses[self.net.flat] += (pulses[0] + pulses[1]).view(np.uint32)
         state = State(neurons[MEMBRANE], neurons[WAIT], pre, neurons[POST], late)
         flying = _raster(start, queue, ticks, self.flying.shape)
-        ups, downs = (_spread(ints[k], self.net.flat, self.shape) for k in (UPS, DOWNS))
-        return self.answer(ticks, self._own(start, queue, ticks), ups, downs, state, flying)
+        return self.answer(ticks, self._own(start, queue, ticks), pulses, state, flying)
 
     def _neurons(self) -> FloatArray:
         """The kernel's vectors of neurons, with the state at the start."""
@@ -350,12 +345,14 @@ class RecurrentStdp(LoopProgram):
         in_array = Direction.ROWS_TO_COLS in view.capabilities.vector_reads
         return run_stepped(self, ticks, choose_bias("auto", view), in_array)
 
-    def answer(self, ticks: int, spikes: Any, ups: Any, downs: Any, state: State, flying: BoolArray) -> LoopAnswer:
-        """What a loop gives; whoever ran it adds times and energy."""
-        after = {**state._asdict(), "flying": np.packbits(flying)}
-        digest = blake2b(digest_size=16)
-        for array in (spikes, ups, downs, *after.values()):
+    def answer(
+        self, ticks: int, spikes: IndexArray, pulses: tuple[AnyArray, AnyArray], state: State, flying: BoolArray
+    ) -> LoopAnswer:
+        """What a loop gives; `pulses` of the used cells, up and down. Whoever ran it adds times and energy."""
+        after, digest = {**state._asdict(), "flying": np.packbits(flying)}, blake2b(digest_size=16)
+        for array in (spikes, *(counts.astype(np.int16) for counts in pulses), *after.values()):
             digest.update(np.ascontiguousarray(array).tobytes())
+        ups, downs = (_spread(counts, self.net.flat, self.shape) for counts in pulses)
         end_s = ticks * self.rule.tick_s
         return LoopAnswer(ticks, spikes, ups, downs, after, 0.0, end_s, float("nan"), digest.hexdigest())
 
@@ -407,24 +404,22 @@ def _check_width(rule: RecurrentRule, device: LoopDevice) -> None:
 
 
 def _gathered(net: Net, device: LoopDevice) -> tuple[FloatArray, IndexArray]:
-    """The used cells of the live devices, copied together."""
+    """The used cells of the live devices, copied together; of what is the same for all, one."""
     floats, ints = np.empty((FLOAT_ROWS, len(net.flat))), np.empty((INT_ROWS, len(net.flat)), np.int32)
-    for row, values in ((U, device.u), (BASE, device.base_s), (GAIN, device.gain_s), (STEP, device.step)):
-        floats[row] = values[0] if values.size == 1 < device.u.size else values[net.flat]
-    ints[COL], ints[FLAT], ints[PLACE], ints[ROW] = net.col, net.flat, net.place, net.row
-    ints[HAD], ints[UPS], ints[DOWNS] = device.pulses[net.flat].view(np.int32), 0, 0
+    floats[U], ints[PULSED] = device.u[net.flat], 0
+    for row, values in ((BASE, device.base_s), (GAIN, device.gain_s), (STEP, device.step)):
+        floats[row] = values[0] if values.size == 1 else values[net.flat]
+    noisy = device.up.pieces[HEAD, 3] > 0 or device.down.pieces[HEAD, 3] > 0
+    if noisy:  # else nobody looks at the count that keys the noise
+        ints[HAD] = device.pulses[net.flat].view(np.int32)
     return floats, ints
 
 
-def _put_back(floats: FloatArray, ints: IndexArray, flat: IndexArray, device: LoopDevice) -> None:
-    device.u[flat] = floats[U]
-    device.pulses[flat] = (ints[HAD] + ints[UPS] + ints[DOWNS]).view(np.uint32)
-
-
-def _numbers(device: LoopDevice, noise: LoopNoise) -> Device:
+def _numbers(device: LoopDevice, noise: LoopNoise, floats: FloatArray) -> Device:
+    many = (int(np.any(floats[row] != floats[row, :1])) for row in (BASE, GAIN, STEP))
     return Device(
         device.u_min, device.u_max, full_step(device, 1), full_step(device, -1), device.k0, device.k1, *noise.key,
-        noise.first_read, noise.sigma2, noise.relative2,
+        noise.first_read, noise.sigma2, noise.relative2, *many,
     )  # fmt: skip
 
 
