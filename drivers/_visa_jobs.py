@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, nan
+from math import nan
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurobench.bench.limits import exposure
+from neurobench.bench.limits import pulsed_cells
 from neurobench.bench.stimulus import Play, ShotList, Shots
 from neurobench.errors import CapabilityMissing
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray, Waveforms
 
     from .instruments._roles import Line
-
-SELECTED = 2 / 3
 
 
 class Job(ABC):
@@ -169,9 +167,7 @@ class WaveJob(Job):
 
     def pulses(self, done: int) -> int:
         """Each cell that was pulsed, once."""
-        worst_v = exposure(self.waves, 0.0).worst_v
-        declared = [v for v in (self.span.threshold_v, self.span.threshold_depress_v) if isfinite(v)]
-        return done * int((worst_v > min(declared, default=SELECTED * float(worst_v.max()))).sum())
+        return done * pulsed_cells(self.waves, self.span)
 
 
 def _played(waves: Waveforms, side: str) -> list[tuple[int, int]]:

@@ -29,6 +29,7 @@ from neurobench.bench.crossbar import (
     Witness,
 )
 from neurobench.bench.frames import BoardStatus, End, Op, Reply, Request, Status
+from neurobench.bench.limits import pulsed_cells
 from neurobench.bench.stimulus import CellRead, FloatArray, Play, Read, ShotList, Shots
 from neurobench.errors import (
     CapabilityMissing,
@@ -414,9 +415,10 @@ class FpgaCrossbar(Crossbar):
         return True
 
     def _applied(self, shots: ShotList, done: int) -> Applied:
-        pulses = done
         if isinstance(shots, Shots):
             pulses = int(np.diff(shots.indptr)[:done].astype(np.int64) @ shots.repeat[:done])
+        else:
+            pulses = done * pulsed_cells(shots.waveforms, self._span)
         return Applied(done, pulses, self._began_s, self._clock.now_s())
 
     # -- pulses: what became of them -----------------------------------------------------------------------------

@@ -574,6 +574,14 @@ def exposure(waveforms: Waveforms, threshold_v: float) -> Exposure:
     return Exposure(worst_v[cells], pulses[cells])
 
 
+def pulsed_cells(waveforms: Waveforms, span: DeviceSpan) -> int:
+    """How many cells waveforms pulse: those that see more than a threshold where one is declared, else more than 2/3 of
+    the largest voltage. A bench that cannot look into its chip says this."""
+    worst_v = exposure(waveforms, 0.0).worst_v
+    declared = [v for v in (span.threshold_v, span.threshold_depress_v) if not np.isnan(v)]
+    return int((worst_v > min(declared, default=2 / 3 * float(worst_v.max()))).sum())
+
+
 def _line_classes(index: Any, start_s: FloatArray) -> tuple[FloatArray, Any]:
     """Lines that carry the same shape from the same time on are computed once: (shape, start) [n, 2], and which."""
     lines = np.stack([index.astype(np.float64), np.where(index >= 0, start_s, 0.0)], axis=1)

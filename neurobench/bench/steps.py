@@ -146,8 +146,8 @@ class DeviceSpan:
     `depression_s` are mean curves per pulse where known. `origin` says in words what stands behind the numbers, for the
     record and not for decisions. `pulse` potentiates, `depress_pulse` depresses (None: as `pulse`). nan: not known.
     `threshold_v`, `threshold_depress_v`: magnitudes of the mean voltages below which nothing moves; `threshold_sigma`:
-    their relative standard deviation between devices (bench rule 20 goes by mean - 3 sigma). `card`: the declared device
-    card by name or path, for a theory to be drawn beside what was measured.
+    their relative standard deviation between devices (bench rule 20 goes by mean - 3 sigma). `card`: the declared
+    device card by name or path, for a theory to be drawn beside what was measured.
     """
 
     g_min_s: float = float("nan")

@@ -230,7 +230,7 @@ def test_a_waveform_is_played_once_and_is_one_pulse_of_the_cell_that_it_meets(be
     for n in (1, 2):
         told = bench.fire(spikes(bench, half, -half))
         assert isinstance(told, Applied)
-        assert told.shots_done == 1
+        assert (told.shots_done, told.pulses) == (1, 1)
         assert told.end_s > told.start_s
         assert bench.count() - before == n
         assert bench.ask(lambda: bench.crossbar.fire(bench.seq)) == told
@@ -249,7 +249,7 @@ def test_lone_spikes_move_nothing(bench: Bench) -> None:
     for row_v, col_v in ((volts, 0.0), (0.0, volts), (-volts, 0.0), (0.0, -volts)):
         told = bench.fire(spikes(bench, row_v, col_v))
         assert isinstance(told, Applied)
-        assert told.shots_done == 1
+        assert (told.shots_done, told.pulses) == (1, 0)
     assert bench.count() == before
     np.testing.assert_allclose(bench.cells()[0], was_s, rtol=0, atol=max(8 * sigma_s, ROUNDED * was_s.max()))
 

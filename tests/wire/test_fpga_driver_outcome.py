@@ -253,7 +253,7 @@ def test_a_board_that_restarted_since_cannot_tell(bench: Rig) -> None:
     assert found == Unknown(0, "the board restarted, and with it went its counters")
 
 
-def test_a_waveform_is_one_shot_of_one_pulse() -> None:
+def test_a_waveform_is_one_shot_and_one_pulse_of_every_cell_that_sees_it() -> None:
     with opened() as bench:
         shape = Shape(np.array([0.0, 2e-4, 4e-4]), np.array([0.0, 0.05, 0.0]))
         n_rows, n_cols = bench.crossbar.capabilities.shape
@@ -264,7 +264,7 @@ def test_a_waveform_is_one_shot_of_one_pulse() -> None:
         assert bench.crossbar.fire(0).shots_done == 1
         found = bench.next_process().outcome(0, witness, play)
         assert isinstance(found, Done)
-        assert (found.applied.shots_done, found.applied.pulses) == (1, 1)
+        assert (found.applied.shots_done, found.applied.pulses) == (1, n_rows * n_cols)
 
 
 def test_an_acquisition_of_the_dead_process_is_stopped_before_the_fence(bench: Rig) -> None:
