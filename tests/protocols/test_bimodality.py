@@ -60,7 +60,7 @@ def ran(bench: str, settings: Mapping[str, Any], seed: int = 1, **parameters: An
 
 
 def test_weights_split_on_a_device_with_a_measured_curve() -> None:
-    outcome, truth_s = ran("emulator", {}, inputs=200, seconds=40)
+    outcome, truth_s = ran("emulator", {}, inputs=200, seconds=30)
     values = outcome.result
     assert values["checks"] == {"bimodal": True, "rate_settles": True, "integral_negative": True}
     assert values["outer_fraction"] > 0.6 > values["outer_fraction_first"] + 0.1
@@ -71,6 +71,7 @@ def test_weights_split_on_a_device_with_a_measured_curve() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_full_task_reaches_the_published_picture() -> None:
     outcome, _ = ran("emulator", {})
     assert outcome.result["checks"] == {"bimodal": True, "rate_settles": True, "integral_negative": True}
@@ -78,7 +79,7 @@ def test_the_full_task_reaches_the_published_picture() -> None:
 
 
 def test_without_the_excess_of_depression_all_weights_go_up() -> None:
-    values = on_column(Column(60), depression=0.3, seconds=20.0)
+    values = on_column(Column(60), depression=0.3, seconds=12.0)
     assert values["integral_s"] > 0
     assert not values["checks"]["integral_negative"]
     assert values["high_fraction"] > 0.9
@@ -86,7 +87,7 @@ def test_without_the_excess_of_depression_all_weights_go_up() -> None:
 
 def test_with_far_too_much_depression_all_weights_go_down() -> None:
     bench = Column(60)
-    values = on_column(bench, depression=4.0, seconds=20.0)
+    values = on_column(bench, depression=4.0, seconds=10.0)
     assert values["mean_weight"] < 0.3
     assert values["rate_hz"][-1] < values["rate_hz"][0]
 

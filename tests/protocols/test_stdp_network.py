@@ -142,6 +142,7 @@ def test_weights_split_and_the_checks_are_computed_from_what_was_seen() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_default_network_passes_its_checks(seed: int) -> None:
     values = ran("emulator", {}, seed)
