@@ -229,6 +229,8 @@ def _constant(pieces: FloatArray, cell: tuple[int, int]) -> list[tuple[float, fl
     """Begin, duration, volts of constant pieces, joined where one goes on as the other."""
     out: list[tuple[float, float, float]] = []
     for begin_s, seconds, a, b in pieces.tolist():
+        if seconds <= 1e-9 * begin_s:  # two breakpoints of one instant that rounding has set apart
+            continue
         if a != b:
             raise CapabilityMissing(
                 f"the voltage at cell {cell} goes from {a:g} V to {b:g} V in {seconds:g} s, from {begin_s:g} s on: a "
