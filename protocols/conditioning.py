@@ -113,7 +113,7 @@ class Conditioning(Protocol):
 
     def bench_defaults(self) -> dict[str, Any]:
         """One column of measured devices that step both ways."""
-        return {"chip.rows": self.inputs, "chip.cols": 1, "chip.model": "taox-hfox"}
+        return {"chip.rows": self.inputs, "chip.cols": 1, "chip.model": "epiram"}
 
     def admit(self, view: BenchView) -> None:
         """Refuse devices that do not depress or whose window nobody knows, and a column with too few usable cells."""
@@ -398,7 +398,7 @@ class _Phase:
             kept = exp(-gap_s / p.mean_s)
             state.mean = state.mean * kept + (1 - kept) * state.eligibility
             dw = dw - reward * rule.gain * state.mean[:, None]
-        return dw[:, 0] * self._room(dw[:, 0])
+        return dw[:, 0] * self._room(dw[:, 0]) if reward else dw[:, 0]
 
     def _room(self, dw: FloatArray) -> FloatArray:
         """(1 - w)^mu where a weight is to rise, w^mu where it is to fall, by the weights that were read last."""
@@ -476,8 +476,9 @@ def _judge(p: Conditioning, bench: _Bench, start_s: FloatArray, end_s: FloatArra
     """The target against the others of its phase. sigma_s: noise of one read; the end is the mean of several."""
     grown = (end_s - start_s) / bench.span_s
     others_s, target_s = np.delete(end_s, p.target), float(end_s[p.target])
-    spread_s = float(others_s.std(ddof=1))
-    separation = (target_s - float(others_s.mean())) / spread_s if spread_s > 0 else 0.0
+    # others that were hardly pulsed are no sharper than a step of the device
+    spread_s = max(float(others_s.std(ddof=1)), bench.step.step_up)
+    separation = (target_s - float(others_s.mean())) / spread_s
     margin_s, noise_s = target_s - float(others_s.max()), sigma_s * (2 / p.noise_reads) ** 0.5
     clear = margin_s > 0 and margin_s >= p.margin_sigma * noise_s
     stands_out = clear and separation >= p.separation and bool(grown[p.target] > 0)

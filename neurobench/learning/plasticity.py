@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import singledispatch
-from math import exp, isfinite
+from math import exp, inf, isfinite
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -295,8 +295,8 @@ def _pair(p: PairStdp, traces: PairTraces, pre: BoolArray, post: BoolArray, weig
     pre, post, waiting = _arrived(p, traces.waiting, pre, post)
     r, r_read = _raised(traces.pre, pre, p.tau_plus_s, dt_s, p, "potentiates")
     o, o_read = _raised(traces.post, post, p.tau_minus_s, dt_s, p, "depresses")
-    up, down = p.a_plus * r_read, p.a_minus * o_read
-    dw = _changes(p, weights, pre, post, up[:, None], down[None, :])
+    up, down = (r_read, np.full(len(post), p.a_plus)), (np.full(len(pre), p.a_minus), o_read)
+    dw = _changes(p, weights, pre, post, up, down)
     return PairTraces(r, o, waiting), dw
 
 
@@ -308,8 +308,8 @@ def _of_triplets(
     r1, r1_read = _raised(traces.r1, pre, p.tau_plus_s, dt_s, p, "potentiates")
     o1, o1_read = _raised(traces.o1, post, p.tau_minus_s, dt_s, p, "depresses")
     r2_before, o2_before = traces.r2 * exp(-dt_s / p.tau_x_s), traces.o2 * exp(-dt_s / p.tau_y_s)
-    up = np.outer(r1_read, p.a2_plus + p.a3_plus * o2_before)
-    down = np.outer(p.a2_minus + p.a3_minus * r2_before, o1_read)
+    up = r1_read, p.a2_plus + p.a3_plus * o2_before
+    down = p.a2_minus + p.a3_minus * r2_before, o1_read
     dw = _changes(p, weights, pre, post, up, down)
     return TripletTraces(r1, _spiked(r2_before, pre, p), o1, _spiked(o2_before, post, p), waiting), dw
 
@@ -361,18 +361,18 @@ def _spiked(trace: FloatArray, spikes: BoolArray, p: Timing) -> FloatArray:
     return trace + spikes if p.pairing == "all" else np.where(spikes, 1.0, trace)
 
 
-def _changes(
-    p: Timing, weights: FloatArray, pre: BoolArray, post: BoolArray, up: FloatArray, down: FloatArray
-) -> FloatArray:
-    """dw[rows, cols]: `up` in the columns that spike, `down` in the rows that do, by the weights as they are."""
+Factors = tuple[FloatArray, FloatArray]
+
+
+def _changes(p: Timing, weights: FloatArray, pre: BoolArray, post: BoolArray, up: Factors, down: Factors) -> FloatArray:
+    """dw[rows, cols]: products of factors ([rows], [cols]), `up` in the columns that spike, `down` in the rows."""
     dw = np.zeros((len(pre), len(post)))
     if weights.shape != dw.shape:
         raise UsageError(f"weights have shape {weights.shape}, the spikes are of {len(pre)} rows and {len(post)} cols")
     if post.any():
-        at = (slice(None), post)
-        dw[at] += np.broadcast_to(up, dw.shape)[at] * _dependence(p, weights[at], 1)
+        dw[:, post] += np.outer(up[0], up[1][post]) * _dependence(p, weights[:, post], 1)
     if pre.any():
-        dw[pre] -= np.broadcast_to(down, dw.shape)[pre] * _dependence(p, weights[pre], -1)
+        dw[pre] -= np.outer(down[0][pre], down[1]) * _dependence(p, weights[pre], -1)
     return _bounded(p, weights, dw)
 
 
@@ -386,6 +386,8 @@ def _dependence(p: Timing, weights: FloatArray, sign: int) -> Any:
 
 def _bounded(p: Timing, weights: FloatArray, dw: FloatArray) -> FloatArray:
     """dw cut off at the bounds; a weight that lies beyond one (by noise) is not moved by that alone."""
+    if p.w_min == -inf and p.w_max == inf:
+        return dw
     room_up, room_down = np.maximum(p.w_max - weights, 0.0), np.minimum(p.w_min - weights, 0.0)
     cut: FloatArray = np.clip(dw, room_down, room_up)
     return cut
