@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neurobench.bench.crossbar import Applied, Needs
-from neurobench.bench.steps import BenchView, Step
+from neurobench.bench.crossbar import Applied, Needs, Reading
+from neurobench.bench.steps import BenchView, Sense, Step
 from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, require
 from neurobench.errors import CapabilityMissing, UsageError
 
@@ -32,8 +32,10 @@ from .synapses import (
     can_transpose,
     cell_read,
     fire,
+    grid_of,
     multiply,
     multiply_back,
+    over_a,
     read_grid,
     write_verify,
 )
@@ -90,6 +92,7 @@ class Matrix:
         if not x.any():
             return np.zeros((len(x), self.shape[1]))  # lines at 0 V: there is nothing to read
         product = yield from multiply(self.pairs, x * self.settings.read_v, self.where, self.settings)
+        self._refuse_cut(product.over_a)
         self.cost["reads"] += len(x)
         self.cost["read_s"] += product.end_s - product.start_s
         return product.currents_a / (self.settings.read_v * self.unit_s)
@@ -112,9 +115,19 @@ class Matrix:
 
     def read_cells(self) -> Generator[Step, Any, FloatArray]:
         """Conductances [rows, cols] of the whole array in siemens, nan outside this matrix."""
-        grid = yield from read_grid(cell_read(self.pairs.cells(), self.settings))
-        self.cost["reads"] += int(self.pairs.cells().sum())
-        return grid
+        read = cell_read(self.pairs.cells(), self.settings)
+        reading: Reading = yield Sense(read)
+        self._refuse_cut(over_a(reading))
+        self.cost["reads"] += int(read.mask.sum())
+        return grid_of(read, reading)
+
+    def _refuse_cut(self, range_a: float) -> None:
+        """A current that was cut off is no product: better none than a wrong one."""
+        if range_a:
+            raise CapabilityMissing(
+                f"a current left the ammeter's range of {range_a:g} A at a read voltage of {self.settings.read_v:g} V; "
+                "read with fewer volts (matrix(read_v=...)), drive fewer lines at once, or choose a larger range"
+            )
 
     def weights_of(self, conductances_s: FloatArray) -> FloatArray:
         """Weights [inputs, outputs] out of conductances [rows, cols] in siemens."""

@@ -162,13 +162,15 @@ def remapped(shape: tuple[int, int], inputs: int, neurons: int, bad: BoolArray) 
 class Product(NamedTuple):
     """Differential currents [n, neurons] (or [n, inputs] backwards) in amperes, and how they came about.
 
-    `sigma_a`: standard deviation of one of them as the instrument declares it (nan: not known).
+    `sigma_a`: standard deviation of one of them as the instrument declares it (nan: not known). `over_a`: the range of
+    the ammeter, where a current left it and was cut off; else 0.
     """
 
     currents_a: FloatArray
     sigma_a: float
     start_s: float
     end_s: float
+    over_a: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,7 @@ class Multiplier:
             reading.sigma_a * (2.0 / len(both)) ** 0.5,
             reading.start_s,
             reading.end_s,
+            over_a(reading),
         )
 
     def _on_host(self, reading: Reading) -> Product:
@@ -206,12 +209,18 @@ class Multiplier:
         grid[read.mask] = conductance_s(reading, read.voltage_v)
         sigma_s = reading.sigma_a / (read.voltage_v * len(reading.currents_a) ** 0.5)
         spread = sigma_s * (2 * (self.volts**2).sum(axis=1).max()) ** 0.5
-        return Product(self.volts @ self.pairs.weights(grid), float(spread), reading.start_s, reading.end_s)
+        product = self.volts @ self.pairs.weights(grid)
+        return Product(product, float(spread), reading.start_s, reading.end_s, over_a(reading))
 
     def read(self) -> Generator[Step, Any, Product]:
         """Read the product once."""
         reading = yield self.sense
         return self.of(reading)
+
+
+def over_a(reading: Reading) -> float:
+    """The ammeter's range where a current left it and was cut off, else 0."""
+    return reading.range_a if "over_range" in reading.flags else 0.0
 
 
 def multiplier(pairs: Pairs, volts: FloatArray, where: Where, settings: ReadSettings) -> Multiplier:

@@ -118,3 +118,13 @@ def test_wrong_numbers_are_refused_before_any_volt(wrong: Any, words: str, tmp_p
 def test_an_array_that_is_too_small_is_told(tmp_path: Path) -> None:
     with bench(tmp_path) as opened, pytest.raises(CapabilityMissing, match="an array of 4 x 6"):
         matrix(opened.view, 4, 3)
+
+
+def test_a_current_beyond_the_ammeter_is_refused_not_cut(tmp_path: Path) -> None:
+    more = {"readout.adc_bits": 12, "readout.adc_range_a": 1e-6, "readout.ideal": False}
+    with session(out=tmp_path, rows=4, cols=4, model=FINE, settings=more) as opened:
+        weights = matrix(opened.view, 4, 2)
+        with pytest.raises(CapabilityMissing, match="left the ammeter's range of 1e-06 A"):
+            opened.do(weights.multiply(np.ones(4)))
+        with pytest.raises(CapabilityMissing, match="read_v"):
+            opened.do(weights.read())
