@@ -179,6 +179,7 @@ class Work:
     def weights(self, averages: int) -> Generator[Step, Any, tuple[FloatArray, float]]:
         """Conductances [inputs] in siemens, and the standard deviation of one of them (nan: not known)."""
         reading: Reading = yield Sense(self.cells(averages))
+        self._in_range(reading)
         sigma_s = reading.sigma_a / self.read_v / len(reading.currents_a) ** 0.5
         return conductance_s(reading, self.read_v), sigma_s
 
@@ -192,7 +193,15 @@ class Work:
         reading: Reading = yield Sense(
             VectorRead(self.read_v * spikes, region=region, integration_s=self.p.integration_s)
         )
+        self._in_range(reading)
         return reading.signed_a()[:, 0]
+
+    def _in_range(self, reading: Reading) -> None:
+        if "over_range" in reading.flags:
+            raise Refused(
+                f"at read_v = {self.read_v:g} V the column carries more than the ammeter's range of "
+                f"{reading.range_a:g} A: what lies beyond it cannot be told apart; lower read_v (--set read_v)"
+            )
 
     # -- learning ------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from neurobench.bench.steps import Apply, BenchView, Checkpoint, Result, Sense, 
 from neurobench.bench.stimulus import Waveforms
 from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused, UsageError
 from neurobench.learning.schemes import Exponential
+from neurobench.physics.library import card as load_card_by_name
 from neurobench.runs import runner
 from neurobench.runs.request import prepare, request
 from neurobench.runs.runfile import MemoryRecord
@@ -229,6 +230,15 @@ def test_the_published_window_comes_out_of_the_emulated_physics_with_default_set
     np.testing.assert_allclose(found["dg_s"], theory, rtol=0.003, atol=2e-3 * at_2)
     assert found["dg_over_g"].tolist() == (found["dg_s"] / found["g0_s"]).tolist()
     assert (np.diff(found["dt_s"]) >= 0).all()
+
+
+AT_2MS = 0.042072  # of the card's window: its rate times the published integral
+
+
+def window_s() -> float:
+    card = load_card_by_name("threshold-exponential")
+    assert card.window is not None
+    return card.window.g_max_s - card.window.g_min_s
 
 
 REDUCED: dict[str, Any] = {"repeats": 1, "devices": 1, "dt_s": (-0.02, -0.01, -0.005, 0.005, 0.01, 0.02)}
