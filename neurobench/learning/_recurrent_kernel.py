@@ -186,8 +186,8 @@ def _queued(inputs: Any, end: int, queue: Any) -> int:  # pragma: no cover - com
 
 @njit(cache=True)
 def _read(
-    active: Any, tick: int, c: Constants, d: Device, neurons: Any, row_start: Any, wiring: Any, floats: Any, leak_s: Any,
-    levels: Any,
+    active: Any, tick: int, c: Constants, d: Device, neurons: Any, row_start: Any, wiring: Any, floats: Any,
+    leak_s: Any, levels: Any,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
     """Column currents (0 before) while these rows are at read_v, with the noise of a vector read."""
     current, variance, col = neurons[CURRENT], neurons[VARIANCE], wiring[COL]
