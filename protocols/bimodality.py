@@ -15,6 +15,9 @@ the weighted sums are taken: "host" reads the cells and multiplies on the host; 
 onto the word lines and reads the bit line, at 8 bytes of record per input and tick. On the host, and so a cost on
 hardware: neuron, traces, the spikes of the inputs, and the change asked for within a block.
 
+Cells that do not answer to `calibration_pulses` up and down are set aside before anything is learnt: they get no more
+pulses, and their inputs are silent. A cell that dies later is not noticed.
+
 Additive STDP needs steps that do not depend on the weight. The step of one pulse is measured on the column before it
 learns, over weights all along the range, and pulses are counted by it (`compensate`); what is left of a device's soft
 bounds after that is the device's own, and may leave the weights in one hump instead of two.
@@ -23,7 +26,7 @@ bounds after that is the device's own, and may leave the weights in one hump ins
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal, NamedTuple
 
@@ -43,6 +46,7 @@ from neurobench.learning.statistics import spikes_note
 from neurobench.learning.synapses import Pulses, fire
 
 from ._characterise import Progress, due, pulse_of
+from ._stuck import find_stuck
 
 OUTER = 0.2  # the outer bins of the histogram of weights: below 20 % and above 80 % of the range
 EPOCHS = 100  # weights are noted so many times in a run
@@ -140,6 +144,7 @@ class Bimodality(Protocol):
             state = yield from _begin(self, column, rng)
         else:
             state = _State.back({**start, "up": Stride(*start["up"]), "down": Stride(*start["down"])})
+        column = replace(column, usable=state.usable)
         while state.block < self.blocks:
             yield from _Block(self, column, state).run()
             if due(state.block):
@@ -149,9 +154,10 @@ class Bimodality(Protocol):
 
 @dataclass(slots=True)
 class _State(Progress):
-    """What a checkpoint holds. `weights`[inputs]: as read last; `spikes`: spikes of the neuron in each block."""
+    """What a checkpoint holds. `usable`, `weights` (as read last) [inputs]; `spikes` of the neuron in each block."""
 
     key: int
+    usable: BoolArray
     up: Stride
     down: Stride
     first: FloatArray
@@ -213,17 +219,32 @@ class Column:
             ~view.excluded[: p.inputs, 0],
         )  # fmt: skip
 
-    def read(self) -> Generator[Step, Any, FloatArray]:
-        """Weights [inputs], read cell by cell; noise may take one beyond 0 or 1."""
+    def cells(self) -> CellRead:
+        """A read of the column, cell by cell."""
         mask = np.zeros(self.view.shape, np.bool_)
         mask[: self.p.inputs, 0] = True
         both = self.view.capabilities.both_polarities
-        reading: Reading = yield Sense(CellRead(mask, self.read_v, both, 0.0, self.p.integration_s, self.p.averages))
+        return CellRead(mask, self.read_v, both, 0.0, self.p.integration_s, self.p.averages)
+
+    def read(self) -> Generator[Step, Any, FloatArray]:
+        """Weights [inputs], read cell by cell; noise may take one beyond 0 or 1."""
+        reading: Reading = yield Sense(self.cells())
         weights: FloatArray = (reading.signed_a() / self.read_v - self.low_s) / self.span_s
         return weights
 
+    def without_stuck(self) -> Generator[Step, Any, Column]:
+        """The same column, with the cells that do not answer to pulses set aside."""
+        mask = self.cells().mask.copy()
+        mask[: self.p.inputs, 0] = self.usable
+        stuck = yield from find_stuck(mask, self.using, self.bias, self.cells(), self.p.calibration_pulses)
+        usable = self.usable & ~stuck[: self.p.inputs, 0]
+        if not usable.any():
+            raise UsageError(NO_STEP.format("no cell of the column moved", self.p.calibration_pulses))
+        return replace(self, usable=usable)
+
     def sums(self, raster: BoolArray, weights: FloatArray) -> Generator[Step, Any, FloatArray]:
-        """Sum of the weights of the inputs that spike, for raster[ticks, inputs]: [ticks]."""
+        """Sum of the weights of the inputs in raster[ticks, inputs] at each tick; cells set aside give none."""
+        raster = raster & self.usable
         if self.p.multiply == "host":
             return raster @ weights
         volts: FloatArray = np.where(raster, self.read_v, 0.0)
@@ -259,19 +280,20 @@ class Column:
         if mean <= 3 * error or mean <= 0:
             way = "potentiating" if sign > 0 else "depressing"
             raise UsageError(
-                f"{n} {way} pulses moved the column by {mean:.2g} +- {error:.1g} of the range each: no step to count "
-                "with (--set calibration_pulses, amplitude_v, width_s, or another device)"
+                NO_STEP.format(f"each {way} pulse moved a cell by {mean:.2g} +- {error:.1g} of the range", n)
             )
         return Stride.fit(before[room], each)
 
 
 ROUNDS = 8  # reads and strokes that bring the column to its first weights
+NO_STEP = "{} in {} pulses: no step to count with (--set calibration_pulses, amplitude_v, width_s, or another device)"
 
 
 def _begin(p: Bimodality, column: Column, rng: np.random.Generator) -> Generator[Step, Any, _State]:
     """Steps measured, weights drawn evenly over the range, steps measured again where they will be used."""
     yield Note("network", _network(p))
     key, target = int(rng.integers(2**62)), rng.random(p.inputs)
+    column = yield from column.without_stuck()
     up = yield from column.step(1)
     down = yield from column.step(-1)
     weights = yield from column.read()
@@ -284,7 +306,8 @@ def _begin(p: Bimodality, column: Column, rng: np.random.Generator) -> Generator
     weights = yield from column.read()
     traces = plasticity.start(p.rule(), (p.inputs, 1), p.tick_s)
     yield Note("start", _told(column, weights, 0))
-    return _State(key, up, down, weights, weights, tuple(neurons.start(1, p.neuron())), tuple(traces))
+    neuron = tuple(neurons.start(1, p.neuron()))
+    return _State(key, column.usable, up, down, weights, weights, neuron, tuple(traces))
 
 
 def _network(p: Bimodality) -> dict[str, Any]:
@@ -298,7 +321,12 @@ def _network(p: Bimodality) -> dict[str, Any]:
 
 def _told(column: Column, weights: FloatArray, index: int) -> dict[str, Any]:
     over_s = (weights * column.span_s)[:, None]
-    return {"index": index, "conductance_s": column.low_s + over_s, "weights": over_s, "outer": _outer(weights)}
+    return {
+        "index": index,
+        "conductance_s": column.low_s + over_s,
+        "weights": over_s,
+        "outer": _outer(weights[column.usable]),
+    }
 
 
 class _Ran(NamedTuple):
@@ -375,20 +403,26 @@ def _area_s(tau_s: float, tick_s: float) -> float:
 
 def _result(p: Bimodality, column: Column, state: _State) -> Result:
     """The checks of the paper's figure: bimodal weights, a rate that settles, a window with a negative integral."""
-    w, rule = state.weights, p.rule()
-    outer, block_s = _outer(w[column.usable]), p.block_ticks * p.tick_s
+    w, rule, excluded = state.weights[column.usable], p.rule(), column.view.excluded[: p.inputs, 0]
+    outer, block_s = _outer(w), p.block_ticks * p.tick_s
     quarters = np.array_split(np.array(state.spikes), 4)
     rates_hz = [float(part.mean()) / block_s for part in quarters]
     drift = abs(rates_hz[3] - rates_hz[2]) / max(rates_hz[3], 1e-9)
     integral_s = rule.a_plus * _area_s(rule.tau_plus_s, p.tick_s) - rule.a_minus * _area_s(rule.tau_minus_s, p.tick_s)
-    checks = {"bimodal": outer > 0.6, "rate_settles": drift < SETTLED, "integral_negative": integral_s < 0}
+    checks = {
+        "bimodal": outer > 0.6,
+        "rate_settles": rates_hz[3] > 0 and drift < SETTLED,
+        "integral_negative": integral_s < 0,
+    }
     return Result(
         all(checks.values()),
         {
             "checks": checks, "outer_fraction": outer, "outer_fraction_first": _outer(state.first[column.usable]),
             "low_fraction": float((w < OUTER).mean()), "high_fraction": float((w > 1 - OUTER).mean()),
             "mean_weight": float(w.mean()), "rate_hz": rates_hz, "rate_drift": drift, "integral_s": integral_s,
-            "weights": w, "conductance_s": column.low_s + column.span_s * w, "excluded": int((~column.usable).sum()),
+            "weights": state.weights, "conductance_s": column.low_s + column.span_s * state.weights,
+            "usable": column.usable, "excluded": int(excluded.sum()),
+            "retired": int((~column.usable & ~excluded).sum()),
             "step_up": state.up._asdict(), "step_down": state.down._asdict(), "pulses": state.pulses,
             "seconds": p.blocks * block_s, "block_s": block_s, "multiply": p.multiply,
             "delay_said": f"weights reach the neuron, and pulses the cells, up to {block_s:g} s after a pair of spikes",

@@ -32,10 +32,13 @@ from neurobench.learning.neurons import LIF, LIFState
 from neurobench.learning.plasticity import PairStdp, PairTraces
 from neurobench.learning.spiking import SpikingLayer, spiking_layer
 from neurobench.learning.statistics import Raster, spikes_note
+from neurobench.learning.synapses import cell_read
 
 from ._characterise import Progress, due
+from ._stuck import find_stuck
 
 OUTER = 0.2  # below 20 % and above 80 % of the range a weight counts as decided
+PROBE_PULSES = 10  # up and down on every cell before learning: one that does not move gets no more pulses
 BEYOND = 0.1  # by so much a weight may be read outside [0, 1]: cells scatter, and pulses come in whole numbers
 
 
@@ -147,6 +150,10 @@ class _Network:
         """Write the first weights."""
         p = self.p
         yield Note("network", self._told_network())
+        block = self.layer.weights
+        mask = block.pairs.cells() & block.pairs.usable
+        stuck = yield from find_stuck(mask, block.using, block.bias, cell_read(mask, block.settings), PROBE_PULSES)
+        block.pairs.usable[stuck] = False
         drawn = np.random.default_rng([self.state.key, 1]).uniform(p.weight_low, p.weight_high, self.exists.shape)
         yield from self.layer.write(drawn * self.exists)
         yield from self._look("start")
@@ -181,7 +188,7 @@ class _Network:
         layer = self.layer
         self.state.layer = {
             "state": tuple(layer.state), "traces": tuple(layer.traces), "last": layer.last, "held": layer.held,
-            "wanted": layer.wanted, "cost": layer.weights.cost,
+            "wanted": layer.wanted, "cost": layer.weights.cost, "usable": layer.weights.pairs.usable,
         }  # fmt: skip
 
     def put_back(self) -> None:
@@ -190,6 +197,7 @@ class _Network:
         layer.state, layer.traces = LIFState(*kept["state"]), PairTraces(*kept["traces"])
         layer.last, layer.held, layer.wanted = kept["last"], kept["held"], kept["wanted"]
         layer.weights.cost.update(kept["cost"])
+        layer.weights.pairs.usable[:] = kept["usable"]
 
     def _told_network(self) -> dict[str, Any]:
         p, cols = self.p, [0, 2 * self.p.neurons]
@@ -219,7 +227,7 @@ class _Network:
         w, first = self.layer.held[self.exists], state.first[self.exists]
         rates_hz, cv = statistics.rates_hz(raster), statistics.interval_cv(raster)
         mean_cv = float(np.nanmean(cv)) if np.isfinite(cv).any() else float("nan")
-        outer, outer_first = _outer(w), _outer(first)
+        outer, outer_first, pairs = _outer(w), _outer(first), self.layer.weights.pairs
         checks = {
             "active": bool((rates_hz > 0).all()),
             "rate_plausible": 0.1 < float(rates_hz.mean()) < 200,
@@ -232,7 +240,7 @@ class _Network:
             "checks": checks, "outer_fraction": outer, "outer_fraction_first": outer_first, "rates_hz": rates_hz,
             "rate_hz": float(rates_hz.mean()), "interval_cv": mean_cv, "spikes": len(raster.tick),
             "weights": self.layer.held, "weights_first": state.first, "exists": self.exists,
-            "connections": self.layer.connections,
+            "connections": self.layer.connections, "unusable": int((~pairs.usable & pairs.cells()).sum()),
             "pulses": state.pulses, "cost": dict(self.layer.weights.cost), "multiply": self.layer.weights.where,
             "seconds": raster.seconds, "update_s": p.update_ticks * p.tick_s,
         }  # fmt: skip

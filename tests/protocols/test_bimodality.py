@@ -145,6 +145,27 @@ def test_a_cell_that_may_not_be_pulsed_is_not() -> None:
     assert still.tolist() == [3, 7]
 
 
+@pytest.mark.parametrize("readout", [{"readout.ideal": True}, {}], ids=["ideal readout", "noisy readout"])
+def test_cells_that_do_not_answer_are_set_aside_before_it_learns(readout: dict[str, Any]) -> None:
+    settings = {"chip.stuck_fraction": 0.1, "chip.shorted_fraction": 0.05, "chip.model": "capacitor", **readout}
+    protocol = Bimodality(inputs=100, seconds=2)
+    guard = open_bench(load_bench("emulator", settings, protocol.bench_defaults()), 3)
+    before_s = guard.truth_s()
+    outcome = runner.run(protocol, guard, seed=3, record=MemoryRecord())
+    after_s = guard.truth_s()
+    guard.close()
+    assert outcome.error is None
+    values = outcome.result
+    assert values is not None
+    assert before_s is not None
+    assert after_s is not None
+    np.testing.assert_array_equal(~values["usable"], before_s[:, 0] == after_s[:, 0])
+    assert values["retired"] == 100 - values["usable"].sum() > 5
+    w = values["weights"][values["usable"]]
+    assert ((w > -0.01) & (w < 1.01)).all(), "no short among them"
+    assert values["rate_hz"][-1] < 300, "and no short drives the neuron"
+
+
 # ------------------------------------------------------------------------------------------------ going on, telling
 
 

@@ -225,6 +225,25 @@ def test_a_silent_tick_costs_no_read() -> None:
     assert len(reads) == len(set(spikes.tick.tolist())) < 30
 
 
+def test_a_cell_that_does_not_answer_gets_no_more_pulses() -> None:
+    bench = Cells()
+    bench.dead[2, 1] = True
+    values = on_cells(bench)
+    assert [note["cells"].tolist() for note in bench.told("retired")] == [[[2, 1]]]
+    assert values["unusable"] == 1
+    batches = [step.stimulus.counts for step in bench.log if isinstance(step, Apply)]
+    assert [int(counts[2, 1]) for counts in batches[:2]] == [10, -10]
+    assert not any(counts[2, 1] for counts in batches[2:])
+    assert any(counts[2, 0] for counts in batches[2:])
+
+
+def test_with_reads_noisier_than_its_steps_no_cell_is_called_dead() -> None:
+    bench = Cells(sigma_s=3e-7)
+    values = on_cells(bench, seconds=0.4)
+    assert values["unusable"] == 0
+    assert not bench.told("retired")
+
+
 def test_what_cannot_be_is_refused_before_the_first_volt() -> None:
     for known, error, says in [
         ({"depresses": False}, CapabilityMissing, "devices that depress"),
