@@ -77,7 +77,7 @@ def test_it_is_the_same_run_on_every_bench(bench: str, outcomes: Mapping[str, An
         seen = here.result["phases"][name]
         atol_s = 5 * seen["sigma_read_s"] / 4**0.5 + 1.2e-11
         np.testing.assert_allclose(seen["end_s"], phase["end_s"], rtol=0, atol=atol_s)
-        assert atol_s < 2e-9
+        assert atol_s < 0.05 * here.result["step_up_s"], "a step would be seen"
         assert seen["answered"] == phase["answered"]
 
 
