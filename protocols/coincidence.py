@@ -42,7 +42,7 @@ CONFIRM = 2  # looks in a row, each with a read of its own, that must all find t
 class Coincidence(Protocol):
     """STDP raises only the weights of synchronised inputs (Prezioso 2018)."""
 
-    figures: ClassVar[tuple[str, ...]] = ("raster", "weights", "conductances", "network")
+    figures: ClassVar[tuple[str, ...]] = ("raster", "conductances", "network")
 
     scheme: Scheme = Field(
         default_factory=lambda: Exponential(post_tail_v=0.33),
@@ -310,11 +310,7 @@ class Work:
         }  # fmt: skip
 
     def _told(self, state: State) -> dict[str, Any]:
-        device = self.view.device
-        span_s = device.g_max_s - device.g_min_s
-        column = state.last_s[:, None]
-        told = {"index": state.done, "conductance_s": column}
-        return told | ({"weights": (column - device.g_min_s) / span_s} if isfinite(span_s) else {})
+        return {"index": state.done, "conductance_s": state.last_s[:, None]}
 
     def result(self, state: State) -> Result:
         """Reached: in two looks in a row the synchronised stood above all others, all risen, the others' mean not."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LINE = 5  # so many panels stand in a row where the array is a single line
 PANELS = 64  # up to so many cells each get a panel; more are drawn as a band
 BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
 
@@ -172,14 +173,25 @@ def _grid_figure(of: Series, title: str, letter: str, names: tuple[str, str], x:
     values, (rows, cols) = of.values * factor, of.values.shape[1:]
     if rows * cols > PANELS:
         return _band_figure(Series(of.at, values), title, f"{letter} ({unit})", names, x)
-    figure, panels = panels_of(rows, cols, (1.9, 1.5), title)
-    for i in range(rows):
-        for j in range(cols):
-            _cell(panels[i, j], of.at, values[:, i, j], f"{names[0]} {i}, {names[1]} {j}")
+    high, wide = _arranged(rows, cols)
+    figure, panels = panels_of(high, wide, (1.9, 1.5), title)
+    for n, panel in enumerate(panels.flat):
+        panel.set_visible(n < rows * cols)
+        if n < rows * cols:
+            i, j = divmod(n, cols)
+            _cell(panel, of.at, values[:, i, j], f"{names[0]} {i}, {names[1]} {j}")
     for panel in panels[-1]:
         panel.set_xlabel(x, fontsize=8)
     figure.supylabel(f"{letter} ({unit})", fontsize=9)
     return figure
+
+
+def _arranged(rows: int, cols: int) -> tuple[int, int]:
+    """Rows and columns of panels: those of the array; a long single line is broken into several."""
+    n = rows * cols
+    if min(rows, cols) > 1 or n <= LINE:
+        return rows, cols
+    return -(-n // LINE), LINE
 
 
 def _cell(axes: Axes, at: FloatArray, values: FloatArray, title: str) -> None:
