@@ -42,7 +42,7 @@ AnyArray = NDArray[Any]
 
 _ARRAY, _TUPLE, _SCALAR, _BIG = 1, 2, 3, 4  # extension codes
 _APPLY, _SENSE, _WAIT, _LOOP, _NOTE, _CHECKPOINT = 1, 2, 3, 4, 5, 6
-_RAW, _SIGNS, _SPARSE = 0, 1, 2  # how a grid of whole numbers is stored
+_RAW, _SIGNS, _SPARSE, _BITMAP = 0, 1, 2, 3  # how a grid of whole numbers is stored
 _BATCH, _WAVES = 1, 2
 _CELLS, _VECTORS = 1, 2
 _SMALL_CELLS = 256  # below this a choice of layout costs more than it saves
@@ -188,6 +188,62 @@ def _smallest(counts: AnyArray) -> tuple[int, bytes | None]:
     return _RAW, None
 
 
+def _counted(counts: AnyArray) -> list[Any]:
+    """A loop's counts, as `_grid`, or as a bit mask of the cells that have any and their numbers, where that is less.
+
+    Steps keep to the layouts that they always had: resuming compares their bytes.
+    """
+    some = counts != 0
+    used, most = int(np.count_nonzero(some)), int(counts.max(initial=0))
+    bits = next((bits for bits in _VALUE_BITS if most < 1 << bits), 0)
+    size = counts.size // 8 + used * bits // 8
+    positive = counts.dtype.kind == "u" or counts.min(initial=0) >= 0
+    if counts.size <= _SMALL_CELLS or not bits or not positive or size > used * (4 + counts.dtype.itemsize):
+        return _grid(counts)
+    rows, cols = counts.shape
+    values = counts.ravel()[np.flatnonzero(some)]
+    payload = bytes([bits]) + np.packbits(some).tobytes() + _narrow(values, bits)
+    return [counts.dtype.newbyteorder("<").str, rows, cols, _BITMAP, payload]
+
+
+_VALUE_BITS = (1, 2, 4, 8, 16)  # bits in which a count that is not 0 may be stored; 1: all are 1, and nothing is stored
+
+
+def _narrow(values: AnyArray, bits: int) -> bytes:
+    if bits == 1:
+        return b""
+    if bits > 4:
+        return values.astype(f"<u{bits // 8}").tobytes()
+    places = 8 // bits
+    full = np.zeros((-(-len(values) // places), places), np.uint8)
+    full.reshape(-1)[: len(values)] = values
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)  # the first in the lowest bits
+    packed: bytes = np.bitwise_or.reduce(full << shifts, axis=1).tobytes()
+    return packed
+
+
+def _unbitmap(payload: bytes, cells: int, kind: np.dtype[Any]) -> AnyArray:
+    size = 1 + (cells + 7) // 8
+    bits = payload[0] if payload else 0
+    if bits not in _VALUE_BITS or len(payload) < size:
+        raise RunFileError(f"damaged record: {len(payload)} bytes are no counts of {cells} cells")
+    where = np.flatnonzero(np.unpackbits(np.frombuffer(payload, np.uint8, size - 1, 1), count=cells))
+    out = np.zeros(cells, kind)
+    out[where] = _wide(payload[size:], len(where), bits)
+    return out
+
+
+def _wide(raw: bytes, n: int, bits: int) -> Any:
+    if len(raw) != (0 if bits == 1 else (n * bits + 7) // 8):
+        raise RunFileError(f"damaged record: {len(raw)} bytes are no {n} counts of {bits} bits")
+    if bits == 1:
+        return 1
+    if bits > 4:
+        return np.frombuffer(raw, f"<u{bits // 8}")
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return (np.frombuffer(raw, np.uint8)[:, None] >> shifts & (1 << bits) - 1).ravel()[:n]
+
+
 def _ungrid(fields: list[Any]) -> AnyArray:
     dtype, rows, cols, layout, payload = fields
     kind, cells = _dtype(dtype), rows * cols
@@ -197,6 +253,8 @@ def _ungrid(fields: list[Any]) -> AnyArray:
         return _array(dtype, [rows, cols], payload)
     if layout == _SIGNS:
         return _signs(payload, cells, kind).reshape(rows, cols)
+    if layout == _BITMAP and cells <= _MAX_CELLS:
+        return _unbitmap(payload, cells, kind).reshape(rows, cols)
     if layout != _SPARSE or cells > _MAX_CELLS:
         raise RunFileError(f"damaged record: counts in layout {layout} for {cells} cells")
     used, rest = divmod(len(payload), 4 + kind.itemsize)
@@ -396,7 +454,7 @@ def encode_answer(answer: Answer) -> bytes:
     if isinstance(answer, Reading):
         return _encode_reading(answer)
     ticks, spikes, potentiations, depressions, *rest = answer
-    return pack([_LOOP, ticks, spikes, _grid(potentiations), _grid(depressions), *rest])
+    return pack([_LOOP, ticks, spikes, _counted(potentiations), _counted(depressions), *rest])
 
 
 _NO_FLAGS = msgpack.ExtType(_TUPLE, _pack_plain([]))

@@ -272,8 +272,7 @@ class Guard:
 
     def charge_loop(self, loop: Loop, answer: LoopAnswer) -> None:
         """Book the pulses of a loop."""
-        narrow = np.result_type(answer.potentiations, np.int32)  # counts may come in bytes, whose sum does not fit
-        self._book_loop(self.passport.life, loop, np.add(answer.potentiations, answer.depressions, dtype=narrow))
+        self._book_loop(self.passport.life, loop, answer.potentiations, answer.depressions)
 
     def mark_cells(self, said: Any) -> None:
         """Book what a protocol found out about cells: the value of a note `cell_state` (see `Passport.mark`)."""
@@ -287,11 +286,11 @@ class Guard:
         self.raw.keep(self.passport.run_file, seq)
         self.passport.end_run(seq - only_staged)
 
-    def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[Any]) -> None:
+    def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[Any], more: NDArray[Any] | None = None) -> None:
         bounds = loop.program.bounds(loop.ticks)
         width_s = max(bounds.potentiate.duration_s, bounds.depress.duration_s)
         volts = max(bounds.potentiate.amplitude_v, bounds.depress.amplitude_v)
-        life.add_cells(pulses, volts * (self.limits.compliance_a or 0.0) * width_s)
+        life.add_cells(pulses, volts * (self.limits.compliance_a or 0.0) * width_s, more)
 
     def _most_pulses(self, loop: Loop) -> NDArray[Any]:
         """Pulses per cell in the worst case; a program may bound them for all cells or cell by cell."""
@@ -446,7 +445,8 @@ class Guard:
         most, allowed = self._most_pulses(loop), limits.max_loop_pulses_per_cell
         self._at_most(int(most.max()), allowed, "a loop of up to {} pulses per cell", "max_loop_pulses_per_cell")
         self._refuse_unsettled()
-        self._refuse_excluded(most > 0, "a loop that may pulse")
+        if self.passport.excludes_any():
+            self._refuse_excluded(most > 0, "a loop that may pulse")
         if limits.has_budgets:
             worst = self.passport.life.copy()
             self._book_loop(worst, loop, most)

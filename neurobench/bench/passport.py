@@ -77,10 +77,10 @@ class Lifetime:
         """A copy to try something on."""
         return Lifetime(**{name: array.copy() for name, array in self.arrays().items()})
 
-    def add_cells(self, pulses: NDArray[Any], energy_per_pulse_j: float) -> None:
-        """Book pulses [rows, cols] that were given cell by cell, their row and column mates half-selected."""
-        self.pulses += pulses
-        rows, cols = pulses.sum(axis=1, dtype=np.int64), pulses.sum(axis=0, dtype=np.int64)
+    def add_cells(self, pulses: NDArray[Any], energy_per_pulse_j: float, more: NDArray[Any] | None = None) -> None:
+        """Book pulses [rows, cols] that were given cell by cell, and `more` of them, their line mates half-selected."""
+        rows, cols = (np.zeros(n, np.int64) for n in self.pulses.shape)
+        _add_cells(pulses, pulses[:0] if more is None else more, self.pulses, rows, cols)
         self.row_selects += rows
         self.col_selects += cols
         # V/2 on each of the two lines: the pulsed cell sees both halves, its mates one
@@ -121,6 +121,17 @@ class Lifetime:
             or _beyond(self.total_j(), energy_j, "max_energy_per_cell_j", "J")
             or _beyond(self.half_selects(), selects, "max_half_selects_per_cell", "half-selects")
         )
+
+
+@njit(cache=True)
+def _add_cells(given: Any, more: Any, pulses: Any, rows: Any, cols: Any) -> None:  # pragma: no cover - compiled
+    """Add pulses and their sums over lines in one pass: a loop's answer of a million cells is booked every few ms."""
+    for i in range(pulses.shape[0]):
+        for j in range(pulses.shape[1]):
+            n = np.int64(given[i, j]) + (np.int64(more[i, j]) if more.shape[0] else 0)
+            pulses[i, j] += n
+            cols[j] += n
+            rows[i] += n
 
 
 class Spent(NamedTuple):
@@ -219,6 +230,10 @@ class Passport:
         """Cells [rows, cols] that must not be pulsed."""
         excluded: BoolArray = self.cell_state >= CellState.STUCK
         return excluded
+
+    def excludes_any(self) -> bool:
+        """Whether any cell must not be pulsed: asked for before every loop, so no mask is made for it."""
+        return bool(self.cell_state.max() >= CellState.STUCK)
 
     def mark(self, said: Any) -> None:
         """Take in what a protocol found out: {"state": "formed", "cells": [[row, col], ...], "log": [...]}.

@@ -350,9 +350,10 @@ class RecurrentStdp(LoopProgram):
     ) -> LoopAnswer:
         """What a loop gives; `pulses` of the used cells, up and down. Whoever ran it adds times and energy."""
         after, digest = {**state._asdict(), "flying": np.packbits(flying)}, blake2b(digest_size=16)
-        for array in (spikes, *(counts.astype(np.int16) for counts in pulses), *after.values()):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        ups, downs = (_spread(counts, self.net.flat, self.shape) for counts in pulses)
+        narrow = [counts.astype(np.uint8 if counts.max(initial=0) < 256 else np.int16) for counts in pulses]
+        for array in (spikes, *narrow, *after.values()):
+            digest.update(array.tobytes())
+        ups, downs = (_spread(counts, self.net.flat, self.shape) for counts in narrow)
         end_s = ticks * self.rule.tick_s
         return LoopAnswer(ticks, spikes, ups, downs, after, 0.0, end_s, float("nan"), digest.hexdigest())
 
@@ -431,10 +432,9 @@ def _leak_s(net: Net, device: LoopDevice) -> FloatArray:
     return out
 
 
-def _spread(counts: IndexArray, flat: IndexArray, shape: tuple[int, int]) -> AnyArray:
-    """Counts of the used cells among all cells [rows, cols], as narrow as they fit."""
-    narrow = np.uint8 if not len(counts) or counts.max() < 256 else np.int16
-    out = np.zeros(shape, narrow)
+def _spread(counts: AnyArray, flat: IndexArray, shape: tuple[int, int]) -> AnyArray:
+    """Counts of the used cells among all cells [rows, cols]."""
+    out = np.zeros(shape, counts.dtype)
     out.reshape(-1)[flat] = counts
     return out
 
