@@ -456,7 +456,7 @@ def _network(p: Conditioning) -> dict[str, Any]:
         {"name": "neuron", "neurons": 1, "kind": "LIF"},
     ]
     wires = {"from": "input", "to": "neuron", "rows": [0, p.inputs], "cols": [0, 1], "cells": p.inputs}
-    return {"layers": layers, "connections": [wires | {"rule": "reward-modulated pair STDP"}]}
+    return {"layers": layers, "connections": [wires | {"rule": "R-STDP"}]}
 
 
 class _Verdict(NamedTuple):
