@@ -563,3 +563,17 @@ def test_a_chip_is_kept_after_the_last_volt_of_its_event(tmp_path: Path) -> None
     assert kept.pulses.sum() == 1
     np.testing.assert_array_equal(kept.u, table.world.chip.u)
     table.close()
+
+
+def test_a_waveform_acts_on_what_relaxation_has_left() -> None:
+    card = load_model(RATES).card
+    decays = {"relaxation": {"tau_s": 1.0, "g_rest_s": 1e-6}}
+    model = build_model(type(card).model_validate({**card.model_dump(), **decays}))
+    e = Emulator(Chip(model, draw_devices(model, SHAPE, 7), 7))
+    waves = on(steps((1e-4, 0.6)), steps((1e-4, -0.6)))
+    e.wait(2.0)
+    fire(e, waves)
+    assert e.chip.u.reshape(SHAPE)[CELL] == pytest.approx(0.5 * np.exp(-2.0) + 0.0134017, rel=1e-5)
+    assert e.chip.u[0] == pytest.approx(0.5 * np.exp(-2.0), rel=1e-12)
+    e.wait(1.0)
+    assert e.truth_s()[CELL] == pytest.approx(1e-6 + 19e-6 * (0.5 * np.exp(-2.0) + 0.0134017) * np.exp(-1.0), rel=1e-3)
