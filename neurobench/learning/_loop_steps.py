@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurobench.bench.crossbar import Applied, conductance_s
+from neurobench.bench.crossbar import Applied, Reading, conductance_s
 from neurobench.bench.steps import Apply, LoopAnswer, Sense, Step
 from neurobench.bench.stimulus import (
     Bias,
@@ -20,9 +20,11 @@ from neurobench.bench.stimulus import (
     PulseBatch,
     VectorRead,
 )
+from neurobench.errors import UsageError
 from neurobench.physics.noise import fill_uniforms
 
 from ._loop_kernels import BINDSNET, BRIAN, REFERENCE, STOCHASTIC, WIDTH, Constants, State
+from .synapses import over_a
 
 if TYPE_CHECKING:
     from .loops import LifStdp
@@ -49,7 +51,7 @@ class Currents:
         volts = np.zeros((1, len(self._held_s)))
         volts[0, active] = self._read_v
         reading = yield Sense(VectorRead(volts, integration_s=self._tick_s))
-        self.note_time(reading.start_s, reading.end_s)
+        self._note(reading)
         currents: FloatArray = reading.currents_a[0, 0]
         return currents
 
@@ -58,7 +60,7 @@ class Currents:
         mask[active] = self._stale[active]
         if mask.any():
             reading = yield Sense(CellRead(mask, self._read_v, both_polarities=False, integration_s=self._tick_s))
-            self.note_time(reading.start_s, reading.end_s)
+            self._note(reading)
             self._held_s[mask] = conductance_s(reading, self._read_v)
             self._stale[mask] = False
         currents: FloatArray = self._read_v * self._held_s[active].sum(axis=0)
@@ -67,6 +69,14 @@ class Currents:
     def pulsed(self, cells: BoolArray) -> None:
         """These cells have moved."""
         self._stale |= cells
+
+    def _note(self, reading: Reading) -> None:
+        if range_a := over_a(reading):
+            raise UsageError(
+                f"a current left the ammeter's range of {range_a:.3g} A and was cut off: the neurons would see too "
+                "little. Read with fewer volts (the rule's read_v), or set a wider range on the bench"
+            )
+        self.note_time(reading.start_s, reading.end_s)
 
     def note_time(self, start_s: float, end_s: float) -> None:
         """Of the first and the last step on the bench."""

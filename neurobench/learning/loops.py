@@ -228,13 +228,13 @@ class LifStdp(LoopProgram):
     @classmethod
     def fresh(
         cls, rule: Rule, spikes: Spikes, shape: tuple[int, int], potentiate: Pulse, depress: Pulse,
-        theta: FloatArray | None = None, cell_most: IndexArray | None = None,
+        theta: FloatArray | None = None, cell_most: IndexArray | None = None, first_tick: int = 0,
     ) -> LifStdp:  # fmt: skip
         """A loop that starts from rest on an array of `shape`; `theta[cols]`: thresholds learnt before."""
         rows, cols = shape
         theta = np.zeros(cols) if theta is None else np.array(theta, np.float64)
         start = State(np.zeros(cols), theta, np.zeros(cols), np.zeros(rows), np.zeros(cols))
-        return cls(rule, spikes, potentiate, depress, start, 0, cell_most)
+        return cls(rule, spikes, potentiate, depress, start, first_tick, cell_most)
 
     def after(self, answer: LoopAnswer, spikes: Spikes, rule: Rule | None = None) -> LifStdp:
         """The same loop with new input, going on from where `answer` left it; perhaps with another rule."""
