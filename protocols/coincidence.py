@@ -36,7 +36,7 @@ from neurobench.learning.synapses import Pulses, write_verify
 
 from ._characterise import Progress, pulse_of
 
-CONFIRM = 2  # looks in a row, each with a read of its own, that must all find the groups apart
+CONFIRM = 3  # looks in a row, each with a read of its own, that must all find the groups apart
 
 
 class Coincidence(Protocol):
@@ -50,8 +50,8 @@ class Coincidence(Protocol):
     )
     inputs: int = Field(20, ge=2, le=4096, description="inputs, one row of the array each")
     synchronised: int = Field(8, ge=1, description="how many of them spike together; which ones the seed says")
-    presentations: int = Field(60, ge=1, le=100_000, description="presentations at most")
-    look_every: int = Field(5, ge=1, le=1000, description="presentations between two reads of all weights")
+    presentations: int = Field(100, ge=1, le=100_000, description="presentations at most")
+    look_every: int = Field(2, ge=1, le=1000, description="presentations between two reads of all weights")
     period_s: float = Field(0.1, gt=0, le=100, description="length of a presentation, in seconds of the network")
     tick_s: float = Field(2e-3, gt=0, le=1, description="tick of the network; the neuron fires a tick after its input")
     tau_membrane_s: float = Field(10e-3, gt=0, le=100, description="membrane time constant, in seconds")
@@ -64,11 +64,11 @@ class Coincidence(Protocol):
     tolerance: float = Field(0.03, gt=0, le=1, description="how near the middle is near enough, as a share of it")
     init_pulses: int = Field(300, ge=0, le=100_000, description="pulses per cell at most to get there")
     sigmas: float = Field(5.0, gt=0, description="how many standard deviations of a read the groups must be apart")
-    gap: float = Field(0.1, ge=0, lt=1, description="and by what share of the declared range, where there is one")
+    gap: float = Field(0.2, ge=0, lt=1, description="and by what share of the declared range, where there is one")
     read_v: float | None = Field(None, gt=0, description="read voltage, in volts; none: the chip's own, else 0.1")
     integration_s: float = Field(1e-3, gt=0, description="time of one read, in seconds")
     averages: int = Field(4, ge=1, le=1_000_000, description="reads that are averaged where all weights are read")
-    stop_when_reached: bool = Field(True, description="end as soon as two looks in a row find the groups apart")
+    stop_when_reached: bool = Field(True, description="end as soon as three looks in a row find the groups apart")
 
     @model_validator(mode="after")
     def _both_groups(self) -> Coincidence:
@@ -127,7 +127,7 @@ class Coincidence(Protocol):
 class State(Progress):
     """What a checkpoint holds: the seed of the spikes, who is synchronised, and weights read first and last [inputs].
 
-    `apart`: looks in a row that found the groups apart; `latency_ticks`: neuron after the synchronised, where it fired.
+    `apart`: looks in a row that found the groups apart; `with_them`: times that the neuron fired in their very tick.
     """
 
     key: int
@@ -313,7 +313,7 @@ class Work:
         return {"index": state.done, "conductance_s": state.last_s[:, None]}
 
     def result(self, state: State) -> Result:
-        """Reached: in two looks in a row the synchronised stood above all others, all risen, the others' mean not."""
+        """Reached: in three looks in a row the synchronised stood above all others, all risen, the others' mean not."""
         group = np.zeros(self.p.inputs, np.bool_)
         group[state.together] = True
         last = state.looks[-1]

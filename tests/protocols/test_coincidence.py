@@ -24,10 +24,10 @@ from neurobench.runs.runfile import MemoryRecord
 NILI, LSMO = {"chip.model": "al2o3-tio2-nili"}, {"chip.model": "lsmo-gaq3-mirror"}
 # What CI runs on simulated instruments: six inputs, three of them together, instead of twenty and eight.
 REDUCED: dict[str, Any] = {
-    "inputs": 6, "synchronised": 3, "threshold_inputs": 2.4, "tick_s": 5e-3, "presentations": 40,
+    "inputs": 6, "synchronised": 3, "threshold_inputs": 2.4, "tick_s": 5e-3, "presentations": 60,
 }  # fmt: skip
 RECTANGULAR = {"kind": "rectangular", "post_tail_v": 0.25}
-RECTANGLES_INSIDE = {"kind": "rectangular", "amplitude_v": 0.6, "tail_v": 0.3, "post_tail_v": 0.6, "lead_s": 5e-4}
+RECTANGLES_INSIDE = {"kind": "rectangular", "amplitude_v": 0.65, "tail_v": 0.35, "post_tail_v": 0.65, "lead_s": 5e-4}
 COUNTED = {"kind": "counted", "pulses_plus": 2, "pulses_minus": 16}
 
 
@@ -66,7 +66,7 @@ def test_only_the_synchronised_weights_rise_on_twenty_synapses(seed: int) -> Non
     ("chip", "parameters"),
     [
         (NILI, {"scheme": COUNTED}),
-        (LSMO, {"scheme": {"kind": "counted", "pulses_plus": 4, "pulses_minus": 10}, "averages": 64}),
+        (LSMO, {"scheme": {"kind": "counted", "pulses_plus": 4, "pulses_minus": 16}, "averages": 64}),
         (NILI, {"scheme": RECTANGLES_INSIDE}),
     ],
     ids=["formula of measured data, counted", "measured curve, counted", "formula of measured data, rectangular"],
