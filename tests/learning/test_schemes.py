@@ -68,18 +68,18 @@ def pieces(waveforms: Waveforms, row: int, col: int) -> tuple[FloatArray, FloatA
     return np.diff(t), first[:-1], last[1:]
 
 
-def moved(waveforms: Waveforms, row: int, col: int, sign: int = 1) -> float:
+def moved(waveforms: Waveforms, row: int, col: int, sign: int = 1, vth_v: float = VTH_V) -> float:
     """Integral of sign(v) (e^{|v|/v0} - e^{vth/v0}) beyond vth, by Gauss-Legendre on that part of each piece."""
     total = 0.0
     x, w = np.polynomial.legendre.leggauss(8)
     for length, a, b in zip(*pieces(waveforms, row, col), strict=True):
         for s in (1, -1):
             low, high = sorted((s * sign * a, s * sign * b))
-            if high <= VTH_V:
+            if high <= vth_v:
                 continue
-            share = 1.0 if low >= VTH_V else (high - VTH_V) / (high - low)
-            v = max(low, VTH_V) + (high - max(low, VTH_V)) * (x + 1) / 2
-            total += s * length * share * float(np.dot(w / 2, np.exp(v / V0_V) - np.exp(VTH_V / V0_V)))
+            share = 1.0 if low >= vth_v else (high - vth_v) / (high - low)
+            v = max(low, vth_v) + (high - max(low, vth_v)) * (x + 1) / 2
+            total += s * length * share * float(np.dot(w / 2, np.exp(v / V0_V) - np.exp(vth_v / V0_V)))
     return total
 
 
@@ -181,6 +181,12 @@ def test_a_lone_spike_moves_nothing_and_the_rest_of_the_array_sees_lone_spikes_o
         assert seen_v[half].max() <= scheme.peak_v, "half-selected cells see the lone spike of their line"
         assert (seen_v[[0, 2]][:, [0, 1, 3]] == 0).all(), "neither line spikes"
     assert highest_v > VTH_V
+
+
+def test_a_threshold_ten_percent_low_lets_a_lone_spike_move_what_bench_rule_20_says() -> None:
+    (lone,) = Exponential().lone("post", [2], view())
+    assert isinstance(lone, Waveforms)
+    assert moved(lone, 1, 2, vth_v=0.9) / window(Exponential(), 2e-3) == pytest.approx(0.058, abs=5e-4)
 
 
 @pytest.mark.parametrize("most", [2, 3, 4, 7])

@@ -269,6 +269,18 @@ def test_measured_devices_are_served_by_counted_pulses_on_every_bench(bench: str
     assert found["theory"]["said"] == f"the scheme on the mean device of card {card}"
 
 
+def test_on_a_chip_whose_thresholds_scatter_the_scheme_has_to_stay_below_the_lowest() -> None:
+    scattered = {"chip.threshold_spread": 0.03}
+    with pytest.raises(Refused, match=r"to 0\.91 V at most"):
+        ran(settings=scattered, **REDUCED)
+    found = ran(settings=scattered, **{**REDUCED, "devices": 6}, scheme=Exponential(amplitude_v=0.9, tail_v=0.35))
+    assert found["status"] == "finished"
+    assert not any(found["controls"][name].any() for name in ("lone_pre_s", "lone_post_s", "none_s"))
+    at_5 = found["dg_s"][np.isclose(found["dt_s"], 5e-3)]
+    assert at_5.min() > 0
+    assert at_5.std() > 0.1 * at_5.mean(), "the devices differ"
+
+
 def test_a_chip_of_the_other_polarity_has_the_same_window() -> None:
     usual, turned = (ran(settings={"chip.potentiating_sign": sign}, **REDUCED) for sign in (1, -1))
     np.testing.assert_array_equal(usual["dg_s"], turned["dg_s"])
