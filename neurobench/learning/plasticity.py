@@ -52,11 +52,13 @@ class Order(NamedTuple):
 
 
 # Brian2 schedules thresholds before synapses, and the pre pathway (order -1) before the post pathway (order 1);
-# BindsNET raises both traces in the layers' forward pass, before the connection's update reads them.
+# BindsNET raises both traces in the layers' forward pass, before the connection's update reads them; NEST's stdp_synapse
+# pairs a spike with strictly earlier ones. The names are those of the compiled loops (loops.py, recurrent.py).
 ORDERS: Mapping[str, Order] = {
     "reference": Order(threshold_first=False, same_tick="potentiates"),
     "brian": Order(threshold_first=True, same_tick="potentiates"),
     "bindsnet": Order(threshold_first=False, same_tick="both"),
+    "nest": Order(threshold_first=False, same_tick="neither"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurobench.errors import UsageError
-from neurobench.learning import plasticity
+from neurobench.learning import loops, plasticity, recurrent
 from neurobench.learning.plasticity import BI_POO, TRIPLETS, Mstdpet, PairStdp, RewardStdp, Triplet
 
 FAR: Any = {"w_min": -np.inf, "w_max": np.inf}
@@ -271,10 +271,12 @@ def test_shapes_rules_and_delays_that_do_not_fit_are_refused() -> None:
         RewardStdp(pair=PAIR, tau_eligibility_s=0)
 
 
-def test_the_orders_of_the_simulators_are_named() -> None:
-    assert plasticity.ORDERS["brian"].threshold_first
-    assert not plasticity.ORDERS["reference"].threshold_first
-    assert plasticity.ORDERS["bindsnet"].same_tick == "both"
+def test_the_orders_have_the_names_of_the_compiled_loops_and_say_what_a_coincidence_does() -> None:
+    assert set(get_args(loops.Order)) < set(get_args(recurrent.Order)) == set(plasticity.ORDERS)
+    assert {name for name, order in plasticity.ORDERS.items() if order.threshold_first} == {"brian"}
+    coincidence = {n: stepped([3], [3], replace(PAIR, same_tick=o.same_tick)) for n, o in plasticity.ORDERS.items()}
+    expected = {"reference": 0.7, "brian": 0.7, "bindsnet": 0.7 - 0.3, "nest": 0.0}
+    assert coincidence == pytest.approx(expected)
 
 
 def test_a_triplet_without_its_triplet_terms_is_the_pair_rule() -> None:
