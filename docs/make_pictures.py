@@ -1,4 +1,4 @@
-"""Make the pictures of the README with the program itself: `make pictures`."""
+"""Make the pictures of the README and of the pages with the program itself: `make pictures`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from neurobench.runs import waves
 from neurobench.runs.figures import draw
 from neurobench.runs.launch import launch
 from neurobench.runs.request import prepare, request
@@ -34,6 +35,17 @@ def main() -> None:
         drawn = draw(path, Path(folder))
         found = next(file for file in drawn if "conductances" in file.name)
         (IMAGES / "conductances.png").write_bytes(found.read_bytes())
+    stdp_pictures()
+
+
+def stdp_pictures() -> None:
+    """For docs/stdp.md: what a spike pair puts on lines and cells, and the window of a chip whose devices differ."""
+    waves.draw(waves.preview("exponential", [0.01]), IMAGES / "waveforms.png")
+    with tempfile.TemporaryDirectory() as folder:
+        noisy = ["readout.adc_bits=12", "readout.adc_range_a=2e-6", "chip.step_spread=0.1"]
+        path, _ = launch(prepare(request("stdp-window", bench_settings=noisy)), Path(folder))
+        (drawn,) = draw(path, Path(folder), ["window"])
+        (IMAGES / "window.png").write_bytes(drawn.read_bytes())
 
 
 def as_svg(picture: Learning) -> str:

@@ -6,6 +6,7 @@ The window is integrated here by a law and a quadrature of its own, apart from n
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +434,18 @@ def test_a_scheme_is_known_by_its_name_and_a_wrong_one_by_the_nearest() -> None:
         scheme_of("staircase", {"gate_s": 20e-3})
     with pytest.raises(ConfigError, match="file needs pre"):
         scheme_of("file")
+
+
+def test_the_page_names_every_scheme_and_every_setting(checkout: Path) -> None:
+    page = (checkout / "docs" / "stdp.md").read_text(encoding="utf-8")
+    table = page.partition("| kind |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([\w-]+)`", table, flags=re.MULTILINE) == [
+        "exponential", "triangular", "rectangular", "biphasic", "file", "staircase", "time-division", "counted",
+    ]  # fmt: skip
+    assert set(re.findall(r"^\| `([\w-]+)`", table, flags=re.MULTILINE)) == set(SCHEMES)
+    named = set(re.findall(r"`(\w+)[`=]", page))
+    known = {name for kind in SCHEMES.values() for name in kind.model_fields} - {"kind"}
+    assert known <= named, f"not on the page: {known - named}"
 
 
 def test_spikes_are_checked() -> None:

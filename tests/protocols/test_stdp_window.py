@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -284,6 +286,18 @@ def test_on_a_chip_whose_thresholds_scatter_the_scheme_has_to_stay_below_the_low
 def test_a_chip_of_the_other_polarity_has_the_same_window() -> None:
     usual, turned = (ran(settings={"chip.potentiating_sign": sign}, **REDUCED) for sign in (1, -1))
     np.testing.assert_array_equal(usual["dg_s"], turned["dg_s"])
+
+
+def test_the_page_names_what_the_result_holds(checkout: Path) -> None:
+    page = (checkout / "docs" / "stdp.md").read_text(encoding="utf-8")
+    table = page.partition("## How to read the result")[2].partition("\n\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    found = ran(**REDUCED)
+    for row in rows:
+        for name in re.findall(r"`(\w+)`", row.split("|")[1]):
+            assert name in found, name
+    inner = {*found["fit"], *found["theory"], *found["controls"]}
+    assert {"a_plus", "a_minus", "tau_plus_s", "tau_minus_s", "intervals", "lone_pre_s", "none_s", "said"} <= inner
 
 
 # ---------------------------------------------------------------------------------------------- refusals
