@@ -243,7 +243,6 @@ class _State(Progress):
     last: int = 0
     due: int = -1
     target_at: int = -1
-    pulses: int = 0
     given: list[int] = field(default_factory=list)
     start_s: list[FloatArray] = field(default_factory=list)
     end_s: list[FloatArray] = field(default_factory=list)
@@ -327,7 +326,6 @@ class _Phase:
         seen = yield from self._run(raster, random, rng)
         state.held_s, _ = yield from self.bench.read()
         state.epoch += 1
-        state.pulses += sum(seen.pulses)
         told = self._told(seen)
         state.epochs.append(told)
         if self.name == REWARDED:
@@ -391,7 +389,7 @@ class _Phase:
         none = np.zeros((0, p.inputs), np.bool_)
         traces = RewardTraces(PairTraces(state.pre, state.post, none), state.eligibility[:, None], float(reward))
         weights, post = np.zeros((p.inputs, 1)), np.array([fires])
-        # with no event between, a gap of many ticks is one long tick; two events in one tick have no gap at all
+        # with no event between, a gap of many ticks is one long tick
         after, dw = plasticity.step(traces, pre, post, weights, rule, gap_s)
         state.pre, state.post, state.eligibility = after.pair.pre, after.pair.post, after.eligibility[:, 0]
         if p.mean_s:

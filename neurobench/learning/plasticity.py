@@ -52,8 +52,9 @@ class Order(NamedTuple):
 
 
 # Brian2 schedules thresholds before synapses, and the pre pathway (order -1) before the post pathway (order 1);
-# BindsNET raises both traces in the layers' forward pass, before the connection's update reads them; NEST's stdp_synapse
-# pairs a spike with strictly earlier ones. The names are those of the compiled loops (loops.py, recurrent.py).
+# BindsNET raises both traces in the layers' forward pass, before the connection's update reads them; NEST's
+# stdp_synapse pairs a spike with strictly earlier ones. The names are those of the compiled loops (loops.py,
+# recurrent.py).
 ORDERS: Mapping[str, Order] = {
     "reference": Order(threshold_first=False, same_tick="potentiates"),
     "brian": Order(threshold_first=True, same_tick="potentiates"),
@@ -97,7 +98,7 @@ class Timing:
         require(self.w_min < self.w_max, f"w_min = {self.w_min} must lie below w_max = {self.w_max}")
         bounded = isfinite(self.w_max - self.w_min)
         require(self.mu == 0 or bounded, f"mu = {self.mu} needs finite bounds of the weights (mu = 0 does not)")
-        _positive(self, "tau_")
+        _check(self)
 
     def delay_ticks(self, dt_s: float) -> int:
         """The delay in whole ticks of `dt_s`, rounded; UsageError for a tick that is none or a delay beyond reason."""
@@ -160,7 +161,7 @@ class RewardStdp:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(self, "tau_")
+        _check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,16 +178,16 @@ class Mstdpet:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(self, "tau_")
+        _check(self)
 
 
 Rule = PairStdp | Triplet | RewardStdp | Mstdpet
 
 
-def _positive(rule: Any, prefix: str) -> None:
+def _check(rule: Any) -> None:
     for one in fields(rule):
         value = getattr(rule, one.name)
-        if one.name.startswith(prefix):
+        if one.name.startswith("tau_"):
             require(0 < value < float("inf"), f"{one.name} = {value} s must be positive and finite")
         elif isinstance(value, float) and not one.name.startswith("w_"):
             require(isfinite(value), f"{one.name} = {value} must be finite")
