@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,16 +44,17 @@ def ran(bench: str, settings: Mapping[str, Any], seed: int = 0, **chip: Any) -> 
         guard.close()
 
 
-@pytest.fixture(scope="module")
-def outcomes() -> dict[str, Any]:
-    return {bench: ran(bench, REDUCED) for bench in BENCHES}
+@cache
+def learnt(bench: str) -> tuple[Any, Any]:
+    """The run at the reduced size, once for each bench."""
+    return ran(bench, REDUCED)
 
 
 @pytest.mark.parametrize("bench", BENCHES)
 def test_the_rewarded_synapse_grows_and_with_rewards_that_depend_on_nothing_it_does_not(
-    bench: str, outcomes: Mapping[str, Any]
+    bench: str,
 ) -> None:
-    outcome, harm = outcomes[bench]
+    outcome, harm = learnt(bench)
     rewarded, shuffled = (outcome.result["phases"][name] for name in ("rewarded", "shuffled"))
     assert (outcome.status, harm) == ("finished", [])
     assert rewarded["growth"] > 0.3 > 3 * rewarded["others_growth"]
@@ -66,8 +68,8 @@ def test_the_rewarded_synapse_grows_and_with_rewards_that_depend_on_nothing_it_d
 
 
 @pytest.mark.parametrize("bench", BENCHES[1:])
-def test_it_is_the_same_run_on_every_bench(bench: str, outcomes: Mapping[str, Any]) -> None:
-    here, there = outcomes[bench][0], outcomes["emulator"][0]
+def test_it_is_the_same_run_on_every_bench(bench: str) -> None:
+    here, there = learnt(bench)[0], learnt("emulator")[0]
     assert here.pulses == there.pulses
     assert here.result["multiply"] == ("host" if bench == "visa-sim" else "array")
     np.testing.assert_array_equal(here.result["pulses_on_cells"], there.result["pulses_on_cells"])
