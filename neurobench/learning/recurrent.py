@@ -409,7 +409,10 @@ def _gathered(net: Net, device: LoopDevice) -> tuple[FloatArray, IndexArray]:
     floats, ints = np.empty((FLOAT_ROWS, len(net.flat))), np.empty((INT_ROWS, len(net.flat)), np.int32)
     floats[U], ints[PULSED] = device.u[net.flat], 0
     for row, values in ((BASE, device.base_s), (GAIN, device.gain_s), (STEP, device.step)):
-        floats[row] = values[0] if values.size == 1 else values[net.flat]
+        if values.size > 1:
+            floats[row] = values[net.flat]
+        else:
+            floats[row, :1] = values  # nobody looks at the others: see `Device.many_base`
     noisy = device.up.pieces[HEAD, 3] > 0 or device.down.pieces[HEAD, 3] > 0
     if noisy:  # else nobody looks at the count that keys the noise
         ints[HAD] = device.pulses[net.flat].view(np.int32)
@@ -417,10 +420,11 @@ def _gathered(net: Net, device: LoopDevice) -> tuple[FloatArray, IndexArray]:
 
 
 def _numbers(device: LoopDevice, noise: LoopNoise, floats: FloatArray) -> Device:
-    many = (int(np.any(floats[row] != floats[row, :1])) for row in (BASE, GAIN, STEP))
+    kinds = ((BASE, device.base_s), (GAIN, device.gain_s), (STEP, device.step))
+    base, gain, step = (int(v.size > 1 and bool(np.any(floats[row] != floats[row, :1]))) for row, v in kinds)
     return Device(
         device.u_min, device.u_max, full_step(device, 1), full_step(device, -1), device.k0, device.k1, *noise.key,
-        noise.first_read, noise.sigma2, noise.relative2, *many,
+        noise.first_read, noise.sigma2, noise.relative2, base, gain, step, not (base or gain or step),
     )  # fmt: skip
 
 
