@@ -33,8 +33,6 @@ from ._stdp_theory import theory
 
 Kind = Literal["pair", "lone_pre", "lone_post", "none"]
 CONTROLS: tuple[Kind, ...] = ("lone_pre", "lone_post", "none")
-# Where a window is looked at by default, as shares of the scheme's reach: 2 to 80 ms of the published shapes.
-SHARES = (0.025, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
 
 
 class StdpWindow(Characterisation):
@@ -76,8 +74,7 @@ class StdpWindow(Characterisation):
 
     def times_s(self) -> tuple[float, ...]:
         """Every dt that is measured, once."""
-        reach_s = self.scheme.reach_s
-        wanted = self.dt_s or tuple(sign * share * reach_s for share in SHARES for sign in (-1, 1))
+        wanted = self.dt_s or tuple(sign * dt_s for dt_s in self.scheme.times_s for sign in (-1, 1))
         return tuple(sorted(set(wanted)))
 
     def admit(self, view: BenchView) -> None:

@@ -46,6 +46,8 @@ Side = Literal["pre", "post"]
 BEND = 1e-5  # how far the straight pieces of a curved shape lie from it, as a share of its amplitude
 THRESHOLD_SIGMAS = 3.0  # the lowest threshold of a chip: mean - 3 standard deviations (bench rule 20)
 ROUNDING = 1 + 1e-9
+# Where a window is looked at, as shares of the scheme's reach: 2 to 80 ms of the published shapes.
+SHARES = (0.025, 0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
 MOST_POINTS = 65_536  # of a shape from a file: more than any generator's memory holds
 MOST_FILE_BYTES = 16 * 2**20
 MOST_VOLTS = 1e3  # a shape file in millivolts is found out
@@ -56,7 +58,8 @@ MOST_COUNT = 1000
 class SpikePairs:
     """Which lines spike when: pre_s[rows] and post_s[cols] in seconds, nan where a line is silent.
 
-    Every row that spikes meets every column that spikes: the cell (i, j) sees dt = post_s[j] - pre_s[i].
+    Every row that spikes meets every column that spikes: the cell (i, j) sees dt = post_s[j] - pre_s[i]. A line
+    spikes once; its next spike belongs to the next SpikePairs.
     """
 
     pre_s: FloatArray
@@ -133,6 +136,11 @@ class PulseScheme(BaseModel, ABC):
     @abstractmethod
     def reach_s(self) -> float:
         """Largest |dt| at which a pair can move a device, in seconds."""
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Where a window of this scheme is worth looking at: |dt| rising, in seconds."""
+        return tuple(share * self.reach_s for share in SHARES)
 
     @property
     def peak_v(self) -> float:
@@ -568,6 +576,11 @@ class Staircase(Overlapping):
                 f"{self.spacing_s - self.width_s:g} must hold, so that a gate never meets two pulses of the staircase"
             )
         return self
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """One for each pulse of the staircase: between them a gate meets none, or a part of one."""
+        return tuple(k * self.spacing_s for k in range(1, self.steps + 1))
 
     def phases(self) -> tuple[Phase, ...]:
         """Potentiation, then depression."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEFAULTS = {"chip.model": "threshold-exponential"}  # where the bench file says no chip, as for stdp-window
-SHARE = 0.125  # of the scheme's reach: where a pair is looked at unless --dt says another place
+NEAR = 2  # which of the scheme's times a pair is looked at, unless --dt says another
 FORMATS = (".png", ".svg", ".pdf")
 CELL = (0, 0)  # where the pair stands; which cell it is makes no difference
 DOWN = {"threshold_v": "threshold_depress_v", "lowest_threshold_v": "lowest_threshold_depress_v"}
@@ -62,7 +62,8 @@ def preview(
 
 
 def _two(scheme: PulseScheme) -> tuple[float, float]:
-    near_s = float(f"{SHARE * scheme.reach_s:.2g}")
+    times_s = scheme.times_s
+    near_s = float(f"{times_s[min(NEAR, len(times_s) - 1)]:.2g}")
     return near_s, -near_s
 
 

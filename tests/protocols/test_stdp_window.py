@@ -283,6 +283,16 @@ def test_on_a_chip_whose_thresholds_scatter_the_scheme_has_to_stay_below_the_low
     assert at_5.std() > 0.1 * at_5.mean(), "the devices differ"
 
 
+def test_the_staircase_of_a_window_falls_pulse_by_pulse() -> None:
+    found = ran(scheme="staircase", devices=1, repeats=1)
+    steps = np.unique(found["dt_s"])
+    np.testing.assert_allclose(steps, np.array([-6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6]) * 1e-2)
+    up = [mean_at(found, dt_s) for dt_s in steps[6:]]
+    assert (np.diff(up) < 0).all()
+    assert up[-1] > 0
+    np.testing.assert_allclose([mean_at(found, -dt_s) for dt_s in steps[6:]], [-g for g in up], rtol=1e-9)
+
+
 def test_a_chip_of_the_other_polarity_has_the_same_window() -> None:
     usual, turned = (ran(settings={"chip.potentiating_sign": sign}, **REDUCED) for sign in (1, -1))
     np.testing.assert_array_equal(usual["dg_s"], turned["dg_s"])
