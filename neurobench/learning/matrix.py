@@ -22,6 +22,7 @@ from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, require
 from neurobench.errors import CapabilityMissing, UsageError
 
 from .bias import choose_bias
+from .quantised import MOST_PULSES, Quantiser, quantise
 from .synapses import (
     Pairs,
     Pulses,
@@ -41,7 +42,6 @@ from .synapses import (
 )
 
 READ_V = 0.1  # where nothing is declared of the device
-MAX_PULSES = 32767  # per cell and batch, see PulseBatch
 NEAR = 0.01  # of the window: to come nearer costs more pulses and reads than it gives
 STROKES, CAUTION = 12, 0.6  # steps differ by device and state: better short of the target than beyond it
 
@@ -58,7 +58,7 @@ class Programmed(NamedTuple):
 class Matrix:
     """Weights w[inputs, outputs] on pairs of cells; made by `matrix`. `unit_s`: conductance of a weight of 1.
 
-    `step`: change of a weight by one pulse on one cell, in mid-range. `cost`: pulses and reads spent so far.
+    `quantiser`: how changes of weights become pulses. `cost`: pulses and reads spent so far.
     """
 
     view: BenchView
@@ -70,13 +70,18 @@ class Matrix:
     writes: Writes
     unit_s: float
     floor_s: float
-    step: float
+    quantiser: Quantiser
     cost: dict[str, float] = field(default_factory=lambda: {"pulses": 0.0, "reads": 0.0, "read_s": 0.0})
 
     @property
     def shape(self) -> tuple[int, int]:
         """Inputs and outputs."""
         return len(self.pairs.rows), len(self.pairs.plus)
+
+    @property
+    def step(self) -> float:
+        """Change of a weight by one potentiating pulse on one cell, in mid-range."""
+        return self.quantiser.step_up
 
     @property
     def tolerance(self) -> float:
@@ -180,7 +185,7 @@ class Matrix:
             way = np.sign(error_s)
             open_ = mask & (np.abs(error_s) > tolerance_s) & ~((np.abs(last) == 1) & (way != last))
             steps = np.maximum(np.trunc(CAUTION * np.abs(error_s) / (self.step * self.unit_s)), 1)
-            counts: Any = np.where(open_, way * np.minimum(steps, MAX_PULSES), 0).astype(np.int16)
+            counts: Any = np.where(open_, way * np.minimum(steps, MOST_PULSES), 0).astype(np.int16)
             if not counts.any():
                 return
             last = np.where(open_, counts, last)
@@ -217,19 +222,12 @@ class Matrix:
         dw = np.asarray(dw, np.float64)
         require(dw.shape == self.shape, f"a change of {dw.shape} for a matrix of {self.shape}")
         require(bool(np.isfinite(dw).all()), "a change of weights holds a value that is not finite")
-        both = self.writes == "set_reset"
-        steps = dw / (self.step * (2 if both else 1))
-        plus = _whole(steps if both else np.maximum(steps, 0), rng)
-        minus = _whole(-steps if both else np.maximum(-steps, 0), rng)
+        share = dw / 2 if self.writes == "set_reset" else dw
         counts, rows = np.zeros(self.pairs.shape, np.int16), self.pairs.rows[:, None]
-        counts[rows, self.pairs.plus], counts[rows, self.pairs.minus] = plus, minus
+        counts[rows, self.pairs.plus] = quantise(share, self.quantiser, rng).counts
+        counts[rows, self.pairs.minus] = quantise(-share, self.quantiser, rng).counts
         counts[~self.pairs.usable] = 0
         return counts
-
-
-def _whole(steps: FloatArray, rng: np.random.Generator) -> Any:
-    """Whole numbers whose mean is `steps`."""
-    return np.clip(np.floor(steps + rng.random(steps.shape)), -MAX_PULSES, MAX_PULSES).astype(np.int16)
 
 
 def matrix(
@@ -248,11 +246,12 @@ def matrix(
             "weights need a device whose window, step and pulse are declared (the card of [chip] model or curve); "
             f"g_min_s, g_max_s, g_step_s are {known}"
         )
-    unit_s = device.g_max_s - device.g_min_s
+    unit_s, in_siemens = device.g_max_s - device.g_min_s, Quantiser.of(device)
+    quantiser = Quantiser(in_siemens.step_up / unit_s, in_siemens.step_down / unit_s)
     volts = read_v or (device.read_voltage_v if isfinite(device.read_voltage_v) else READ_V)
     settings = ReadSettings(volts, averages, view.capabilities.both_polarities)
     return Matrix(
         view, adjacent(view.shape, inputs, outputs, view.excluded, row0, col0), where, settings,
         Pulses(device.pulse, device.depress_pulse or device.pulse), choose_bias("auto", view),
-        "set_reset" if device.depresses else "set_only", unit_s, device.g_min_s, device.g_step_s / unit_s,
+        "set_reset" if device.depresses else "set_only", unit_s, device.g_min_s, quantiser,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from . import neurons, plasticity
 from .matrix import Matrix, Programmed, matrix
 from .neurons import LIF, Neuron
 from .plasticity import PairStdp
+from .quantised import Levels
 
 # Pair STDP of Song, Miller & Abbott 2000 (amplitudes 0.01 of the range, depression 5 % larger), on weights in [-1, 1].
 STDP = PairStdp(a_plus=0.01, a_minus=0.0105, w_min=-1.0, w_max=1.0)
@@ -34,7 +35,7 @@ class SpikingLayer:
 
     `recurrent`: the last rows of the matrix are driven by the layer's own spikes of the tick before; `connected`
     [neurons, neurons] says which of these synapses exist, the cells of the others stay at weight 0 and still leak.
-    `levels`: how many levels a written weight is rounded to (0: any).
+    `levels`: those that a written weight is rounded to (None: any weight); 0 is none of them where they are even.
     """
 
     weights: Matrix
@@ -43,7 +44,7 @@ class SpikingLayer:
     dt_s: float
     gain: float
     name: str
-    levels: int
+    levels: Levels | None
     connected: BoolArray | None
     state: Any = None
     traces: Any = None
@@ -101,12 +102,11 @@ class SpikingLayer:
 
     def write(self, weights: Any) -> Generator[Step, Any, Programmed]:
         """Program weights[inputs (+ neurons), neurons] in [-1, 1], rounded to `levels`; what is read back is held."""
-        target = np.array(weights, np.float64)
+        target, tolerance = np.array(weights, np.float64), None
+        if self.levels:
+            target, tolerance = self.levels.nearest(target), self.levels.distance / 8  # per cell; a weight has two
         if self.connected is not None and target.shape == self.weights.shape:
             target[self.inputs :] *= self.connected
-        tolerance = None
-        if self.levels:
-            target, tolerance = np.round(target * (self.levels / 2)) / (self.levels / 2), 0.5 / self.levels
         done = yield from self.weights.write(target, tolerance)
         self.held = done.weights
         return done
@@ -144,7 +144,7 @@ def spiking_layer(
     2 x `neurons` columns.
 
     `bits`: weights are written in 2**bits levels; how many levels the devices can tell apart is a matter of their own
-    (`quantised.bits_of`). `recurrent_prob`: the probability that one neuron feeds another, drawn from `rng`.
+    (`quantised.bits`). `recurrent_prob`: the probability that one neuron feeds another, drawn from `rng`.
     """
     require(0 <= recurrent_prob <= 1, f"recurrent_prob = {recurrent_prob}: a probability")
     require(bits is None or 1 <= bits <= 16, f"bits = {bits}: 1 to 16, or none for any weight")
@@ -154,5 +154,5 @@ def spiking_layer(
         connected = drawn & ~np.eye(neurons, dtype=np.bool_)
     rows = inputs + (neurons if connected is not None else 0)
     block = matrix(view, rows, neurons, row0=row0, col0=col0)
-    levels = 0 if bits is None else 2**bits
+    levels = None if bits is None else Levels(-1.0, 1.0, bits)
     return SpikingLayer(block, neuron, rule, dt_s, gain, name, levels, connected)

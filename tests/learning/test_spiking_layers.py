@@ -16,6 +16,7 @@ from neurobench.interchange.network_files import load_network, save_network
 from neurobench.learning.networks import SpikingConfig, described, feed_forward, shape_of, stack
 from neurobench.learning.neurons import LIF
 from neurobench.learning.plasticity import PairStdp
+from neurobench.learning.quantised import Levels
 from neurobench.learning.spiking import spiking_layer
 from neurobench.runs.session import Session, session
 
@@ -77,9 +78,9 @@ def test_weights_of_few_bits_are_written_to_their_levels(tmp_path: Path) -> None
     with bench(tmp_path, (10, 10)) as opened:
         layer = spiking_layer(opened.view, 10, 5, bits=2)
         held = opened.do(layer.write(opened.rng.uniform(-1, 1, (10, 5)))).weights
-    levels = np.round(held * 2) / 2
-    assert abs(held - levels).max() < 0.26
-    assert len(np.unique(levels)) == 5
+    levels = Levels(-1.0, 1.0, 2).nearest(held)
+    assert abs(held - levels).max() < 0.2
+    np.testing.assert_allclose(np.unique(levels), [-1, -1 / 3, 1 / 3, 1])
 
 
 def test_a_recurrent_spike_comes_one_tick_later_and_only_where_there_is_a_synapse(tmp_path: Path) -> None:
