@@ -8,7 +8,7 @@ CODE := neurobench drivers protocols gui sim_instruments
 # Two workers on two cores: a BLAS with threads of its own would only get in their way.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test soak faults bench gateware pictures lint format types setup clean
+.PHONY: help demo test soak faults oracles bench gateware pictures lint format types setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,10 @@ faults: $(STAMP) ## the fault campaigns: 10,000 faults on the VISA bench, 100,00
 	$(ONE_THREAD) $(BIN)/python tests/faults/campaign.py
 	$(ONE_THREAD) $(BIN)/python tests/fpga/fpga_campaign.py
 	$(ONE_THREAD) $(BIN)/python tests/fpga/fuzz.py
+
+oracles: $(STAMP) .oracles/.ready ## ask Brian2 whether our networks do what it does (an environment of its own), some minutes
+	$(ONE_THREAD) NEUROBENCH_BRIAN=$(CURDIR)/.oracles/bin/python $(BIN)/pytest -m slow --timeout 3600 \
+		tests/learning/test_loop_golden.py tests/learning/test_recurrent_golden.py
 
 bench: $(STAMP) ## the speed measurements, one BLAS thread
 	$(ONE_THREAD) $(BIN)/pytest tests/benchmarks -m bench -s --timeout 1800
@@ -52,6 +56,12 @@ setup: $(STAMP) ## only the environment
 
 $(STAMP): pyproject.toml .ci/setup .ci/qt-packages
 	.ci/setup $(VENV)
+	@touch $@
+
+# Brian2 2.9 needs a numpy below 2, so it cannot live with us.
+.oracles/.ready:
+	$(BIN)/python -m venv .oracles
+	.oracles/bin/python -m pip install --quiet --disable-pip-version-check 'brian2==2.9.0' 'numpy<2' setuptools
 	@touch $@
 
 $(VENV)/.gateware: $(STAMP)
