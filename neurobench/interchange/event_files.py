@@ -4,8 +4,8 @@ What is read is checked as it comes: a file that is cut off, of another kind, or
 the place in it, and what was expected there. Nothing in a file is executed or trusted for its size.
 
 N-MNIST: Orchard et al. 2015, Front. Neurosci. 9, 437, and the data set's own readers. AEDAT: iniVation's pages on AEDAT
-1.0 (whose DVS128 addresses 2.0 widens), 2.0 and 3.1; the address bits of the DAVIS and of 3.1 events as jAER, v2e and
-libcaer have them.
+1.0 (whose DVS128 addresses 2.0 widens), 2.0 and 3.1; the address bits of 3.1 events as libcaer has them, those of 2.0
+as jAER reads its own files (DVS128.Extractor, DavisEventExtractor).
 """
 
 from __future__ import annotations
@@ -189,7 +189,10 @@ def _header(file: _File) -> tuple[list[str], int]:
 
 
 def _aedat2(file: _File, chip: Chip | None) -> Columns:
-    """8 bytes an event, big-endian: address and microseconds. y counts upwards there, and is turned."""
+    """8 bytes an event, big-endian: address and microseconds.
+
+    Raw addresses count x from the right and y upwards, and both are turned; the DVS128 says 0 for brighter.
+    """
     lines, start = _header(file)
     name = chip or _chip("\n".join(line for line in lines if "AEChip" in line))
     if name is None:
@@ -198,11 +201,11 @@ def _aedat2(file: _File, chip: Chip | None) -> Columns:
     records = file.records(start, np.dtype([("address", ">u4"), ("t", ">i4")]), "an event")
     address, t = records["address"].astype(np.int64), records["t"].astype(np.int64)
     if name == "dvs128":
-        real, y, x, p = address & 0x8000 == 0, address >> 8 & 0x7F, address >> 1 & 0x7F, address & 1
+        real, y, x, p = address & 0x8000 == 0, address >> 8 & 0x7F, address >> 1 & 0x7F, 1 - (address & 1)
     else:  # bit 31: a frame or inertial sample, bit 10: an external event
         real, y, x, p = address & 0x80000400 == 0, address >> 22 & 0x1FF, address >> 12 & 0x3FF, address >> 11 & 1
     width, height = SENSORS[name]
-    return Columns(x[real], height - 1 - y[real], t[real], p[real], (width, height))
+    return Columns(width - 1 - x[real], height - 1 - y[real], t[real], p[real], (width, height))
 
 
 def _chip(text: str) -> str | None:
