@@ -327,6 +327,16 @@ def test_a_kept_chip_keeps_its_thresholds_and_an_older_file_has_none(tmp_path: P
     assert load_chip(tmp_path / "plain", model).devices.threshold.tolist() == [1.0]
 
 
+@pytest.mark.parametrize(("kept", "asked"), [(0.1, 0.0), (0.0, 0.1), (0.1, 0.05)])
+def test_a_kept_chip_is_refused_under_another_spread_of_thresholds(tmp_path: Path, kept: float, asked: float) -> None:
+    """Protocols keep lone spikes below the lowest declared threshold: a wrong one would write with them."""
+    file = str(tmp_path / "chip")
+    bench(chip__file=file, chip__threshold_spread=kept).close()
+    bench(chip__file=file, chip__threshold_spread=kept).close()
+    with pytest.raises(ConfigError, match="threshold_spread"):
+        bench(chip__file=file, chip__threshold_spread=asked)
+
+
 def test_a_spread_of_thresholds_needs_devices_that_have_one() -> None:
     with pytest.raises(ConfigError, match="threshold_spread"):
         bench(chip__model="idealized", chip__threshold_spread=0.1)

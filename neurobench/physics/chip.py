@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from math import exp, log, nan, sqrt
 from pathlib import Path
@@ -122,7 +123,7 @@ def draw_devices(model: DeviceModel, shape: tuple[int, int], seed: int, spread: 
     step, u_start, stuck, shorted = _defects(model, shape, seed, spread)
     if shorted.any():
         base_s, gain_s = np.where(shorted, SHORTED_S, base_s), np.where(shorted, 0.0, gain_s)
-    threshold = _thresholds(model, shape, seed, spread.threshold)
+    threshold = draw_thresholds(model, shape, seed, spread.threshold)
     devices = Devices(shape, step, base_s, gain_s, u_start, stuck, shorted, spread.scale, threshold)
     _check_positive(devices, model)
     return devices
@@ -169,7 +170,7 @@ def _defects(
     return step, u_start, stuck, shorted
 
 
-def _thresholds(model: DeviceModel, shape: tuple[int, int], seed: int, sigma: float) -> FloatArray:
+def draw_thresholds(model: DeviceModel, shape: tuple[int, int], seed: int, sigma: float) -> FloatArray:
     """Factor on the thresholds of every cell, normal around 1; one entry where all are equal."""
     if not sigma:
         return np.ones(1)
@@ -386,7 +387,7 @@ class Chip:
         self._same_thresholds("compiled loops")
         self._settle()
         d, ends = self.devices, (self.model.u_min, self.model.u_max)
-        up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
+        up, down = _loop_drives(self.model, potentiate, depress)
         return LoopDevice(
             self.shape, self.u, self.pulses, d.step, d.base_s, d.gain_s, self.levels_s, up.tables[0], down.tables[4],
             *self._pulse_key, *ends, np.zeros(2), self.model.linear_in_width,
@@ -396,7 +397,7 @@ class Chip:
         """Take over what a loop did, let its time pass; gives the energy of its selected cells, nan if unknown."""
         self._fresh = self._sums_hold = False
         self.advance(seconds)
-        up, down = (make_drive(self.model, p, Bias.ISOLATED, 1, 0, (s,)) for p, s in ((potentiate, 1), (depress, -1)))
+        up, down = _loop_drives(self.model, potentiate, depress)
         if not (up.metered and down.metered):
             return nan
         return float(device.selected_s @ (up.joule_per_s[0, 0], down.joule_per_s[1, 0]))
@@ -486,6 +487,14 @@ class Chip:
             "state": self.snapshot(),
         }
         replace_file(path, msgpack.packb(kept))
+
+
+@lru_cache(maxsize=16)
+def _loop_drives(model: DeviceModel, potentiate: Pulse, depress: Pulse) -> tuple[Drive, Drive]:
+    """What the two pulses of a loop do to the cells that they select; asked for twice in every loop."""
+    pulses = ((potentiate, 1), (depress, -1))
+    up, down = (make_drive(model, pulse, Bias.ISOLATED, 1, 0, (sign,)) for pulse, sign in pulses)
+    return up, down
 
 
 _KEPT = {"step": np.float32, "base_s": np.float64, "gain_s": np.float64, "u_start": np.float64,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neurobench.errors import ConfigError
-from neurobench.physics.chip import Chip, Spread, draw_devices, load_chip
+from neurobench.physics.chip import Chip, Spread, draw_devices, draw_thresholds, load_chip
 from neurobench.physics.readout import Readout
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ def _check_kept(section: ChipSection, chip: Chip) -> None:
                 f"the chip in {section.file} was made with {name} = {kept:g}, the bench asks for {asked:g} "
                 f"([chip] {name}); correct the bench, or name another file to make a new chip"
             )
+    asked_sigma = section.threshold_spread
+    drawn = draw_thresholds(chip.model, chip.shape, chip.seed, asked_sigma)
+    if drawn.shape != chip.devices.threshold.shape or not np.allclose(drawn, chip.devices.threshold, rtol=1e-9):
+        # protocols keep lone spikes below the lowest threshold that the bench file declares (bench rule 20)
+        raise ConfigError(
+            f"the thresholds of the chip in {section.file} scatter by {chip.devices.threshold.std():.3g} of their "
+            f"mean, and not as the bench says with {asked_sigma:g} ([chip] threshold_spread); correct the bench, or "
+            "name another file to make a new chip"
+        )
 
 
 def _offset_s(given: Path | list[list[float]] | None) -> FloatArray | None:

@@ -92,7 +92,8 @@ def _rise(x: float) -> float:  # pragma: no cover - compiled
 def _exponential(theta: float, scale: float, low: float, high: float) -> float:  # pragma: no cover - compiled
     """Mean of exp(V / scale) - exp(theta / scale) over theta <= low <= V <= high."""
     above, mean = np.expm1((low - theta) / scale), _rise((high - low) / scale)
-    return float(np.exp(theta / scale) * (above * (1 + mean) + mean))
+    above = above * (1 + mean) if above > 0 else 0.0  # a mean beyond all floats times nothing is no number
+    return float(np.exp(theta / scale) * (above + mean))
 
 
 @njit(cache=True)
@@ -208,7 +209,7 @@ class RateModel(LatentModel):
             return Response(np.zeros(1), np.zeros(1), np.zeros(1))
         nodes = self._nodes(side, by)
         even = law.ratio == 1 and side.window == 0
-        delta = np.full(len(nodes), by) if even else law.moved(nodes, by) - nodes
+        delta = np.full(len(nodes), min(max(by, -1.0), 1.0)) if even else law.moved(nodes, by) - nodes
         return self.make_response(nodes, delta, self.card.noise.step_sigma_s or 0.0)
 
     def disturb(self, direction: int, amplitude_v: float, width_s: float) -> Response | None:
@@ -234,5 +235,5 @@ def _near_end(window: float, by: float) -> FloatArray:
     """States w near the end of the window, where a soft bound bends most, and that from which the end is reached."""
     room = np.geomspace(1e-8, 1.0, NODES) if window not in (0, 1) else np.zeros(0)
     if window < 1:
-        room = np.append(room, min(((1 - window) * abs(by)) ** (1 / (1 - window)), 1.0))
+        room = np.append(room, min((1 - window) * abs(by), 1.0) ** (1 / (1 - window)))
     return np.asarray(1 - room if by > 0 else room, dtype=np.float64)

@@ -272,6 +272,22 @@ def test_up_to_the_threshold_a_pulse_of_any_width_does_nothing(direction: int, v
     assert noisy.response(direction, 1.2, 1e-4).sigma.min() > 0
 
 
+@pytest.mark.parametrize("window", [0.0, 0.5, 1.0, 2.5])
+@pytest.mark.parametrize("volts", [60.0, 200.0])
+def test_voltages_whose_exponential_no_float_holds_take_a_device_to_its_end(window: float, volts: float) -> None:
+    said = DEVICE.card.model_dump()
+    for way in ("potentiate", "depress"):
+        said["parameters"][way]["window"] = window
+    model = build_model(DeviceCard.model_validate(said))
+    np.testing.assert_allclose(model.response(1, volts, 1e-3).step(np.array([0.0, 0.3, 1.0])), 1.0, rtol=1e-6)
+    for first_v in (0.0, 1.0, volts):
+        for sign, end in ((1, 1.0), (-1, 0.0)):
+            u = np.array([0.5])
+            for by in law_of(model).doses(np.array([0.0, 1e-3]), sign * np.array([first_v, volts])):
+                u = law_of(model).moved(u, by)
+            assert u[0] == pytest.approx(end, abs=1e-6)
+
+
 def test_a_rate_model_says_so_and_a_replayed_one_has_none() -> None:
     assert DEVICE.half_select_modelled
     assert LAW.threshold_v == 1.0
