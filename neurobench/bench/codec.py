@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from neurobench.errors import RunFileError, UsageError
 
+from .counts import CellCounts
 from .crossbar import Applied, Reading, Witness
 from .steps import Answer, Apply, Checkpoint, Loop, LoopAnswer, LoopBounds, LoopProgram, Note, Sense, Step, Wait
 from .stimulus import (
@@ -188,11 +189,13 @@ def _smallest(counts: AnyArray) -> tuple[int, bytes | None]:
     return _RAW, None
 
 
-def _counted(counts: AnyArray) -> list[Any]:
+def _counted(counts: AnyArray | CellCounts) -> list[Any]:
     """A loop's counts, as `_grid`, or as a bit mask of the cells that have any and their numbers, where that is less.
 
     Steps keep to the layouts that they always had: resuming compares their bytes.
     """
+    if isinstance(counts, CellCounts):
+        return _counted_cells(counts)
     some = counts != 0
     used, most = int(np.count_nonzero(some)), int(counts.max(initial=0))
     bits = next((bits for bits in _VALUE_BITS if most < 1 << bits), 0)
@@ -206,6 +209,15 @@ def _counted(counts: AnyArray) -> list[Any]:
     return [counts.dtype.newbyteorder("<").str, rows, cols, _BITMAP, payload]
 
 
+def _counted_cells(counts: CellCounts) -> list[Any]:
+    """The same with the cells' own mask, which is at hand; its zeros are stored, too."""
+    rows, cols = counts.shape
+    least, most = int(counts.values.min(initial=1)), counts.max()
+    bits = next(bits for bits in _VALUE_BITS[not least :] if most < 1 << bits)
+    payload = bytes([bits]) + counts.bits.tobytes() + _narrow(counts.values, bits)
+    return [counts.dtype.newbyteorder("<").str, rows, cols, _BITMAP, payload]
+
+
 _VALUE_BITS = (1, 2, 4, 8, 16)  # bits in which a count that is not 0 may be stored; 1: all are 1, and nothing is stored
 
 
@@ -215,11 +227,12 @@ def _narrow(values: AnyArray, bits: int) -> bytes:
     if bits > 4:
         return values.astype(f"<u{bits // 8}").tobytes()
     places = 8 // bits
-    full = np.zeros((-(-len(values) // places), places), np.uint8)
-    full.reshape(-1)[: len(values)] = values
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)  # the first in the lowest bits
-    packed: bytes = np.bitwise_or.reduce(full << shifts, axis=1).tobytes()
-    return packed
+    full = np.zeros(-(-len(values) // places) * places, np.uint8)
+    full[: len(values)] = values
+    packed = full[::places].copy()  # the first in the lowest bits
+    for k in range(1, places):
+        packed |= full[k::places] << np.uint8(k * bits)
+    return packed.tobytes()
 
 
 def _unbitmap(payload: bytes, cells: int, kind: np.dtype[Any]) -> AnyArray:
@@ -330,7 +343,8 @@ def _pulse(pulse: Pulse) -> list[Any]:
 
 def _bounds(bounds: LoopBounds) -> list[Any]:
     pulses = [_pulse(bounds.potentiate), _pulse(bounds.depress)]
-    return [*pulses, int(np.max(bounds.pulses_per_cell)), float(bounds.read_v)]
+    most: Any = bounds.pulses_per_cell  # a number for all cells, or one each, of which the largest is recorded
+    return [*pulses, int(most.max()) if hasattr(most, "max") else int(most), float(bounds.read_v)]
 
 
 # A protocol asks in every epoch with the same read. It is frozen, and kept here, so its id stays its own.

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused, UsageError
 
+from .counts import CellCounts, Counts
 from .crossbar import Applied, Capabilities, Crossbar, Identity, NotDone, Outcome, Reading, Witness
 from .passport import EXCLUDED, ROUNDING, CellState, Lifetime, Passport
 from .steps import BenchView, DeviceSpan, Loop, LoopAnswer
@@ -286,18 +287,19 @@ class Guard:
         self.raw.keep(self.passport.run_file, seq)
         self.passport.end_run(seq - only_staged)
 
-    def _book_loop(self, life: Lifetime, loop: Loop, pulses: NDArray[Any], more: NDArray[Any] | None = None) -> None:
+    def _book_loop(self, life: Lifetime, loop: Loop, pulses: Counts, more: Counts | None = None) -> None:
         bounds = loop.program.bounds(loop.ticks)
         width_s = max(bounds.potentiate.duration_s, bounds.depress.duration_s)
         volts = max(bounds.potentiate.amplitude_v, bounds.depress.amplitude_v)
         life.add_cells(pulses, volts * (self.limits.compliance_a or 0.0) * width_s, more)
 
-    def _most_pulses(self, loop: Loop) -> NDArray[Any]:
+    def _most_pulses(self, loop: Loop) -> Counts:
         """Pulses per cell in the worst case; a program may bound them for all cells or cell by cell."""
-        most, shape = np.asarray(loop.program.bounds(loop.ticks).pulses_per_cell), self.capabilities.shape
+        asked: Any = loop.program.bounds(loop.ticks).pulses_per_cell
+        most, shape = asked if isinstance(asked, CellCounts) else np.asarray(asked), self.capabilities.shape
         if most.shape not in ((), shape):
             raise Refused(f"the loop is for {most.shape} cells, the bench has {shape}")
-        return np.broadcast_to(most, shape)
+        return most if isinstance(most, CellCounts) else np.broadcast_to(most, shape)
 
     def _cost(self, pulse: Pulse, bias: Bias) -> Cost:
         if self._priced is None or self._priced[0] != (pulse, bias):

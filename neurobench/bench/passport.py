@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from neurobench.errors import ConfigError, Refused, RunFileError, UsageError
 from neurobench.system import Lock, replace_file
 
+from .counts import CellCounts, Counts
 from .stimulus import BoolArray, FloatArray
 
 if TYPE_CHECKING:
@@ -77,10 +78,18 @@ class Lifetime:
         """A copy to try something on."""
         return Lifetime(**{name: array.copy() for name, array in self.arrays().items()})
 
-    def add_cells(self, pulses: NDArray[Any], energy_per_pulse_j: float, more: NDArray[Any] | None = None) -> None:
+    def add_cells(self, pulses: Counts, energy_per_pulse_j: float, more: Counts | None = None) -> None:
         """Book pulses [rows, cols] that were given cell by cell, and `more` of them, their line mates half-selected."""
         rows, cols = (np.zeros(n, np.int64) for n in self.pulses.shape)
-        _add_cells(pulses, pulses[:0] if more is None else more, self.pulses, rows, cols)
+        if isinstance(pulses, CellCounts) and isinstance(more, CellCounts) and pulses.flat is more.flat:
+            pulses, more = pulses.plus(more), None
+        for given in (pulses, more):
+            if isinstance(given, CellCounts):
+                _add_some(given.flat, given.values, self.pulses, rows, cols)
+            elif given is not None:
+                self.pulses += given
+                rows += given.sum(axis=1, dtype=np.int64)
+                cols += given.sum(axis=0, dtype=np.int64)
         self.row_selects += rows
         self.col_selects += cols
         # V/2 on each of the two lines: the pulsed cell sees both halves, its mates one
@@ -124,14 +133,16 @@ class Lifetime:
 
 
 @njit(cache=True)
-def _add_cells(given: Any, more: Any, pulses: Any, rows: Any, cols: Any) -> None:  # pragma: no cover - compiled
-    """Add pulses and their sums over lines in one pass: a loop's answer of a million cells is booked every few ms."""
-    for i in range(pulses.shape[0]):
-        for j in range(pulses.shape[1]):
-            n = np.int64(given[i, j]) + (np.int64(more[i, j]) if more.shape[0] else 0)
-            pulses[i, j] += n
-            cols[j] += n
-            rows[i] += n
+def _add_some(flat: Any, values: Any, pulses: Any, rows: Any, cols: Any) -> None:  # pragma: no cover - compiled
+    """Add the counts of some cells (ascending), and their sums over lines."""
+    i, first, width = 0, 0, cols.size
+    for k in range(flat.size):
+        while flat[k] >= first + width:
+            i, first = i + 1, first + width
+        j, n = flat[k] - first, np.int64(values[k])
+        pulses[i, j] += n
+        rows[i] += n
+        cols[j] += n
 
 
 class Spent(NamedTuple):

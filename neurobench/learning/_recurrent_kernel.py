@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray
 
 NEST = 3  # the order that only this loop knows
+BLOCK = 128  # neurons that are searched for spikes together, if one of them has any
 FADED = 1e-30  # a trace below it is 0: it moves nothing, and numbers near the smallest are slow
 _S32 = np.uint64(32)
 
@@ -240,19 +241,20 @@ def _neurons(
         membrane[j] = membrane[j] * leak + drive[j]
     if not late:
         _charge(membrane, current, gain_per_a)
-    fired = 0
-    for j in range(membrane.size):
-        left = wait[j] - 1.0
-        left = left if left > 0.0 else 0.0
-        wait[j] = left
-        v = membrane[j] if left == 0.0 else 0.0
-        membrane[j] = v
-        fired += v >= 1.0
     first = end
-    if fired:
-        for j in range(membrane.size):
-            queue[end] = j
-            end += membrane[j] >= 1.0
+    for lo in range(0, membrane.size, BLOCK):
+        hi, fired = min(lo + BLOCK, membrane.size), 0
+        for j in range(lo, hi):
+            left = wait[j] - 1.0
+            left = left if left > 0.0 else 0.0
+            wait[j] = left
+            v = membrane[j] if left == 0.0 else 0.0
+            membrane[j] = v
+            fired += v >= 1.0
+        if fired:
+            for j in range(lo, hi):
+                queue[end] = j
+                end += membrane[j] >= 1.0
     if late:
         _charge(membrane, current, gain_per_a)
         for j in range(membrane.size):
@@ -482,3 +484,22 @@ def _whole(
         u[k] = pulse_cell(u[k], table, step[k * d.many_step], z, d.u_min, d.u_max)
         pulsed[k] += one
     return selected_s
+
+
+@njit(cache=True)
+def gather(flat: Any, values: Any, out: Any) -> None:  # pragma: no cover - compiled
+    """Copy some of the values together."""
+    for k in range(flat.size):
+        out[k] = values[flat[k]]
+
+
+@njit(cache=True)
+def put_back(
+    flat: Any, floats: Any, ints: Any, u: Any, pulses: Any, ups: Any, downs: Any
+) -> None:  # pragma: no cover - compiled
+    """Put the used cells' states and pulses back among all cells; their pulses by sign."""
+    state, pulsed = floats[U], ints[PULSED]
+    for k in range(flat.size):
+        ups[k], downs[k] = pulsed[k] & 0xFFFF, pulsed[k] >> 16
+        u[flat[k]] = state[k]
+        pulses[flat[k]] += np.uint32((pulsed[k] & 0xFFFF) + (pulsed[k] >> 16))

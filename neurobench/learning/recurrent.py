@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from neurobench.bench.counts import CellCounts
 from neurobench.bench.steps import BenchView, LoopAnswer, LoopBounds, LoopProgram, Step
 from neurobench.bench.stimulus import BoolArray, Direction, FloatArray, IndexArray, Pulse, require
 from neurobench.errors import CapabilityMissing, UsageError
@@ -28,7 +29,6 @@ from neurobench.physics.noise import Stream, key
 from ._loop_kernels import full_step
 from ._recurrent_kernel import (
     BASE,
-    DOWN,
     DRIVE,
     FLOAT_ROWS,
     GAIN,
@@ -44,6 +44,8 @@ from ._recurrent_kernel import (
     Device,
     State,
     U,
+    gather,
+    put_back,
     recurrent,
 )  # fmt: skip
 from ._recurrent_steps import run_stepped
@@ -181,11 +183,39 @@ def _decay(seconds: float, tau_s: float) -> float:
     return float(np.exp(-seconds / tau_s))
 
 
+class Room:
+    """Where a network's loops work: the used cells' devices, copied together. Each loop overwrites it.
+
+    It is kept because new memory would cost a loop of a thousand neurons a tenth of its time.
+    """
+
+    def __init__(self, cells: int) -> None:
+        self.floats, self.ints = np.empty((FLOAT_ROWS, cells)), np.empty((INT_ROWS, cells), np.int32)
+        self._step: AnyArray = np.empty(0)
+
+    def gathered(self, flat: AnyArray, device: LoopDevice) -> tuple[FloatArray, IndexArray]:
+        """The used cells of the live devices; of what is the same for all cells, the first."""
+        floats, ints = self.floats, self.ints
+        gather(flat, device.u, floats[U])
+        ints[PULSED] = 0
+        if self._step is not device.step:  # a chip's steps do not change, so they are copied once
+            floats[STEP], self._step = device.step[flat], device.step
+        for row, values in ((BASE, device.base_s), (GAIN, device.gain_s)):
+            if values.size > 1:
+                floats[row] = values[flat]
+            else:
+                floats[row, :1] = values
+        if device.up.pieces[HEAD, 3] > 0 or device.down.pieces[HEAD, 3] > 0:
+            ints[HAD] = device.pulses[flat].view(np.int32)  # else nobody looks at the count that keys the noise
+        return floats, ints
+
+
 class Net(NamedTuple):
     """Which cells of the array are synapses, as the kernel wants it; made once by `net` and handed from loop to loop.
 
     bits: `used` packed eight to a byte, as it is recorded. flat: index among all cells of each used cell, row-major.
     wiring: rows as `_recurrent_kernel` names them; row_start [rows + 1], col_start [cols + 1]: where each line begins.
+    room: scratch; so one network is run by one run at a time.
     """
 
     used: BoolArray
@@ -194,6 +224,7 @@ class Net(NamedTuple):
     wiring: IndexArray
     row_start: IndexArray
     col_start: IndexArray
+    room: Room
 
 
 def net(used: BoolArray) -> Net:
@@ -205,7 +236,8 @@ def net(used: BoolArray) -> Net:
     row, col = np.divmod(flat, mask.shape[1])
     place = np.argsort(col, kind="stable")
     row_start, col_start = (np.concatenate([[0], np.cumsum(mask.sum(axis=k))]).astype(np.int32) for k in (1, 0))
-    return Net(mask, np.packbits(mask), flat, np.array([col, flat, place, row[place]], np.int32), row_start, col_start)
+    wiring = np.array([col, flat, place, row[place]], np.int32)
+    return Net(mask, np.packbits(mask), flat, wiring, row_start, col_start, Room(len(flat)))
 
 
 def random_used(neurons: int, probability: float, rng: np.random.Generator, inputs: int = 0) -> BoolArray:
@@ -300,7 +332,7 @@ class RecurrentStdp(LoopProgram):
         require(self.shape == device.shape, f"the network is for {self.shape} cells, the chip has {device.shape}")
         require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
         _check_width(self.rule, device)
-        floats, ints = _gathered(self.net, device)
+        floats, ints = self.net.room.gathered(self.net.flat, device)
         neurons, pre, late = self._neurons(), np.array(self.start.pre), np.array(self.start.late_a)
         start, queue = self._queue(ticks)
         kernel: Any = recurrent
@@ -310,9 +342,8 @@ class RecurrentStdp(LoopProgram):
             self.net.wiring, floats, ints, _leak_s(self.net, device) if self.rule.leakage else np.empty((0, 0)),
             device.levels, *device.up, *device.down, start, queue, device.selected_s,
         )  # fmt: skip
-        pulses = ints[PULSED] & (DOWN - 1), ints[PULSED] >> 16
-        device.u[self.net.flat] = floats[U]
-        device.pulses[self.net.flat] += (pulses[0] + pulses[1]).view(np.uint32)
+        pulses = np.empty(len(self.net.flat), np.int16), np.empty(len(self.net.flat), np.int16)
+        put_back(self.net.flat, floats, ints, device.u, device.pulses, *pulses)
         state = State(neurons[MEMBRANE], neurons[WAIT], pre, neurons[POST], late)
         flying = _raster(start, queue, ticks, self.flying.shape)
         return self.answer(ticks, self._own(start, queue, ticks), pulses, state, flying)
@@ -353,7 +384,9 @@ class RecurrentStdp(LoopProgram):
         narrow = [counts.astype(np.uint8 if counts.max(initial=0) < 256 else np.int16) for counts in pulses]
         for array in (spikes, *narrow, *after.values()):
             digest.update(array.tobytes())
-        ups, downs = (_spread(counts, self.net.flat, self.shape) for counts in narrow)
+        ups: Any
+        downs: Any  # numpy takes them as arrays
+        ups, downs = (CellCounts(self.shape, self.net.flat, self.net.bits, values) for values in narrow)
         end_s = ticks * self.rule.tick_s
         return LoopAnswer(ticks, spikes, ups, downs, after, 0.0, end_s, float("nan"), digest.hexdigest())
 
@@ -361,7 +394,8 @@ class RecurrentStdp(LoopProgram):
         """At most the budget of a used cell, and two pulses per tick; no other cell is pulsed."""
         most = min(2 * ticks, self.rule.cell_budget) if self.rule.learn else 0
         narrow = np.uint8 if most < 256 else np.int16
-        per_cell: Any = self.used.view(np.uint8) * narrow(most)
+        values = np.full(len(self.net.flat), most, narrow)
+        per_cell: Any = CellCounts(self.shape, self.net.flat, self.net.bits, values)
         return LoopBounds(self.potentiate, self.depress, per_cell, self.rule.read_v)
 
     def arrays(self) -> Mapping[str, AnyArray]:
@@ -404,21 +438,6 @@ def _check_width(rule: RecurrentRule, device: LoopDevice) -> None:
         raise UsageError("update = 'width': the full pulse moves a cell through its whole window; take a shorter one")
 
 
-def _gathered(net: Net, device: LoopDevice) -> tuple[FloatArray, IndexArray]:
-    """The used cells of the live devices, copied together; of what is the same for all, one."""
-    floats, ints = np.empty((FLOAT_ROWS, len(net.flat))), np.empty((INT_ROWS, len(net.flat)), np.int32)
-    floats[U], ints[PULSED] = device.u[net.flat], 0
-    for row, values in ((BASE, device.base_s), (GAIN, device.gain_s), (STEP, device.step)):
-        if values.size > 1:
-            floats[row] = values[net.flat]
-        else:
-            floats[row, :1] = values  # nobody looks at the others: see `Device.many_base`
-    noisy = device.up.pieces[HEAD, 3] > 0 or device.down.pieces[HEAD, 3] > 0
-    if noisy:  # else nobody looks at the count that keys the noise
-        ints[HAD] = device.pulses[net.flat].view(np.int32)
-    return floats, ints
-
-
 def _numbers(device: LoopDevice, noise: LoopNoise, floats: FloatArray) -> Device:
     kinds = ((BASE, device.base_s), (GAIN, device.gain_s), (STEP, device.step))
     base, gain, step = (int(v.size > 1 and bool(np.any(floats[row] != floats[row, :1]))) for row, v in kinds)
@@ -433,13 +452,6 @@ def _leak_s(net: Net, device: LoopDevice) -> FloatArray:
     out = np.empty(device.shape)
     conductances(device.u, device.base_s, device.gain_s, device.levels, out, np.empty(device.shape[0]))
     out.reshape(-1)[net.flat] = 0.0
-    return out
-
-
-def _spread(counts: AnyArray, flat: IndexArray, shape: tuple[int, int]) -> AnyArray:
-    """Counts of the used cells among all cells [rows, cols]."""
-    out = np.zeros(shape, counts.dtype)
-    out.reshape(-1)[flat] = counts
     return out
 
 
