@@ -45,7 +45,7 @@ from neurobench.physics.kernels import Table
 from neurobench.physics.library import load_model
 from neurobench.physics.maker import make_chip, make_readout
 from neurobench.physics.noise import Stream, key
-from neurobench.physics.plays import Event, Lines, lines_of, lowest_threshold_v, replayed
+from neurobench.physics.plays import Event, Lines, lines_of, lowest_threshold_v, replayed, rises
 from neurobench.physics.reading import Reader
 from neurobench.physics.readout import Readout
 from neurobench.physics.stress import reading_level_v
@@ -151,7 +151,10 @@ class Emulator(Crossbar):
         if self._event is not None:
             return _Played(lines)
         model, sign = self.chip.model, self._capabilities.potentiating_sign
-        return _Played(lines, tuple(replayed(model, lines, sign, reading_level_v(model))))
+        level_v = reading_level_v(model)
+        pulses = tuple(replayed(model, lines, sign, level_v))
+        self.chip.room_for(rises(lines, sign, level_v))
+        return _Played(lines, pulses)
 
     def fire(self, seq: int) -> Applied:
         """Fire what was staged under `seq`; asked again, the same answer and no pulse."""

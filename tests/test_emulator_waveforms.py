@@ -30,7 +30,7 @@ from neurobench.bench.stimulus import (
     Waveforms,
     shots,
 )
-from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, ResumeRefused, RunFileError
+from neurobench.errors import CapabilityMissing, ConfigError, OutsideHull, ResumeRefused, RunFileError, UsageError
 from neurobench.learning.loops import LifStdp, Rule, Spikes
 from neurobench.learning.schemes import Exponential, SpikePairs, cell_v
 from neurobench.physics.chip import Chip, Spread, draw_devices, load_chip
@@ -443,6 +443,29 @@ def test_a_replayed_curve_refuses_the_rest_naming_cell_volts_and_time(
     with pytest.raises(error, match=words):
         e.stage(1, Play(on(row, col)))
     assert e.chip.snapshot() == before
+
+
+def ending(e: Emulator, room: int) -> Emulator:
+    """The same bench with a curve that may not be held at its end, each cell with room for so many pulses."""
+    model = build_model(e.chip.model.card.model_copy(update={"end": "refuse"}), "literal")
+    chip = Chip(model, draw_devices(model, e.chip.shape, 7), 7)
+    chip.u[:] = model.u_max - room
+    return Emulator(chip)
+
+
+@pytest.mark.parametrize("room", [1, 2])
+def test_a_waveform_passes_no_end_of_a_curve_that_may_not_be_held(room: int) -> None:
+    waves = on(steps((1e-3, 0.25), (1e-3, 0.0), (1e-3, 0.25)), steps((1e-3, -1.75), (1e-3, 0.0), (1e-3, -1.75)))
+    e = ending(bench(chip__model="lsmo-gaq3", chip__rows=1, chip__cols=1), room)
+    one = Waveforms(waves.shapes, np.zeros(1), np.ones(1), np.zeros(1), np.zeros(1))
+    if room == 2:
+        assert fire(e, one).pulses == 2
+        return
+    with pytest.raises(OutsideHull, match="end of the curve"):
+        e.stage(1, Play(one))
+    assert not e.chip.pulses.any()
+    with pytest.raises(UsageError, match="without stage"):
+        e.fire(1)
 
 
 # -- board and instruments --------------------------------------------------------------------------------------------

@@ -415,11 +415,15 @@ class Chip:
 
     def room_left(self, shots: Shots) -> None:
         """Raise OutsideHull if the model's curve may not be held at its end and these shots would pass it."""
+        if self.model.end == "refuse":
+            self.room_for(replace(shots, repeat=np.where(shots.sign > 0, shots.repeat, 0)).counts().ravel())
+
+    def room_for(self, up: NDArray[np.integer[Any]]) -> None:
+        """The same for up[rows * cols] potentiating pulses on every cell."""
         if self.model.end != "refuse":
             return
         literal = self.model.levels_s is not None
         u = self._relaxed()
-        up = replace(shots, repeat=np.where(shots.sign > 0, shots.repeat, 0)).counts().ravel()
         beyond = u + up > self.model.u_max if literal else (up > 0) & (u >= self.model.u_max)
         beyond &= self.devices.step > 0
         if beyond.any():

@@ -266,6 +266,16 @@ def replayed(
     return out
 
 
+def rises(lines: Lines, potentiating_sign: int, level_v: float) -> IndexArray:
+    """Potentiating pulses [rows * cols] that waveforms are to every cell; arguments as in `replayed`."""
+    width = len(lines.col_at)
+    up = np.zeros(len(lines.row_at) * width, np.int32)
+    for one in stretches(lines, level_v, width):
+        if one.volts * potentiating_sign > 0:
+            up[one.cells] += 1
+    return up
+
+
 # -- kernels ----------------------------------------------------------------------------------------------------------
 
 

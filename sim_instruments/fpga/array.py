@@ -109,9 +109,12 @@ class Array:
     def _ask_wave(self, program: WaveProgram) -> None:
         if self.chip.model.rate is not None:  # it has an answer to every voltage
             return
-        for _, volts, _, ticks in self._stretches(program):
+        up = np.zeros(self.chip.shape, np.int32)
+        for places, volts, _, ticks in self._stretches(program):
             if abs(volts) > self._stress.reading_v:
                 self._ask(volts, ticks / self._hardware.clock_hz)
+                up += places & (volts * self._sign > 0)
+        self.chip.room_for(up.ravel())
 
     def _ask(self, volts: float, seconds: float) -> None:
         """Raise OutsideHull or CapabilityMissing where the device does not know this pulse."""
