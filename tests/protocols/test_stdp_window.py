@@ -283,6 +283,15 @@ def test_on_a_chip_whose_thresholds_scatter_the_scheme_has_to_stay_below_the_low
     assert at_5.std() > 0.1 * at_5.mean(), "the devices differ"
 
 
+def test_a_measured_device_without_a_threshold_has_a_window_of_rectangles_and_is_moved_by_lone_spikes() -> None:
+    inside = {"kind": "rectangular", "amplitude_v": 0.65, "tail_v": 0.35, "lead_s": 5e-4}
+    found = ran(settings={"chip.model": "al2o3-tio2-nili"}, scheme=inside, g0_s=1.6e-4, **REDUCED)
+    assert mean_at(found, 5e-3) > 0 > mean_at(found, -5e-3)
+    assert 0.02 < found["controls"]["lone_pre_s"].mean() / mean_at(found, 5e-3) < 0.1
+    assert "beyond noise" in found["lone_spikes"]
+    assert found["status"] == "not_converged"
+
+
 def test_the_staircase_of_a_window_falls_pulse_by_pulse() -> None:
     found = ran(scheme="staircase", devices=1, repeats=1)
     steps = np.unique(found["dt_s"])
