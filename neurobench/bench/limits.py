@@ -592,20 +592,26 @@ def _line_classes(index: Any, start_s: FloatArray) -> tuple[FloatArray, Any]:
 
 
 @njit(cache=True)
-def _at(t_s: Any, v: Any, first: int, k: int, end: int, start_s: float, now_s: float) -> Any:  # pragma: no cover
+def _when(at_s: float) -> float:  # pragma: no cover - compiled
+    """An instant in picoseconds: 0.1 + 0.2 and 0.3 are one, and what comes first in one is nobody's promise."""
+    return float(np.rint(at_s * 1e12))
+
+
+@njit(cache=True)
+def _at(t_s: Any, v: Any, first: int, k: int, end: int, start_s: float, now: float) -> Any:  # pragma: no cover
     """One line at an instant: next breakpoint, volts just before and after, least and most volts at it."""
-    if k == end or (k == first and t_s[k] + start_s > now_s):
+    if k == end or (k == first and _when(t_s[k] + start_s) > now):
         return k, 0.0, 0.0, 0.0, 0.0
-    after_s = t_s[k] + start_s
-    if after_s > now_s:
-        before_s = t_s[k - 1] + start_s
-        volts = v[k - 1] + (v[k] - v[k - 1]) * ((now_s - before_s) / (after_s - before_s))
+    after = _when(t_s[k] + start_s)
+    if after > now:
+        before = _when(t_s[k - 1] + start_s)
+        volts = v[k - 1] + (v[k] - v[k - 1]) * ((now - before) / (after - before))
         return k, volts, volts, volts, volts
-    before, least, most = v[k], v[k], v[k]
-    while k + 1 < end and t_s[k + 1] + start_s == now_s:
+    first_v, least, most = v[k], v[k], v[k]
+    while k + 1 < end and _when(t_s[k + 1] + start_s) == now:
         k += 1
         least, most = min(least, v[k]), max(most, v[k])
-    return k + 1, before, v[k], least, most
+    return k + 1, first_v, v[k], least, most
 
 
 @njit(cache=True)
@@ -629,9 +635,9 @@ def _expose_pair(t_s: Any, v: Any, bounds: Any, row: Any, col: Any, threshold_v:
         j0, j1 = bounds[int(col[0])], bounds[int(col[0]) + 1]
     i, j = i0, j0
     while i < i1 or j < j1:
-        now_s = min(t_s[i] + row[1] if i < i1 else np.inf, t_s[j] + col[1] if j < j1 else np.inf)
-        i, row_before, row_after, row_least, row_most = _at(t_s, v, i0, i, i1, row[1], now_s)
-        j, col_before, col_after, col_least, col_most = _at(t_s, v, j0, j, j1, col[1], now_s)
+        now = min(_when(t_s[i] + row[1]) if i < i1 else np.inf, _when(t_s[j] + col[1]) if j < j1 else np.inf)
+        i, row_before, row_after, row_least, row_most = _at(t_s, v, i0, i, i1, row[1], now)
+        j, col_before, col_after, col_least, col_most = _at(t_s, v, j0, j, j1, col[1], now)
         before, after = row_before - col_before, row_after - col_after
         least, most = row_least - col_most, row_most - col_least
         worst_v = max(worst_v, most, -least)

@@ -689,6 +689,16 @@ def test_the_worst_volts_of_waveforms_are_never_less_than_what_dense_sampling_se
     assert (found.pulses >= rises(volts, THRESHOLD_V)).all()
 
 
+@pytest.mark.parametrize("row_first", [True, False])
+def test_jumps_at_one_instant_are_so_however_their_times_are_rounded(row_first: bool) -> None:
+    """0.1 + 0.2 is more than 0.3: the line that falls may be the one whose number is the smaller."""
+    fall = Shape(np.array([0.0, 0.0, 0.3 if row_first else 0.1, 0.3 if row_first else 0.1]), np.array([0, 1.0, 1.0, 0]))
+    rise = Shape(np.array([0.0, 0.0, 0.1, 0.1]), np.array([0, -1.0, -1.0, 0]))
+    at_s = (0.0, 0.1 + 0.2) if row_first else (0.2, 0.3)
+    waves = Waveforms((fall, rise), np.array([0]), np.array([1]), np.array([at_s[0]]), np.array([at_s[1]]))
+    assert exposure(waves, 0.1).worst_v[0, 0] == 2.0
+
+
 @st.composite
 def smooth(draw: st.DrawFn) -> Waveforms:
     """Without jumps: what is found has to be exact."""
