@@ -224,6 +224,10 @@ def test_a_curve_that_may_not_be_held_at_its_end_is_refused_there(tmp_path: Path
     assert table.fired(1, pulses(record(b"\x01", repeat=3)), 0.01).done == 3
     assert b"end of the curve" in table.load(2, pulses(record(b"\x01"))).payload
     assert table.load(2, pulses(record(b"\x02"))).status == Status.OK
+    spikes = [(400, 0, -7600, 0)] * 2  # 2 V for 1 ms on one column, a reading level on the others
+    assert table.load(2, waves(spikes, [1] * 5, [0, 1, 0, 0, 0, 0, 0], period=24_000)).status == Status.OK
+    over = table.load(2, waves(spikes, [1] * 5, [1, 0, 0, 0, 0, 0, 0], period=24_000))
+    assert (over.status, b"end of the curve" in over.payload) == (Status.CHIP, True)
     table.bench.close()
 
 
