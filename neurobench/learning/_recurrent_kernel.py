@@ -27,7 +27,10 @@ BLOCK = 128  # neurons that are searched for spikes together, if one of them has
 FADED = 1e-30  # a trace below it is 0: it moves nothing, and numbers near the smallest are slow
 _S32 = np.uint64(32)
 
-MEMBRANE, WAIT, POST, DRIVE, CURRENT, VARIANCE, EARLIER, NEURON_ROWS = range(8)  # rows of `neurons`
+MEMBRANE, FREE, POST, DRIVE, CURRENT, VARIANCE, EARLIER, NEURON_ROWS = range(
+    8
+)  # rows of `neurons`; FREE: tick of this loop
+LEAST_SCALE = 1e-60  # traces are brought up to date when they have decayed so far together
 COL, FLAT, PLACE, ROW = range(4)  # rows of `wiring`: column and index of the used cells; the same by column, their rows
 U, BASE, GAIN, STEP, STRENGTH, FLOAT_ROWS = range(6)  # rows of `floats`: the used cells' devices, and how strongly
 HAD, PULSED, PICKED, INT_ROWS = range(4)  # rows of `ints`: pulses before, in this loop (see UP, DOWN), cells picked
@@ -104,7 +107,7 @@ def recurrent(
     Dendritic, they are neurons and inputs; axonal, neurons alone. selected_s: as in `LoopDevice`.
     """
     active = np.empty(2 * pre.size, np.int32)
-    current, post = neurons[CURRENT], neurons[POST]
+    current, post, pre_scale, post_scale = neurons[CURRENT], neurons[POST], 1.0, 1.0
     for tick in range(ticks):
         now, at = tick + c.delay, first_tick + tick
         inputs = rows_in[indptr[tick] : indptr[tick + 1]]
@@ -115,55 +118,55 @@ def recurrent(
         if c.dendritic and c.delay > 1:
             _copy(current, late[(at + c.delay - 1) % c.delay])
             _copy(late[at % c.delay], current)
-        start[now + 1] = _neurons(c.leak, c.gain_per_a, c.refractory, c.order == BRIAN, neurons, start[now], queue)
-        _set(current, 0.0)
+        charged = n > 0 or c.dendritic
+        start[now + 1] = _neurons(
+            c.leak, c.gain_per_a, c.refractory, c.order == BRIAN, charged, tick, neurons, start[now], queue
+        )
+        if charged:
+            _set(current, 0.0)
         if c.dendritic:
             start[now + 1] = _queued(inputs, start[now + 1], queue)
-        _decay(pre, c.pre_decay)
-        _decay(post, c.post_decay)
+        pre_scale, post_scale = pre_scale * c.pre_decay, post_scale * c.post_decay
+        if pre_scale < LEAST_SCALE or post_scale < LEAST_SCALE:
+            _decay(pre, pre_scale)
+            _decay(post, post_scale)
+            pre_scale = post_scale = 1.0
         here, back = active[:n], queue[start[now] : start[now + 1]]
         if c.dendritic:
             here, back = back, queue[start[now - c.delay] : start[now - c.delay + 1]]
         if here.size == 0 and back.size == 0:
             continue
         if c.order != NEST:
-            _raise(pre, here, c.summed)
+            _raise(pre, here, c.summed, pre_scale)
         if c.order == BINDSNET:
-            _raise(post, back, c.summed)
+            _raise(post, back, c.summed, post_scale)
         for half in range(2):
             potentiate = (half == 1) != (c.order == NEST)
             if c.learn and c.update == WIDTH and d.alike:
                 if potentiate:
-                    selected_s[0] += _widen_cols(back, pre, c, d, col_start, wiring, floats, ints, post.size)
+                    selected_s[0] += _widen_cols(
+                        back, pre, pre_scale, c, d, col_start, wiring, floats, ints, post.size
+                    )  # fmt: skip
                 else:
                     earlier = _earlier(back, c.order, neurons)
-                    selected_s[1] += _widen_rows(here, earlier, c, d, row_start, wiring, floats, ints)
+                    selected_s[1] += _widen_rows(here, earlier, post_scale, c, d, row_start, wiring, floats, ints)
             elif c.learn:
                 if potentiate:
-                    n = _meet_cols(back, pre, c.pre_least, c.a_plus, col_start, wiring, floats, ints, post.size)
+                    n = _meet_cols(back, pre, pre_scale, c, col_start, wiring, floats, ints, post.size)
                 else:
-                    n = _meet_rows(here, back, c, neurons, row_start, wiring, floats, ints)
+                    earlier = _earlier(back, c.order, neurons)
+                    n = _meet_rows(here, earlier, post_scale, c, row_start, wiring, floats, ints)
                 _pulse(
-                    n,
-                    potentiate,
-                    at,
-                    c,
-                    d,
-                    wiring,
-                    floats,
-                    ints,
-                    levels,
-                    up,
-                    up_buckets,
-                    down,
-                    down_buckets,
+                    n, potentiate, at, c, d, wiring, floats, ints, levels, up, up_buckets, down, down_buckets,
                     selected_s,
-                )
+                )  # fmt: skip
             if half == 0 and (c.order == REFERENCE or c.order == BRIAN):
-                _raise(post, back, c.summed)
+                _raise(post, back, c.summed, post_scale)
         if c.order == NEST:
-            _raise(pre, here, c.summed)
-            _raise(post, back, c.summed)
+            _raise(pre, here, c.summed, pre_scale)
+            _raise(post, back, c.summed, post_scale)
+    _decay(pre, pre_scale)
+    _decay(post, post_scale)
 
 
 @njit(cache=True)
@@ -230,45 +233,34 @@ def _read(
 
 @njit(cache=True)
 def _neurons(
-    leak: float, gain_per_a: float, refractory: float, late: bool, neurons: Any, end: int, queue: Any
-) -> int:  # pragma: no cover - compiled
+    leak: float, gain_per_a: float, refractory: float, late: bool, charged: bool, tick: int, neurons: Any, end: int,
+    queue: Any,
+) -> int:  # pragma: no cover - compiled  # fmt: skip
     """Move the neurons one tick on, put those that fire into the queue and reset them; where the queue ends then.
 
-    `late`: order "brian". Short loops over few vectors each, which the compiler turns into vector code.
+    `late`: order "brian"; `charged`: there may be currents. Short loops over few vectors, for the compiler's sake.
     """
-    membrane, wait, drive, current = neurons[MEMBRANE], neurons[WAIT], neurons[DRIVE], neurons[CURRENT]
-    for j in range(membrane.size):
-        membrane[j] = membrane[j] * leak + drive[j]
-    if not late:
-        _charge(membrane, current, gain_per_a)
-    first = end
+    membrane, free, drive, current = neurons[MEMBRANE], neurons[FREE], neurons[DRIVE], neurons[CURRENT]
+    now, first, early_gain = float(tick), end, 0.0 if late or not charged else gain_per_a
     for lo in range(0, membrane.size, BLOCK):
         hi, fired = min(lo + BLOCK, membrane.size), 0
         for j in range(lo, hi):
-            left = wait[j] - 1.0
-            left = left if left > 0.0 else 0.0
-            wait[j] = left
-            v = membrane[j] if left == 0.0 else 0.0
+            v = membrane[j] * leak + drive[j] + early_gain * current[j]
+            v = v if free[j] <= now else 0.0
             membrane[j] = v
             fired += v >= 1.0
         if fired:
             for j in range(lo, hi):
                 queue[end] = j
                 end += membrane[j] >= 1.0
-    if late:
-        _charge(membrane, current, gain_per_a)
+    if late and charged:
         for j in range(membrane.size):
-            membrane[j] = membrane[j] if wait[j] == 0.0 else 0.0
+            v = membrane[j] + gain_per_a * current[j]
+            membrane[j] = v if free[j] <= now else 0.0
     for k in range(first, end):
         membrane[queue[k]] = 0.0
-        wait[queue[k]] = refractory
+        free[queue[k]] = now + refractory
     return end
-
-
-@njit(cache=True)
-def _charge(membrane: Any, current: Any, gain_per_a: float) -> None:  # pragma: no cover - compiled
-    for j in range(membrane.size):
-        membrane[j] += gain_per_a * current[j]
 
 
 @njit(cache=True)
@@ -291,10 +283,11 @@ def _decay(trace: Any, factor: float) -> None:  # pragma: no cover - compiled
 
 
 @njit(cache=True)
-def _raise(trace: Any, lines: Any, summed: bool) -> None:  # pragma: no cover - compiled
+def _raise(trace: Any, lines: Any, summed: bool, scale: float) -> None:  # pragma: no cover - compiled
+    one = 1.0 / scale  # a trace is kept divided by what all have decayed since they were brought up to date
     for k in lines:
         if k < trace.size:  # the queue holds the inputs' rows, too, and they have no neuron
-            trace[k] = trace[k] + 1.0 if summed else 1.0
+            trace[k] = trace[k] + one if summed else one
 
 
 # ---------------------------------------------------------------------------------------------- pairs and pulses
@@ -315,33 +308,33 @@ def _earlier(back: Any, order: int, neurons: Any) -> Any:  # pragma: no cover - 
 
 @njit(cache=True)
 def _meet_rows(
-    here: Any, back: Any, c: Constants, neurons: Any, row_start: Any, wiring: Any, floats: Any, ints: Any
+    here: Any, post: Any, scale: float, c: Constants, row_start: Any, wiring: Any, floats: Any, ints: Any
 ) -> int:  # pragma: no cover - compiled
-    """Pick the cells of rows that spike whose neurons' traces count."""
-    post, least, a = _earlier(back, c.order, neurons), c.post_least, c.a_minus
-    col, picked, strength, n = wiring[COL], ints[PICKED], floats[STRENGTH], np.uint64(0)
+    """Pick the cells of rows that spike whose neurons' traces count; how many."""
+    least, a, n = max(c.post_least, FADED), c.a_minus, np.uint64(0)
+    col, picked, strength = wiring[COL], ints[PICKED], floats[STRENGTH]
     for i in here:
         for k in range(np.uint64(row_start[i]), np.uint64(row_start[i + 1])):
-            trace = post[np.uint64(col[k])]
+            trace = post[np.uint64(col[k])] * scale
             picked[n], strength[n] = k, min(a * trace, 1.0)
-            n += np.uint64((trace > 0.0) & (trace >= least))
+            n += np.uint64(trace >= least)
     return int(n)
 
 
 @njit(cache=True)
 def _meet_cols(
-    back: Any, pre: Any, least: float, a: float, col_start: Any, wiring: Any, floats: Any, ints: Any,
-    cols: int,
-) -> int:  # pragma: no cover - compiled  # fmt: skip
-    """Pick the cells of neurons that fire whose rows' traces count."""
-    place, row, picked, strength, n = wiring[PLACE], wiring[ROW], ints[PICKED], floats[STRENGTH], np.uint64(0)
+    back: Any, pre: Any, scale: float, c: Constants, col_start: Any, wiring: Any, floats: Any, ints: Any, cols: int
+) -> int:  # pragma: no cover - compiled
+    """Pick the cells of neurons that fire whose rows' traces count; how many."""
+    least, a, n = max(c.pre_least, FADED), c.a_plus, np.uint64(0)
+    place, row, picked, strength = wiring[PLACE], wiring[ROW], ints[PICKED], floats[STRENGTH]
     for j in back:
         if j >= cols:
             continue
         for k in range(np.uint64(col_start[j]), np.uint64(col_start[j + 1])):
-            trace = pre[np.uint64(row[k])]
+            trace = pre[np.uint64(row[k])] * scale
             picked[n], strength[n] = place[k], min(a * trace, 1.0)
-            n += np.uint64((trace > 0.0) & (trace >= least))
+            n += np.uint64(trace >= least)
     return int(n)
 
 
@@ -409,7 +402,7 @@ def _widen(
 
 @njit(cache=True, fastmath={"reassoc", "nsz"})
 def _widen_rows(
-    here: Any, post: Any, c: Constants, d: Device, row_start: Any, wiring: Any, floats: Any, ints: Any
+    here: Any, post: Any, scale: float, c: Constants, d: Device, row_start: Any, wiring: Any, floats: Any, ints: Any
 ) -> float:  # pragma: no cover - compiled
     """Depress by widths the cells of rows that spike; see `_widen`."""
     u, pulsed, col = floats[U], ints[PULSED], wiring[COL]
@@ -424,7 +417,7 @@ def _widen_rows(
     one, budget = np.int32(DOWN), np.int32(c.budget)
     for i in here:
         for k in range(np.uint64(row_start[i]), np.uint64(row_start[i + 1])):
-            trace, had, before = post[np.uint64(col[k])], pulsed[k], u[k]
+            trace, had, before = post[np.uint64(col[k])] * scale, pulsed[k], u[k]
             open_ = (trace >= least) & ((had & np.int32(0xFFFF)) + (had >> np.int32(16)) < budget)
             x = min(a * trace, 1.0) if open_ else 0.0
             selected_s += x * (base + gain * before)
@@ -435,8 +428,9 @@ def _widen_rows(
 
 @njit(cache=True, fastmath={"reassoc", "nsz"})
 def _widen_cols(
-    back: Any, pre: Any, c: Constants, d: Device, col_start: Any, wiring: Any, floats: Any, ints: Any, cols: int
-) -> float:  # pragma: no cover - compiled
+    back: Any, pre: Any, scale: float, c: Constants, d: Device, col_start: Any, wiring: Any, floats: Any, ints: Any,
+    cols: int,
+) -> float:  # pragma: no cover - compiled  # fmt: skip
     """Potentiate by widths the cells of neurons that fire; see `_widen`."""
     u, pulsed, place, row = floats[U], ints[PULSED], wiring[PLACE], wiring[ROW]
     base, gain, a, least, budget = (
@@ -453,7 +447,7 @@ def _widen_cols(
             continue
         for at in range(np.uint64(col_start[j]), np.uint64(col_start[j + 1])):
             k = np.uint64(place[at])
-            trace, had, before = pre[np.uint64(row[at])], pulsed[k], u[k]
+            trace, had, before = pre[np.uint64(row[at])] * scale, pulsed[k], u[k]
             open_ = (trace >= least) & ((had & np.int32(0xFFFF)) + (had >> np.int32(16)) < budget)
             x = min(a * trace, 1.0) if open_ else 0.0
             selected_s += x * (base + gain * before)

@@ -31,6 +31,7 @@ from ._recurrent_kernel import (
     BASE,
     DRIVE,
     FLOAT_ROWS,
+    FREE,
     GAIN,
     HAD,
     INT_ROWS,
@@ -39,7 +40,6 @@ from ._recurrent_kernel import (
     POST,
     PULSED,
     STEP,
-    WAIT,
     Constants,
     Device,
     State,
@@ -344,14 +344,15 @@ class RecurrentStdp(LoopProgram):
         )  # fmt: skip
         pulses = np.empty(len(self.net.flat), np.int16), np.empty(len(self.net.flat), np.int16)
         put_back(self.net.flat, floats, ints, device.u, device.pulses, *pulses)
-        state = State(neurons[MEMBRANE], neurons[WAIT], pre, neurons[POST], late)
+        wait = np.maximum(neurons[FREE] - (ticks - 1), 0.0)
+        state = State(neurons[MEMBRANE], wait, pre, neurons[POST], late)
         flying = _raster(start, queue, ticks, self.flying.shape)
         return self.answer(ticks, self._own(start, queue, ticks), pulses, state, flying)
 
     def _neurons(self) -> FloatArray:
         """The kernel's vectors of neurons, with the state at the start."""
         out = np.zeros((NEURON_ROWS, self.shape[1]))
-        out[MEMBRANE], out[WAIT], out[POST] = self.start.membrane, self.start.refractory, self.start.post
+        out[MEMBRANE], out[FREE], out[POST] = self.start.membrane, self.start.refractory - 1.0, self.start.post
         out[DRIVE] = self.drive()
         return out
 

@@ -136,9 +136,10 @@ def test_loops_of_a_part_of_the_length_are_one_loop(place: str) -> None:
         potentiations += answer.potentiations
     np.testing.assert_array_equal(np.vstack(spikes), once.spikes)
     np.testing.assert_array_equal(potentiations, once.potentiations)
-    np.testing.assert_array_equal(truth(parts), truth(whole))
+    # not bit for bit: at a loop's end the traces' common decay is multiplied in, which rounds
+    np.testing.assert_allclose(truth(parts), truth(whole), rtol=1e-13)
     for name, values in once.state.items():
-        np.testing.assert_array_equal(values, answer.state[name])
+        np.testing.assert_allclose(values, answer.state[name], rtol=1e-12, err_msg=name)
 
 
 # ------------------------------------------------------------------ what a delay and an order mean, on two neurons
