@@ -325,6 +325,7 @@ def _told(column: Column, weights: FloatArray, index: int) -> dict[str, Any]:
         "index": index,
         "conductance_s": column.low_s + over_s,
         "weights": over_s,
+        "synapse": "cell",
         "outer": _outer(weights[column.usable]),
     }
 

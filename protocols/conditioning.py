@@ -434,7 +434,8 @@ class _Phase:
         self.state.sigma_s.append(one_s)
 
     def _weights(self, held_s: FloatArray) -> dict[str, Any]:
-        return {"conductance_s": held_s[:, None], "weights": held_s[:, None] - self.bench.low_s}
+        grid_s = held_s[:, None]
+        return {"conductance_s": grid_s, "weights": grid_s - self.bench.low_s, "synapse": "cell"}
 
     def _told(self, seen: _Seen) -> dict[str, Any]:
         """An epoch in numbers. `accuracy`: the share of the target's spikes that the neuron answered in time."""

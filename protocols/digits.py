@@ -183,10 +183,10 @@ class _Task:
         yield Note("start", {"index": 0, **(yield from self.weights())})
 
     def weights(self) -> Generator[Step, Any, dict[str, Any]]:
-        """The cells of the task read back, in siemens and as shares of the window."""
+        """The cells of the task read back, and what they have above the lowest conductance, both in siemens."""
         p, device = self.p, self.view.device
         grid_s = (yield from read_grid(self.look))[: p.inputs, : p.neurons]
-        return {"conductance_s": grid_s, "weights": (grid_s - device.g_min_s) / (device.g_max_s - device.g_min_s)}
+        return {"conductance_s": grid_s, "weights": grid_s - device.g_min_s, "synapse": "cell"}
 
     # -- presentations ------------------------------------------------------------------------------------------
 

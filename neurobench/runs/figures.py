@@ -47,6 +47,7 @@ class History:
     """What the figures are drawn from. Conductances and weights in siemens, over the number of updates.
 
     `result`: what the protocol returned, for the figures of a characterisation. `spiking`: what a spiking run told.
+    `single_cells`: a weight is one cell, not a pair.
     """
 
     title: str
@@ -59,6 +60,7 @@ class History:
     truth_s: Series
     result: Mapping[str, Any] = field(default_factory=dict)
     spiking: Spiking = field(default_factory=Spiking)
+    single_cells: bool = False
 
 
 def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
@@ -113,6 +115,7 @@ def read_history(path: Path) -> History:
         targets=_last(targets),
         truth_s=Series(np.arange(len(truth), dtype=np.float64), np.array([grid for _, grid in truth])),
         result=result,
+        single_cells=any(epoch.get("synapse") == "cell" for epoch in epochs),
         spiking=spike_figures.spiking(notes, {name: series(epochs, name) for name in spike_figures.SERIES}),
     )
 
@@ -161,10 +164,11 @@ def truth_figure(history: History) -> Figure | None:
 
 
 def weight_figure(history: History) -> Figure | None:
-    """Differential weights over the updates."""
+    """Weights over the updates: differential ones, or what single cells have above the lowest conductance."""
     if not history.weights_s:
         return None
-    return _grid_figure(history.weights_s, "Differential weights, as read back", "W", ("input", "neuron"))
+    title = "Weights of single cells above the floor" if history.single_cells else "Differential weights"
+    return _grid_figure(history.weights_s, f"{title}, as read back", "W", ("input", "neuron"))
 
 
 def _grid_figure(of: Series, title: str, letter: str, names: tuple[str, str], x: str = "update") -> Figure:

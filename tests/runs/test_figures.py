@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,15 @@ def test_units_keep_numbers_readable() -> None:
         factor, named = figures.si_scale(np.array([largest]))
         assert named == unit
         assert 1 <= largest * factor < 1000
+
+
+def test_weights_of_single_cells_are_not_called_differential() -> None:
+    from matplotlib.text import Text
+
+    grids = Series(np.arange(2.0), np.full((2, 3, 1), 1e-6))
+    empty = Series(np.zeros(0), np.zeros(0))
+    one = History("t", True, empty, empty, empty, grids, None, empty)
+    for history, words in ((one, "Differential"), (replace(one, single_cells=True), "single cells above the floor")):
+        figure = figures.weight_figure(history)
+        assert figure is not None
+        assert words in "".join(text.get_text() for text in figure.findobj(Text))
