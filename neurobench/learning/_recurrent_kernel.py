@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray
 
 NEST = 3  # the order that only this loop knows
-BLOCK = 128  # neurons that are searched for spikes together, if one of them has any
+BLOCK = 64  # neurons that are searched for spikes one by one where one of them has any
 FADED = 1e-30  # a trace below it is 0: it moves nothing, and numbers near the smallest are slow
 _S32 = np.uint64(32)
 
@@ -241,18 +241,14 @@ def _neurons(
     `late`: order "brian"; `charged`: there may be currents. Short loops over few vectors, for the compiler's sake.
     """
     membrane, free, drive, current = neurons[MEMBRANE], neurons[FREE], neurons[DRIVE], neurons[CURRENT]
-    now, first, early_gain = float(tick), end, 0.0 if late or not charged else gain_per_a
-    for lo in range(0, membrane.size, BLOCK):
-        hi, fired = min(lo + BLOCK, membrane.size), 0
-        for j in range(lo, hi):
-            v = membrane[j] * leak + drive[j] + early_gain * current[j]
-            v = v if free[j] <= now else 0.0
-            membrane[j] = v
-            fired += v >= 1.0
-        if fired:
-            for j in range(lo, hi):
-                queue[end] = j
-                end += membrane[j] >= 1.0
+    now, first, early_gain, fired = float(tick), end, 0.0 if late or not charged else gain_per_a, 0
+    for j in range(membrane.size):
+        v = membrane[j] * leak + drive[j] + early_gain * current[j]
+        v = v if free[j] <= now else 0.0
+        membrane[j] = v
+        fired += v >= 1.0
+    if fired:
+        end = _search(membrane, end, queue)
     if late and charged:
         for j in range(membrane.size):
             v = membrane[j] + gain_per_a * current[j]
@@ -260,6 +256,20 @@ def _neurons(
     for k in range(first, end):
         membrane[queue[k]] = 0.0
         free[queue[k]] = now + refractory
+    return end
+
+
+@njit(cache=True)
+def _search(membrane: Any, end: int, queue: Any) -> int:  # pragma: no cover - compiled
+    """Put the neurons at threshold into the queue; only blocks in which there is one are looked through."""
+    for lo in range(0, membrane.size, BLOCK):
+        hi, fired = min(lo + BLOCK, membrane.size), 0
+        for j in range(lo, hi):
+            fired += membrane[j] >= 1.0
+        if fired:
+            for j in range(lo, hi):
+                queue[end] = j
+                end += membrane[j] >= 1.0
     return end
 
 

@@ -1,6 +1,10 @@
 """The recurrent job: 1000 LIF neurons, 10 % connected, pair STDP, 10 s at 0.1 ms, as `Loop` steps through Guard and run
 file; beside Brian2 (C++ standalone) and NEST (one thread) on the same job in the same run.
 
+What is compared is processor time from the first tick to the last: Brian2's own figure (`_last_run_time`, std::clock) is
+processor time without the start of the process, and wall time would measure what else the machine does. Ours is all
+that the loops take in our process: kernel, Guard, record. Real time is measured on the wall.
+
 The peers run where NEUROBENCH_BRIAN and NEUROBENCH_NEST name a Python that has them (`make oracles`).
 """
 
@@ -42,17 +46,19 @@ class Learn(Protocol):
 
     def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:
         program, quiet = self._program[0], no_input(1000)
-        spikes = pulses = 0
+        spikes, wall, processor = 0, time.perf_counter(), time.process_time()
         for _ in range(self.loops):
             answer = yield Loop(program, 1000)
             program = program.after(answer, quiet)
             spikes += len(answer.spikes)
-            pulses += int(answer.potentiations.sum()) + int(answer.depressions.sum())
-        return Result(True, {"spikes": spikes, "pulses": pulses})
+        took = {"wall_s": time.perf_counter() - wall, "processor_s": time.process_time() - processor}
+        return Result(True, {"spikes": spikes, **took})
 
 
-def learn(folder: Path, name: str, neurons: int = NEURONS, loops: int = LOOPS, rate: float = 1.0, **rule: Any) -> Any:
-    """Seconds, result, size of the run file; `rate` scales the drive's distance from the threshold."""
+def learn(
+    folder: Path, name: str, neurons: int = NEURONS, loops: int = LOOPS, rate: float = 1.0, **rule: Any
+) -> dict[str, float]:
+    """Spikes, pulses, seconds, bytes of the run file; `rate` scales the drives' distance from the threshold."""
     job = common.job(neurons)
     config = load_bench("emulator", {"chip.model": "ideal", "chip.rows": neurons, "chip.cols": neurons})
     guard = open_bench(config, seed=1)
@@ -71,13 +77,13 @@ def learn(folder: Path, name: str, neurons: int = NEURONS, loops: int = LOOPS, r
     )
     protocol._program.append(program)
     record = RunWriter.create(folder / f"{name}.nbr")
-    begin = time.perf_counter()
     outcome = runner.run(protocol, guard, seed=1, record=record)
-    seconds = time.perf_counter() - begin
     record.close()
     guard.close()
     assert outcome.error is None
-    return seconds, outcome.result, (folder / f"{name}.nbr").stat().st_size
+    assert outcome.result is not None
+    size = (folder / f"{name}.nbr").stat().st_size
+    return {**outcome.result, "pulses": outcome.pulses, "run_s": outcome.wall_s, "bytes": size}
 
 
 def peer(variable: str, script: str, *arguments: str) -> dict[str, Any] | None:
@@ -95,37 +101,43 @@ def peer(variable: str, script: str, *arguments: str) -> dict[str, Any] | None:
 
 @pytest.mark.timeout(3600)
 def test_ten_seconds_of_a_thousand_neurons(tmp_path: Path) -> None:
-    cold, _, _ = learn(tmp_path, "cold", loops=1)
+    cold = learn(tmp_path, "cold", loops=1)
     runs, brian, nest = [], [], []
     for k in range(3):  # in turn, so that other work on the machine meets all of them
         runs.append(learn(tmp_path, f"run{k}"))
         brian.append(peer("NEUROBENCH_BRIAN", "recurrent_brian.py", "--standalone", "--base", str(1e-12 / SPAN_S)))
         nest.append(peer("NEUROBENCH_NEST", "recurrent_nest.py"))
-    seconds, result, size = min(runs, key=lambda run: run[0])
-    print(f"\n{result}: best {seconds:.2f} s, {SECONDS / seconds:.1f}x real time, run file {size / 1e6:.0f} MB")
-    print(f"all {[round(run[0], 2) for run in runs]}; first loop of the process {cold:.1f} s")
-    for name, found, least in (("Brian2 standalone", brian, 1.0), ("NEST, 1 thread", nest, 2.0)):
-        times = [one["run_s"] for one in found if one]
-        if times:
-            print(f"{name}: best {min(times):.2f} s, {found[0]['spikes']} spikes: ours x {min(times) / seconds:.2f}")
-            assert min(times) / seconds >= least
-    if brian[0]:
-        assert brian[0]["spikes"] == result["spikes"], "the same job"
-    assert SECONDS / seconds >= 5.0
-    assert size < 100e6
+    wall_s, ours_s = (min(run[name] for run in runs) for name in ("wall_s", "processor_s"))
+    first = runs[0]
+    print(f"\n{first['spikes']:,} spikes, {first['pulses']:,} pulses, run file {first['bytes'] / 1e6:.0f} MB")
+    print(
+        f"wall {[round(run['wall_s'], 2) for run in runs]}, processor {[round(run['processor_s'], 2) for run in runs]}"
+    )
+    print(f"{SECONDS / wall_s:.1f}x real time; first loop of the process {cold['wall_s']:.1f} s")
+    ratios = {"Brian2": compare("Brian2 standalone", brian, ours_s), "NEST": compare("NEST, 1 thread", nest, ours_s)}
+    assert brian[0] is None or brian[0]["spikes"] == first["spikes"], "the same job"
+    assert wall_s <= SECONDS / 5
+    assert first["bytes"] < 100e6
+    assert ratios["NEST"] >= 2.0
+    assert ratios["Brian2"] >= 1.0
+
+
+def compare(name: str, found: list[dict[str, Any] | None], ours_s: float) -> float:
+    """How many times faster ours is; infinite where the peer is not there."""
+    times = [one["run_s"] for one in found if one]
+    if not times:
+        print(f"{name}: not installed")
+        return float("inf")
+    print(f"{name}: processor {[round(one, 2) for one in times]}: ours {min(times) / ours_s:.2f}x as fast")
+    return min(times) / ours_s
 
 
 def test_the_cost_of_a_tick_grows_with_events_and_not_with_synapses(tmp_path: Path) -> None:
-    """The same number of spikes in networks of four sizes; then more spikes in one of them."""
-    print("\nneurons  synapses   spikes/tick  us/tick")
-    for neurons in (250, 500, 1000, 2000):
-        at_work(tmp_path, neurons, 250 / neurons)
-    for share in (0.5, 1.0, 2.0, 4.0):
-        at_work(tmp_path, 1000, share)
-
-
-def at_work(folder: Path, neurons: int, share: float) -> None:
-    seconds, result, _ = learn(folder, f"{neurons}-{share}", neurons, 5, share)
-    again, _, _ = learn(folder, f"{neurons}-{share}-again", neurons, 5, share)
-    synapses = len(common.job(neurons).origin)
-    print(f"{neurons:7d} {synapses:9d} {result['spikes'] / 5000:12.2f} {min(seconds, again) / 5000 * 1e6:9.1f}")
+    """The same number of spikes in networks of growing size; then more spikes in one of them."""
+    print("\nneurons  synapses  spikes/tick  us/tick")
+    for neurons, share in ((250, 2.0), (500, 0.9), (1000, 0.4), (1000, 0.8), (1000, 1.6), (1000, 3.2)):
+        learn(tmp_path, f"{neurons}-{share}-first", neurons, 2, share)
+        found = learn(tmp_path, f"{neurons}-{share}", neurons, 10, share)
+        synapses, ticks = len(common.job(neurons).origin), 10_000
+        cost = found["processor_s"] / ticks * 1e6
+        print(f"{neurons:7d} {synapses:9d} {found['spikes'] / ticks:12.2f} {cost:8.1f}")
