@@ -32,6 +32,12 @@ less than the ramp."""
 EDGE_SAMPLES = 100
 """Samples of the shortest stretch where no clock holds all breakpoints: jumps move by half a per cent of it at most."""
 
+LEAST_SAMPLES = 10
+"""Samples between two jumps of one line at least: half a sample at either end is a twentieth of what was asked for."""
+
+LOST = 1 / 16
+"""So much of its largest volts a line may lose to stairs that are too coarse, for want of memory or speed."""
+
 ROUNDED = 1e-6  # of a code: what floats make of 1 V / (1 V / 32767)
 
 
@@ -70,7 +76,22 @@ def sampled(waves: Waves, clock: SampleClock, name: str) -> Samples:
     n = max(end_ps // period_ps, 1)
     at_s: FloatArray = (np.arange(n, dtype=np.float64) + 0.5) * (period_ps / PS)
     after = max(1, clock.least - n - 1)
-    return Samples(period_ps, tuple(np.pad(_volts(line, at_s), (1, after)) if line else None for line in waves.lines))
+    found = Samples(period_ps, tuple(np.pad(_volts(line, at_s), (1, after)) if line else None for line in waves.lines))
+    for line, volts in zip(waves.lines, found.lines, strict=True):
+        if volts is not None:
+            _refuse_blunt(line, volts, period_ps, name)
+    return found
+
+
+def _refuse_blunt(line: Line, volts: FloatArray, period_ps: int, name: str) -> None:
+    """A peak between two samples would not come out, and the record would say that it did."""
+    asked, played = [v for _, v in line], (float(volts.max()), float(volts.min()))
+    for most_v, out_v in zip((max(asked), min(asked)), played, strict=True):
+        if abs(most_v - out_v) > LOST * max(map(abs, asked)):
+            raise CapabilityMissing(
+                f"a peak of {most_v:g} V: {name} would play {out_v:g} V of it, its samples last {period_ps / PS:g} s "
+                "here (make the waveforms shorter, or the peak wider)"
+            )
 
 
 def _in_ps(lines: Iterable[Line]) -> list[list[tuple[int, float]]]:
@@ -101,7 +122,8 @@ def _period_ps(lines: list[Line], end_ps: int, clock: SampleClock) -> int | None
     shortest_ps = _shortest_ps(lines)
     finest_ps = max(ceil(end_ps / clock.most), clock.least_ps)
     period_ps = max(finest_ps, int(min(stairs_ps, shortest_ps / EDGE_SAMPLES)))
-    return period_ps if period_ps <= shortest_ps else None
+    apart_ps = min((b - a for line in lines for a, b in pairwise(_jumps_ps([line])) if b > a), default=end_ps)
+    return period_ps if period_ps <= min(shortest_ps, apart_ps / LEAST_SAMPLES) else None
 
 
 def _parts(grid_ps: int, wanted: int, most: int) -> int:

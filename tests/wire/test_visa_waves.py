@@ -77,7 +77,7 @@ def test_a_line_without_volts_has_no_samples() -> None:
     assert found.lines[1] is not None
 
 
-def test_edges_that_fit_no_clock_move_by_half_a_per_cent_at_most() -> None:
+def test_edges_that_fit_no_clock_move_by_half_a_sample_at_most() -> None:
     widths_s = (1.0 * US, 0.7310585 * US)
     found = sampled(Waves((rectangle(1.0, widths_s[0]), rectangle(1.0, widths_s[1], 0.1234567 * US))), CLOCK, "it")
     for line, width_s in zip(found.lines, widths_s, strict=True):
@@ -90,6 +90,27 @@ def test_a_stretch_that_is_too_short_is_refused_with_both_numbers() -> None:
         sampled(Waves((rectangle(1.0, US), rectangle(1.0, 0.9, 0.1000001))), CLOCK, "it")
     with pytest.raises(CapabilityMissing, match="samples of 1.6e-08 s"):
         sampled(Waves((rectangle(1.0, 1e-9),)), CLOCK, "it")
+
+
+@pytest.mark.parametrize(("width_us", "plays"), [(1.0000001, False), (30.0000001, True)])
+def test_a_width_that_samples_would_change_by_a_third_is_refused(width_us: float, plays: bool) -> None:
+    """10 ms in 4096 samples: 2.4 us each, off every grid."""
+    waves = Waves((rectangle(1.0, width_us * US, 1e-3), rectangle(1.0, 9e-3, 1.0000001e-3)))
+    if plays:
+        line = sampled(waves, CLOCK, "it").lines[0]
+        assert line is not None
+        assert line.sum() * sampled(waves, CLOCK, "it").period_ps / PS == pytest.approx(width_us * US, rel=0.1)
+        return
+    with pytest.raises(CapabilityMissing, match="a stretch of"):
+        sampled(waves, CLOCK, "it")
+
+
+def test_a_peak_that_lies_between_two_samples_is_refused() -> None:
+    """Both channels fit a clock of 1 us: the triangle would come out as two samples of half its volts."""
+    far = rectangle(1.0, 1e-3, 3e-3)
+    with pytest.raises(CapabilityMissing, match=r"a peak of 2 V: it would play 1 V of it.*1e-06 s"):
+        sampled(Waves((triangle(2.0, 2 * US), far)), CLOCK, "it")
+    assert sampled(Waves((triangle(2.0, 1e-3), far)), CLOCK, "it").lines[0] is not None
 
 
 levels = st.floats(-5, 5).map(lambda v: round(v, 3))
@@ -123,6 +144,7 @@ def test_samples_stay_within_extremes_and_time_and_rest_at_zero(a: Line, b: Line
         volts = [v for _, v in asked]
         assert min(0.0, *volts) <= line.min()
         assert line.max() <= max(0.0, *volts)
+        assert max(abs(line.max() - max(volts)), abs(line.min() - min(volts))) <= max(map(abs, volts)) / 16
         assert line[0] == line[-1] == 0
         assert CLOCK.least <= len(line) <= CLOCK.most
         last = int(np.flatnonzero(line)[-1]) if line.any() else 0
