@@ -255,8 +255,11 @@ class World(Timeline):
         self._unsaved = False
 
     def close(self) -> None:
-        """Settle, and put the chip back into its drawer."""
+        """Let the chip feel what stands until now, settle, and put it back into its drawer."""
         with self.lock:
+            self._update()
+            self._end_now()
+            self._stress.calm()
             self._unsaved = True
             self.settle()
 

@@ -281,6 +281,28 @@ def test_the_chip_is_in_its_file_before_the_lock_is_given_back(tmp_path: Path) -
     assert load_chip(file, world.chip.model).counters.clock_s == pytest.approx(world.now_s(), rel=1e-12)
 
 
+@pytest.mark.parametrize("device", ["threshold-exponential", "idealized"])
+def test_a_level_that_still_stands_when_the_bench_closes_was_felt(tmp_path: Path, device: str) -> None:
+    left = []
+    for driven in (True, False):  # left standing, or taken away before
+        file = tmp_path / f"{device} {driven}"
+        world = board(chip_of(device), file=file)
+        with world.lock:
+            route(world, {1: PULSE_ROW}, {2: PULSE_COL})
+            world.terminal("pulse.1").drive(0.5 if device == "idealized" else 0.6)
+            world.terminal("pulse.2").drive(-0.5 if device == "idealized" else -0.6)
+            world.run_for(1e-6)
+            if not driven:
+                world.terminal("pulse.1").drive(0.0)
+                world.terminal("pulse.2").drive(0.0)
+        world.close()
+        kept = load_chip(file, world.chip.model)
+        assert int(kept.pulses.sum()) == 1
+        left.append(kept.u)
+    assert left[0].max() > 0
+    np.testing.assert_array_equal(left[0], left[1])
+
+
 def test_a_damaged_chip_comes_out_of_its_drawer_damaged(tmp_path: Path) -> None:
     file = tmp_path / "b.chip"
     world = board(chip_of("idealized"), file=file)
