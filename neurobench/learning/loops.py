@@ -25,7 +25,7 @@ from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.physics.kernels import LoopDevice
 from neurobench.physics.noise import Key, Stream, key
 
-from ._loop_kernels import Constants, Pulsed, State, full_step, lif_stdp
+from ._loop_kernels import Constants, Pulsed, State, full_step, lif_stdp, scratch
 from ._loop_steps import run_stepped
 from .bias import choose_bias
 
@@ -263,17 +263,21 @@ class LifStdp(LoopProgram):
         require(self.shape == device.shape, f"the loop is for {self.shape} cells, the chip has {device.shape}")
         require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
         _check_width(self.rule, device)
-        state, cells = self.state(), device.u.size
-        most, of_rows = self.most().ravel(), np.bincount(self.spikes.rows, minlength=1)
-        pulsed = Pulsed(np.zeros(cells, np.int16), np.zeros(cells, np.int16), most, int(most.min() - of_rows.max()))
-        spikes = np.empty((ticks * device.shape[1], 2), np.int32)
+        state, most = self.state(), self.most().ravel()
+        rows, of_rows = np.array(self.spikes.rows, np.int32), np.bincount(self.spikes.rows, minlength=1)
+        counts = np.zeros((2, device.u.size), np.int16)
+        pulsed = Pulsed(
+            counts[0], counts[1], most, int(most.min() - of_rows.max()), full_step(device, 1), full_step(device, -1)
+        )
+        on, todo, late, room = scratch(ticks, device.shape, self.rule.constants().pre_decay)
         kernel: Any = lif_stdp
         fired = kernel(
-            ticks, self.first_tick, self.spikes.indptr, self.spikes.rows, self.spikes.begins(), self.rule.constants(),
-            device, *noise.key, noise.first_read, noise.sigma2, noise.relative2, state, pulsed, spikes,
+            ticks, self.first_tick, np.array(self.spikes.indptr, np.int32), rows, self.spikes.begins(),
+            self.rule.constants(), device, *noise.key, noise.first_read, noise.sigma2, noise.relative2, state, pulsed,
+            on, todo, late, room,
         )  # fmt: skip
-        ups, downs = (counts.reshape(self.shape) for counts in (pulsed.ups, pulsed.downs))
-        return self.answer(ticks, spikes[:fired].copy(), ups, downs, state)
+        ups, downs = counts.reshape(2, *self.shape)
+        return self.answer(ticks, late.spikes[:fired].copy(), ups, downs, state)
 
     def stepped(self, ticks: int, view: BenchView) -> Generator[Step, Any, LoopAnswer]:
         """The same loop by the host: a read and at most two batches per tick."""
