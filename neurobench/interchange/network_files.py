@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from neurobench.learning.networks import Kept, described
 from neurobench.system import replace_file
 
 FORMAT = "neurobench network 1"
+# what numpy, zipfile and json raise at a file that is none, or damaged
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile,
+    NeurobenchError,
+)  # fmt: skip
 
 
 def save_network(path: Path, kept: Kept) -> Path:
@@ -44,7 +50,7 @@ def load_network(path: Path) -> Kept:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return _unpacked({name: file[name] for name in file.files})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NeurobenchError) as error:
+    except _DAMAGE as error:
         raise UsageError(f"{path} holds no network of neurobench: {error}") from error
 
 

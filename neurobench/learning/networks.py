@@ -196,8 +196,17 @@ class Network:
         return Forward(total if spiking else np.asarray(x, np.float64), len(train), rasters, reached / len(train))
 
     def predict(self, train: Any) -> Generator[Step, Any, int]:
-        """The class of a spike train: the output with the largest count, the first one of equals."""
-        return int(np.argmax((yield from self.forward(train)).output))
+        """The class of a spike train: the output with the largest count, the first one of equals. Nothing is learnt."""
+        seen = yield from self._unlearnt(train)
+        return int(np.argmax(seen.output))
+
+    def _unlearnt(self, train: Any) -> Generator[Step, Any, Forward]:
+        """`forward`, of which the rules of spike timing keep nothing."""
+        wanted = [layer.wanted.copy() for layer in self._spiking()]
+        seen = yield from self.forward(train)
+        for layer, before in zip(self._spiking(), wanted, strict=True):
+            layer.wanted = before
+        return seen
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -219,15 +228,15 @@ class Network:
             for layer in self._spiking()[:-1]:
                 if hidden_rate and layer.rule is not None:
                     yield from layer.update_weights_stdp(self.rng, hidden_rate)
+                else:
+                    layer.take_wanted()
         return told.score()
 
     def evaluate(self, data: Samples) -> Generator[Step, Any, Score]:
         """The score over samples; nothing is learnt."""
         told = _Tally(self._readout().neurons, len(self._spiking()))
         for train, label in data:
-            told.add((yield from self.forward(train)), label)
-        for layer in self._spiking():
-            layer.take_wanted()
+            told.add((yield from self._unlearnt(train)), label)
         return told.score()
 
     def _spiking(self) -> list[SpikingLayer]:

@@ -1,7 +1,7 @@
 """A bench in a script or a notebook: sub-generators run one after another, guarded and recorded like any run.
 
     with session("emulator", rows=100, cols=50) as bench:
-        layer = SpikingLayer.on(bench.view, inputs=100, neurons=50)
+        layer = spiking_layer(bench.view, inputs=100, neurons=25)
         spikes = bench.do(layer.forward(x))
 
 What is done stands in a run file (`neurobench show`, `plot`, `export` read it). It cannot be resumed: its steps are

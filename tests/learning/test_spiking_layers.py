@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neurobench.bench.config import load_bench
 from neurobench.errors import CapabilityMissing, ConfigError, UsageError
 from neurobench.interchange.network_files import load_network, save_network
-from neurobench.learning.networks import SpikingConfig, described, feed_forward, shape_of, stack
+from neurobench.learning.networks import Kept, SpikingConfig, described, feed_forward, shape_of, stack
 from neurobench.learning.neurons import LIF
 from neurobench.learning.plasticity import PairStdp
 from neurobench.learning.quantised import Levels
-from neurobench.learning.spiking import spiking_layer
+from neurobench.learning.spiking import SpikingLayer, spiking_layer
 from neurobench.runs.session import Session, session
 
 BENCHES = ("emulator", "visa-sim", "fpga-sim")
@@ -177,7 +181,62 @@ def test_a_network_that_does_not_fit_is_told_before_anything_is_written(tmp_path
         stack(feed_forward(8, [], 5), opened.view, opened.rng)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"not a network" * 50])
+def test_neither_predicting_nor_an_epoch_without_it_leaves_anything_to_the_timing_rule(tmp_path: Path) -> None:
+    with bench(tmp_path, (8, 10)) as opened:
+        network = stack(feed_forward(4, [3], 2), opened.view, opened.rng)
+        opened.do(network.program())
+        train = np.ones((20, 4))
+        hidden = network.layers[0]
+        assert isinstance(hidden, SpikingLayer)
+        opened.do(network.forward(train))
+        asked = hidden.wanted.copy()
+        assert asked.any()
+        opened.do(network.predict(train))
+        opened.do(network.evaluate([(train, 0)]))
+        np.testing.assert_array_equal(hidden.wanted, asked)
+        opened.do(network.train_epoch([(train, 0)]))
+        assert not hidden.wanted.any()
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def npy() -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+ABOUT = [
+    "[]", "3", "null", "{}", '{"format": "neurobench network 1"}', '{"format": "neurobench network 1", "layers": 3}'
+]  # fmt: skip
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_network_is_told_or_read_as_it_was(data: st.DataObject) -> None:
+    descriptions = feed_forward(4, [], 2)
+    weights = np.linspace(-1, 1, 8).reshape(4, 2)
+    with TemporaryDirectory() as folder:
+        file = save_network(Path(folder) / "net.npz", Kept(descriptions, [weights], [weights], [weights], [None], {}))
+        damaged = bytearray(file.read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+        file.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))] if data.draw(st.booleans()) else damaged)
+        try:
+            kept = load_network(file)
+        except UsageError:
+            return
+        np.testing.assert_array_equal(kept.weights[0], weights)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04 broken", b"not a network" * 50, npy(), *(npz(about=np.array(text)) for text in ABOUT)],
+)
 def test_a_file_that_is_no_network_is_told(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "wrong.npz"
     file.write_bytes(content)
