@@ -105,10 +105,12 @@ def binned(stream: EventStream, tick_s: float, ticks: int | None = None, polarit
     `ticks`: events after that many are left out; none: up to the last event. `polarities`: OFF events get lines of
     their own, width x height further on.
     """
+    _check_ticks(1 if ticks is None else ticks, tick_s)
     # an event at the very beginning of a tick belongs to it, however the quotient is rounded
     tick = np.floor(stream.events["t"] * (US / tick_s) + _SLACK).astype(np.int64)
-    ticks = int(tick[-1]) + 1 if ticks is None and len(stream) else ticks or 1
-    _check_ticks(ticks, tick_s)
+    if ticks is None:
+        ticks = int(tick[-1]) + 1 if len(stream) else 1
+        _check_ticks(ticks, tick_s)
     lines = stream.pixels + (1 - stream.events["p"]) * (stream.width * stream.height if polarities else 0)
     inside = tick < ticks
     return _placed(tick[inside], lines[inside], ticks)

@@ -58,6 +58,9 @@ class EventStream:
         events = np.array(self.events)
         named = events.dtype.names is not None and set("xytp") <= set(events.dtype.names)
         require(named and events.ndim == 1, f"events need the fields x, y, t, p in one dimension, got {events.dtype}")
+        for name in "xytp":
+            whole = events[name].dtype.kind in "iub"
+            require(whole, f"{name} holds {events[name].dtype}: whole numbers are expected, t in microseconds")
         events = make_events(*(events[name] for name in "xytp"))
         _check_inside(events, self.width, self.height)
         events.setflags(write=False)

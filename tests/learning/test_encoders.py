@@ -117,6 +117,7 @@ def test_spikes_become_events_of_the_same_pixels_and_ticks(stream: EventStream) 
         (lambda: latency(np.array([0.5]), 0), "0 ticks"),
         (lambda: delta(np.zeros(3), 0.1), r"\[ticks, n\]"),
         (lambda: delta(np.zeros((3, 1)), 0.0), "threshold"),
+        (lambda: binned(EventStream(2, 2), 0.0), "tick_s = 0.0 must be positive"),
         (lambda: binned(EventStream(2, 2, make_events([0], [0], [10**12], [0])), 1e-3), "ticks; 1 to"),
         (lambda: dense(Spikes(np.array([0, 1], np.int32), np.array([7], np.int32)), 4), "beyond 0..3"),
     ],

@@ -153,6 +153,10 @@ def test_the_same_seed_makes_the_same_noise() -> None:
         (lambda: EventStream(4, 4, make_events([0, 1], [0, 1], [5, 4], [0, 0])), "event 1 lies before"),
         (lambda: EventStream(4, 4, make_events([0], [0], [-5], [0])), "times begin at 0"),
         (lambda: EventStream(4, 4, np.zeros(3)), "fields x, y, t, p"),
+        (
+            lambda: EventStream(4, 4, np.array([(0, 0, 0.25, 1)], [("x", int), ("y", int), ("t", float), ("p", int)])),
+            "t holds float64: whole numbers",
+        ),
         (lambda: crop(SENSOR, 30, 0, 8, 8), "a window of 8 x 8 at"),
         (lambda: downsample(SENSOR, 64, 24), "coarser only"),
         (lambda: SENSOR + EventStream(8, 8), "do not add up"),
