@@ -218,6 +218,7 @@ def _counted_cells(counts: CellCounts) -> list[Any]:
     return [counts.dtype.newbyteorder("<").str, rows, cols, _BITMAP, payload]
 
 
+_SAME_MASK = 128  # in the byte with the bits: the mask is that of the potentiations
 _VALUE_BITS = (1, 2, 4, 8, 16)  # bits in which a count that is not 0 may be stored; 1: all are 1, and nothing is stored
 
 
@@ -468,7 +469,17 @@ def encode_answer(answer: Answer) -> bytes:
     if isinstance(answer, Reading):
         return _encode_reading(answer)
     ticks, spikes, potentiations, depressions, *rest = answer
-    return pack([_LOOP, ticks, spikes, _counted(potentiations), _counted(depressions), *rest])
+    ups, downs = _counted(potentiations), _counted(depressions)
+    if _mask_of(ups) == _mask_of(downs) != b"":
+        downs[-1] = bytes([downs[-1][0] | _SAME_MASK]) + downs[-1][1 + len(_mask_of(ups)) :]
+    return pack([_LOOP, ticks, spikes, ups, downs, *rest])
+
+
+def _mask_of(grid: list[Any]) -> bytes:
+    """The bit mask of a grid that has one."""
+    _, rows, cols, layout, payload = grid
+    mask: bytes = payload[1 : 1 + (rows * cols + 7) // 8] if layout == _BITMAP else b""
+    return mask
 
 
 _NO_FLAGS = msgpack.ExtType(_TUPLE, _pack_plain([]))
@@ -495,8 +506,10 @@ def decode_answer(data: bytes) -> Answer:
         return Reading(*rest)
     if code != _LOOP:
         raise RunFileError(f"damaged record: no answer has the code {code!r}")
-    ticks, spikes, potentiations, depressions, *tail = rest
-    return LoopAnswer(ticks, spikes, _ungrid(potentiations), _ungrid(depressions), *tail)
+    ticks, spikes, ups, downs, *tail = rest
+    if downs[3] == _BITMAP and downs[4][:1] and downs[4][0] & _SAME_MASK:
+        downs[4] = bytes([downs[4][0] ^ _SAME_MASK]) + _mask_of(ups) + downs[4][1:]
+    return LoopAnswer(ticks, spikes, _ungrid(ups), _ungrid(downs), *tail)
 
 
 def encode_witness(witness: Witness) -> bytes:

@@ -85,7 +85,7 @@ class Lifetime:
             pulses, more = pulses.plus(more), None
         for given in (pulses, more):
             if isinstance(given, CellCounts):
-                _add_some(given.flat, given.values, self.pulses, rows, cols)
+                _add_some(given.flat, given.values, self.pulses.reshape(-1), rows, cols)
             elif given is not None:
                 self.pulses += given
                 rows += given.sum(axis=1, dtype=np.int64)
@@ -134,15 +134,17 @@ class Lifetime:
 
 @njit(cache=True)
 def _add_some(flat: Any, values: Any, pulses: Any, rows: Any, cols: Any) -> None:  # pragma: no cover - compiled
-    """Add the counts of some cells (ascending), and their sums over lines."""
-    i, first, width = 0, 0, cols.size
-    for k in range(flat.size):
-        while flat[k] >= first + width:
-            i, first = i + 1, first + width
-        j, n = flat[k] - first, np.int64(values[k])
-        pulses[i, j] += n
-        rows[i] += n
-        cols[j] += n
+    """Add the counts of some cells (ascending) to pulses [rows * cols], and their sums over lines."""
+    k, end, width = 0, flat.size, cols.size
+    for i in range(rows.size):
+        first, total = i * width, np.int64(0)
+        while k < end and flat[k] < first + width:
+            at, n = np.uint64(flat[k]), np.int64(values[k])
+            pulses[at] += n
+            cols[at - np.uint64(first)] += n
+            total += n
+            k += 1
+        rows[i] += total
 
 
 class Spent(NamedTuple):

@@ -505,5 +505,7 @@ def put_back(
     state, pulsed = floats[U], ints[PULSED]
     for k in range(flat.size):
         ups[k], downs[k] = pulsed[k] & 0xFFFF, pulsed[k] >> 16
-        u[flat[k]] = state[k]
-        pulses[flat[k]] += np.uint32((pulsed[k] & 0xFFFF) + (pulsed[k] >> 16))
+    for k in range(flat.size):
+        at = np.uint64(flat[k])
+        u[at] = state[k]
+        pulses[at] += np.uint32(ups[k]) + np.uint32(downs[k])

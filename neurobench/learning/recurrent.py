@@ -213,13 +213,15 @@ class Room:
 class Net(NamedTuple):
     """Which cells of the array are synapses, as the kernel wants it; made once by `net` and handed from loop to loop.
 
-    bits: `used` packed eight to a byte, as it is recorded. flat: index among all cells of each used cell, row-major.
+    bits: `used` packed eight to a byte, as it is recorded; digest: a hash of it. flat: index among all cells of each
+    used cell, row-major.
     wiring: rows as `_recurrent_kernel` names them; row_start [rows + 1], col_start [cols + 1]: where each line begins.
     room: scratch; so one network is run by one run at a time.
     """
 
     used: BoolArray
     bits: AnyArray
+    digest: AnyArray
     flat: AnyArray
     wiring: IndexArray
     row_start: IndexArray
@@ -237,7 +239,9 @@ def net(used: BoolArray) -> Net:
     place = np.argsort(col, kind="stable")
     row_start, col_start = (np.concatenate([[0], np.cumsum(mask.sum(axis=k))]).astype(np.int32) for k in (1, 0))
     wiring = np.array([col, flat, place, row[place]], np.int32)
-    return Net(mask, np.packbits(mask), flat, wiring, row_start, col_start, Room(len(flat)))
+    bits = np.packbits(mask)
+    digest = np.frombuffer(blake2b(bits.tobytes(), digest_size=16).digest(), np.uint8)
+    return Net(mask, bits, digest, flat, wiring, row_start, col_start, Room(len(flat)))
 
 
 def random_used(neurons: int, probability: float, rng: np.random.Generator, inputs: int = 0) -> BoolArray:
@@ -400,9 +404,10 @@ class RecurrentStdp(LoopProgram):
         return LoopBounds(self.potentiate, self.depress, per_cell, self.rule.read_v)
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Wiring, bias, input, state."""
+        """Wiring, bias, input, state. A loop that goes on names the wiring by its digest: the first loop holds it."""
+        used = {"used": self.net.bits} if self.first_tick == 0 else {"used_digest": self.net.digest}
         return {
-            "used": self.net.bits, "shape": np.array(self.shape), "bias": self.bias, "indptr": self.spikes.indptr,
+            **used, "shape": np.array(self.shape), "bias": self.bias, "indptr": self.spikes.indptr,
             "rows": self.spikes.rows, **self.start._asdict(), "flying": np.packbits(self.flying),
         }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The recurrent job: 1000 LIF neurons, 10 % connected, pair STDP, 10 s at 0.1 ms, as `Loop` steps through Guard and run
 file; beside Brian2 (C++ standalone) and NEST (one thread) on the same job in the same run.
 
-What is compared is processor time from the first tick to the last: Brian2's own figure (`_last_run_time`, std::clock) is
-processor time without the start of the process, and wall time would measure what else the machine does. Ours is all
+What is compared is processor time from the first tick to the last: Brian2's own figure (`_last_run_time`, std::clock)
+is processor time without the start of the process, and wall time would measure what else the machine does. Ours is all
 that the loops take in our process: kernel, Guard, record. Real time is measured on the wall.
 
 The peers run where NEUROBENCH_BRIAN and NEUROBENCH_NEST name a Python that has them (`make oracles`).
@@ -110,10 +110,8 @@ def test_ten_seconds_of_a_thousand_neurons(tmp_path: Path) -> None:
     wall_s, ours_s = (min(run[name] for run in runs) for name in ("wall_s", "processor_s"))
     first = runs[0]
     print(f"\n{first['spikes']:,} spikes, {first['pulses']:,} pulses, run file {first['bytes'] / 1e6:.0f} MB")
-    print(
-        f"wall {[round(run['wall_s'], 2) for run in runs]}, processor {[round(run['processor_s'], 2) for run in runs]}"
-    )
-    print(f"{SECONDS / wall_s:.1f}x real time; first loop of the process {cold['wall_s']:.1f} s")
+    times = {name: [round(run[name], 2) for run in runs] for name in ("wall_s", "processor_s")}
+    print(f"{times}; first loop of the process {cold['wall_s']:.1f} s; {SECONDS / wall_s:.1f}x real time")
     ratios = {"Brian2": compare("Brian2 standalone", brian, ours_s), "NEST": compare("NEST, 1 thread", nest, ours_s)}
     assert brian[0] is None or brian[0]["spikes"] == first["spikes"], "the same job"
     assert wall_s <= SECONDS / 5
