@@ -393,13 +393,15 @@ def origin_words(section: ChipSection, model: DeviceModel) -> str:
     elif section.offsets != "none":
         done.append("offsets invented")
     done += ["depression mirrored, assumed"] if model.card.assumed_mirror else []
-    replay = "latent" if model.levels_s is None else "literal"
-    return f"{model.name}, {replay} replay, " + (f"scaled: {', '.join(done)}" if section.scale != 1 else
+    how = f"{'latent' if model.levels_s is None else 'literal'} replay" if model.card.curve else "an equation"
+    return f"{model.name}, {how}, " + (f"scaled: {', '.join(done)}" if section.scale != 1 else
                                                  ", ".join(done) or _unchanged(model))  # fmt: skip
 
 
 def _unchanged(model: DeviceModel) -> str:
-    return "as simulated by another emulated chip" if model.card.simulated else "as measured"
+    if model.card.simulated:
+        return "as simulated by another emulated chip"
+    return "as measured" if model.card.curve else "as its card declares"
 
 
 @lru_cache(maxsize=64)

@@ -610,3 +610,13 @@ def test_a_waveform_acts_on_what_relaxation_has_left() -> None:
     assert e.chip.u[0] == pytest.approx(0.5 * np.exp(-2.0), rel=1e-12)
     e.wait(1.0)
     assert e.truth_s()[CELL] == pytest.approx(1e-6 + 19e-6 * (0.5 * np.exp(-2.0) + 0.0134017) * np.exp(-1.0), rel=1e-3)
+
+
+def test_what_a_card_only_declares_is_not_called_measured() -> None:
+    said = {
+        model: open_emulator(load_bench("emulator", {"chip.model": model}), 0)[1].origin
+        for model in (RATES, "epiram", "gong-rram")
+    }
+    assert said[RATES] == f"{RATES}, an equation, as its card declares"
+    assert said["epiram"] == "epiram, an equation, as its card declares"
+    assert said["gong-rram"] == "gong-rram, latent replay, as measured"
