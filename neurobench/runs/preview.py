@@ -12,7 +12,7 @@ from typing import Any
 
 from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, open_bench
 from neurobench.bench.crossbar import Witness
-from neurobench.bench.limits import Guard
+from neurobench.bench.limits import Guard, exposure
 from neurobench.bench.steps import Answer, Apply, Protocol, Sense, Step
 from neurobench.bench.stimulus import CellRead, PulseBatch, Stimulus
 from neurobench.runs import runner
@@ -55,7 +55,8 @@ def _extent(stimulus: Stimulus) -> tuple[float, float]:
     """Largest volts on a line or cell, and the longest time that they are on."""
     if isinstance(stimulus, PulseBatch):
         return stimulus.pulse.amplitude_v, stimulus.pulse.duration_s
-    return max(float(abs(shape.v).max()) for shape in stimulus.shapes), stimulus.duration_s
+    on_lines_v = max(float(abs(shape.v).max()) for shape in stimulus.shapes)
+    return max(on_lines_v, float(exposure(stimulus, math.inf).worst_v.max())), stimulus.duration_s
 
 
 def preview(asked: Request) -> dict[str, Any]:

@@ -170,6 +170,12 @@ def test_preview_is_the_run_and_touches_nothing(neurobench: Command, tmp_path: P
     assert refused.code == cli.REFUSED
 
 
+def test_preview_tells_what_two_lines_put_on_a_cell(neurobench: Command) -> None:
+    scheme = "scheme={kind='rectangular', amplitude_v=0.9, tail_v=0.5}"
+    asked = ("stdp-window", "--set", "repeats=1", "--set", "dt_s=[0.002]", "--set", scheme)
+    assert neurobench("preview", *asked, "--json").data["max_pulse_v"] == pytest.approx(1.4)
+
+
 def test_check_and_rest(neurobench: Command) -> None:
     said = neurobench("check", "emulator", "--bench-set", "chip.rows=7", "--json").data
     assert said["capabilities"]["shape"] == [7, 4]
