@@ -222,7 +222,8 @@ def sweep_ended(console: Console, said: Mapping[str, Any]) -> None:
     )
     for name, unit in (("updates", ""), ("reads", ""), ("pulses", ""), ("bench_s", "s"), ("wall_s", "s")):
         spread = found["updates"] if name == "updates" else found["cost_per_chip"][name]
-        console.print(_spread_line(name, spread, unit))
+        if name != "updates" or spread["median"] is not None or not found["converged"]:
+            console.print(_spread_line(name, spread, unit))
     for why, chips in found["reasons"].items():
         console.print(Text(f"{chips} chips: {why}", style="red"))
     if found["chips"] < found["asked"]:

@@ -43,7 +43,7 @@ class Chip(NamedTuple):
 
     seed: int
     status: str
-    updates: int
+    updates: int | None  # of protocols that count none
     reads: int
     pulses: int
     bench_s: float
@@ -354,7 +354,7 @@ def _chip_of(seed: int, outcome: runner.RunOutcome, bench_s: float, wall_s: floa
     return Chip(
         seed,
         outcome.status,
-        int(result.get("updates", 0)),
+        None if result.get("updates") is None else int(result["updates"]),
         int(cost.get("reads", outcome.totals.reads)),
         outcome.pulses,
         bench_s,
@@ -372,6 +372,7 @@ def _chip_of(seed: int, outcome: runner.RunOutcome, bench_s: float, wall_s: floa
 def summary(sweep: Sweep) -> dict[str, Any]:
     """The statistics of a sweep: rate with its Wilson interval (95 %), updates to convergence, cost of a chip."""
     chips, reached = sweep.chips, [chip for chip in sweep.chips if chip.reached]
+    updates = [chip.updates for chip in reached if chip.updates is not None]
     return {
         "chips": len(chips),
         "asked": len(sweep.head.seeds),
@@ -379,7 +380,7 @@ def summary(sweep: Sweep) -> dict[str, Any]:
         "convergence_rate": len(reached) / len(chips) if chips else None,
         "interval": list(wilson(len(reached), len(chips))),
         "interval_kind": "Wilson, 95 %",
-        "updates": {**spread([chip.updates for chip in reached]), "histogram": _histogram(reached)},
+        "updates": {**spread(updates), "histogram": {str(n): times for n, times in sorted(Counter(updates).items())}},
         "cost_per_chip": {
             "reads": spread([chip.reads for chip in chips]),
             "pulses": spread([chip.pulses for chip in chips]),
@@ -437,7 +438,3 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
-
-
-def _histogram(chips: Sequence[Chip]) -> dict[str, int]:
-    return {str(updates): n for updates, n in sorted(Counter(chip.updates for chip in chips).items())}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from neurobench.errors import NoRoom, RunFileError, UsageError
-from neurobench.runs import launch, library, sweep
+from neurobench.runs import launch, library, screen, sweep
 from neurobench.runs.request import Prepared, Request, prepare, request
 from neurobench.runs.sweep import Chip
 
@@ -101,6 +102,15 @@ def test_a_refused_chip_counts_against_the_rate(tmp_path: Path) -> None:
     assert next(iter(said["reasons"])).startswith("this bench lacks")
     assert said["updates"]["median"] is None
     assert said["interval"][0] == 0
+
+
+def test_updates_are_told_only_of_protocols_that_count_them(tmp_path: Path) -> None:
+    said = sweep.report(made(tmp_path, range(2), Request("read-all", settings={"repeats": 2})), "finished")
+    assert said["result"]["converged"] == 2
+    assert (said["result"]["updates"]["median"], said["result"]["updates"]["histogram"]) == (None, {})
+    with (console := Console()).capture() as shown:
+        screen.sweep_ended(console, said)
+    assert "to the goal" not in shown.get()
 
 
 def test_a_limit_in_the_middle_counts_too(tmp_path: Path) -> None:
