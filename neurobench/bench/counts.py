@@ -45,10 +45,9 @@ class CellCounts(NDArrayOperatorsMixin):
         """The largest count."""
         return int(self.values.max(initial=0))
 
-    def plus(self, other: CellCounts) -> CellCounts:
-        """Both together, of the same cells."""
-        values = np.add(self.values, other.values, dtype=np.int32)
-        return CellCounts(self.shape, self.flat, self.bits, values)
+    def zeros(self) -> CellCounts:
+        """None yet of the same cells; there is room to add many."""
+        return CellCounts(self.shape, self.flat, self.bits, np.zeros(len(self.flat), np.int64))
 
     def __getitem__(self, key: Any) -> Any:
         return self.dense()[key]

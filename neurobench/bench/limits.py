@@ -273,7 +273,7 @@ class Guard:
 
     def charge_loop(self, loop: Loop, answer: LoopAnswer) -> None:
         """Book the pulses of a loop."""
-        self._book_loop(self.passport.life, loop, answer.potentiations, answer.depressions)
+        self.passport.book_cells(answer.potentiations, answer.depressions, self._loop_pulse_j(loop))
 
     def mark_cells(self, said: Any) -> None:
         """Book what a protocol found out about cells: the value of a note `cell_state` (see `Passport.mark`)."""
@@ -287,11 +287,14 @@ class Guard:
         self.raw.keep(self.passport.run_file, seq)
         self.passport.end_run(seq - only_staged)
 
-    def _book_loop(self, life: Lifetime, loop: Loop, pulses: Counts, more: Counts | None = None) -> None:
+    def _book_loop(self, life: Lifetime, loop: Loop, pulses: Counts) -> None:
+        life.add_cells(pulses, self._loop_pulse_j(loop))
+
+    def _loop_pulse_j(self, loop: Loop) -> float:
         bounds = loop.program.bounds(loop.ticks)
         width_s = max(bounds.potentiate.duration_s, bounds.depress.duration_s)
         volts = max(bounds.potentiate.amplitude_v, bounds.depress.amplitude_v)
-        life.add_cells(pulses, volts * (self.limits.compliance_a or 0.0) * width_s, more)
+        return volts * (self.limits.compliance_a or 0.0) * width_s
 
     def _most_pulses(self, loop: Loop) -> Counts:
         """Pulses per cell in the worst case; a program may bound them for all cells or cell by cell."""

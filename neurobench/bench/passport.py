@@ -78,18 +78,14 @@ class Lifetime:
         """A copy to try something on."""
         return Lifetime(**{name: array.copy() for name, array in self.arrays().items()})
 
-    def add_cells(self, pulses: Counts, energy_per_pulse_j: float, more: Counts | None = None) -> None:
-        """Book pulses [rows, cols] that were given cell by cell, and `more` of them, their line mates half-selected."""
-        rows, cols = (np.zeros(n, np.int64) for n in self.pulses.shape)
-        if isinstance(pulses, CellCounts) and isinstance(more, CellCounts) and pulses.flat is more.flat:
-            pulses, more = pulses.plus(more), None
-        for given in (pulses, more):
-            if isinstance(given, CellCounts):
-                _add_some(given.flat, given.values, self.pulses.reshape(-1), rows, cols)
-            elif given is not None:
-                self.pulses += given
-                rows += given.sum(axis=1, dtype=np.int64)
-                cols += given.sum(axis=0, dtype=np.int64)
+    def add_cells(self, pulses: Counts, energy_per_pulse_j: float) -> None:
+        """Book pulses [rows, cols] that were given cell by cell, their row and column mates half-selected."""
+        if isinstance(pulses, CellCounts):
+            rows, cols = (np.zeros(n, np.int64) for n in self.pulses.shape)
+            _add_some(pulses.flat, pulses.values, self.pulses.reshape(-1), rows, cols)
+        else:
+            self.pulses += pulses
+            rows, cols = pulses.sum(axis=1, dtype=np.int64), pulses.sum(axis=0, dtype=np.int64)
         self.row_selects += rows
         self.col_selects += cols
         # V/2 on each of the two lines: the pulsed cell sees both halves, its mates one
@@ -190,7 +186,8 @@ class Passport:
     run_open: bool = False
 
     def __post_init__(self) -> None:
-        self.life = Lifetime.fresh(self.shape)
+        self._life = Lifetime.fresh(self.shape)
+        self._put_off: CellCounts | None = None
         self.cell_state = np.full(self.shape, CellState.FORMED, np.int8)
         self.last_g_s = np.full(self.shape, np.nan)
         self.last_g_time_s = float("nan")
@@ -238,6 +235,35 @@ class Passport:
         passport.cell_state = _like(arrays["cell_state"], passport.cell_state, "cell_state")
         passport.last_g_s = _like(arrays["last_g_s"], passport.last_g_s, "last_g_s", nan=True)
         return passport
+
+    @property
+    def life(self) -> Lifetime:
+        """What the chip has had, with all that `book_cells` put off."""
+        self._settle()
+        return self._life
+
+    @life.setter
+    def life(self, life: Lifetime) -> None:
+        self._life = life
+
+    def _settle(self) -> None:
+        put_off, self._put_off = self._put_off, None
+        if put_off is not None:
+            self._life.add_cells(put_off, 0.0)
+
+    def book_cells(self, pulses: Counts, more: Counts, energy_per_pulse_j: float) -> None:
+        """`Lifetime.add_cells`, put off until somebody looks where it is cheap: whole numbers of the same few cells.
+
+        The loops of a network pulse the same tenth of a million cells a hundred times a second.
+        """
+        for given in (pulses, more):
+            if energy_per_pulse_j or not isinstance(given, CellCounts):  # energies would round in another order
+                self.life.add_cells(given, energy_per_pulse_j)
+                continue
+            if self._put_off is None or self._put_off.flat is not given.flat:
+                self._settle()
+                self._put_off = given.zeros()
+            self._put_off.values += given.values
 
     def excluded(self) -> BoolArray:
         """Cells [rows, cols] that must not be pulsed."""
