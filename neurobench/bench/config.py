@@ -7,7 +7,7 @@ built-in bench of that backend; a real bench has to say its limits and polarity 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -239,17 +239,28 @@ def _explain_one(mistake: dict[str, Any], model: type[BaseModel], where: str) ->
     if mistake["type"] == "missing":
         return f"{where}: {'.'.join(path)} is missing, and this bench has no default for it"
     given = "" if isinstance(mistake["input"], dict) else f" (given {mistake['input']!r})"
-    return f"{where}: {'.'.join(path)}: {mistake['msg']}{given}"
+    return ": ".join([where, *filter(None, [".".join(path)]), mistake["msg"].removeprefix("Value error, ") + given])
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Names of the fields at this place; of tables of several kinds the path holds the kind, too."""
+    at = [model]
     for part in path:
-        nested = model.model_fields[part].annotation if part in model.model_fields else None
-        nested = next((kind for kind in get_args(nested) if isinstance(kind, type)), nested)
-        if not (isinstance(nested, type) and issubclass(nested, BaseModel)):
+        if part in at[0].model_fields:
+            at = list(_models_in(at[0].model_fields[part].annotation))
+        else:
+            at = [kind for kind in at if part in (field.default for field in kind.model_fields.values())]
+        if not at:
             return []
-        model = nested
-    return list(model.model_fields)
+    return list(at[0].model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation names: X, X | None, a union of several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _models_in(one)
 
 
 def _resolved(config: BenchConfig, folder: Path) -> BenchConfig:

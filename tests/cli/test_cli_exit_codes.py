@@ -43,6 +43,14 @@ def test_not_reached(neurobench: Command) -> None:
 USAGE = {
     "unknown protocol": (["run", "manhatan"], "did you mean manhattan"),
     "unknown parameter": (["run", "manhattan", "--set", "max_update=3"], "did you mean max_updates"),
+    "unknown setting of a kind": (
+        ["run", "stdp-window", "--set", "scheme={kind='counted', pulse_plus=3}"],
+        "did you mean pulses_plus",
+    ),
+    "parameters that do not fit together": (
+        ["run", "coincidence", "--set", "synchronised=20"],
+        "protocol coincidence: synchronised = 20 of 20 inputs",
+    ),
     "a parameter out of bounds": (["run", "manhattan", "--set", "max_updates=0"], "max_updates"),
     "no key": (["run", "manhattan", "--set", "fast"], "key=value"),
     "unknown bench": (["run", "manhattan", "--bench", "emulater"], "did you mean emulator"),
