@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -77,6 +77,7 @@ def hebbian_learner(
 ) -> HebbianLearner:  # fmt: skip
     """A learner in the block of the array at (row0, col0): `inputs` rows, 2 x `outputs` columns."""
     require(rate > 0, f"rate = {rate}: positive")
+    require(rule in get_args(RuleName), f"rule = {rule!r}: {', '.join(get_args(RuleName))}")
     return HebbianLearner(matrix(view, inputs, outputs, row0=row0, col0=col0), rule, rate)
 
 

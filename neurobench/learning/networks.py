@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -88,7 +88,7 @@ class ReservoirConfig(LayerConfig):
 
 
 Described = SpikingConfig | ReservoirConfig
-_DESCRIPTIONS: TypeAdapter[list[Described]] = TypeAdapter(list[Described])
+_DESCRIPTIONS: TypeAdapter[list[Described]] = TypeAdapter(list[Annotated[Described, Field(discriminator="type")]])
 
 
 def described(layers: Sequence[Mapping[str, Any] | Described]) -> list[Described]:
@@ -96,12 +96,18 @@ def described(layers: Sequence[Mapping[str, Any] | Described]) -> list[Described
     try:
         found = _DESCRIPTIONS.validate_python(list(layers))
     except ValidationError as error:
-        raise ConfigError(f"layers: {error}") from None
+        raise ConfigError("\n".join(_told(dict(mistake)) for mistake in error.errors())) from None
     require(bool(found), "a network has at least one layer")
     for at, (before, after) in enumerate(pairwise(found)):
         fits = before.outputs == after.n_inputs
         require(fits, f"layers[{at + 1}] takes {after.n_inputs} inputs, layers[{at}] gives {before.outputs}")
     return found
+
+
+def _told(mistake: dict[str, Any]) -> str:
+    """One line on one mistake: which layer, which key, what is wrong."""
+    at, *path = mistake["loc"]
+    return ": ".join([f"layers[{at}]", *filter(None, [".".join(map(str, path))]), mistake["msg"]])
 
 
 def shape_of(layers: Sequence[Mapping[str, Any] | Described]) -> tuple[int, int]:
@@ -116,10 +122,10 @@ def feed_forward(
     """The description of spiking layers of these sizes, the hidden ones recurrent if asked for."""
     sizes = [input_size, *hidden_sizes, output_size]
     probs = [recurrent_prob] * len(hidden_sizes) + [0.0]
-    return [
-        SpikingConfig(n_inputs=a, n_neurons=b, recurrent_prob=p, gain=GAIN)
+    return described([
+        {"type": "spiking", "n_inputs": a, "n_neurons": b, "recurrent_prob": p, "gain": GAIN}
         for (a, b), p in zip(pairwise(sizes), probs, strict=True)
-    ]
+    ])  # fmt: skip
 
 
 SHARP = 8.0  # a neuron that fires in every tick is e^8 times as likely as a silent one
@@ -180,6 +186,7 @@ class Network:
     def forward(self, train: Any) -> Generator[Step, Any, Forward]:
         """Present train[ticks, inputs] (or one vector) from rest, through all layers."""
         train = np.atleast_2d(np.asarray(train, np.float64))
+        require(len(train) > 0, "a spike train has at least one tick")
         self.reset()
         rasters = {layer.name: np.zeros((len(train), layer.neurons), np.bool_) for layer in self._spiking()}
         total: Any = 0.0
@@ -338,7 +345,8 @@ class _Tally:
 
     def score(self) -> Score:
         """Means over what was added."""
-        n = max(float(self._confusion.sum()), 1.0)
+        n = float(self._confusion.sum())
+        require(n > 0, "no sample: there is nothing to score")
         spikes = tuple((self._active / n).tolist())
         return Score(self._loss / n, float(np.trace(self._confusion)) / n, self._confusion, spikes)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,8 @@ def spiking_layer(
     `bits`: weights are written in 2**bits levels; how many levels the devices can tell apart is a matter of their own
     (`quantised.bits`). `recurrent_prob`: the probability that one neuron feeds another, drawn from `rng`.
     """
+    require(inputs >= 1 and neurons >= 1, f"a layer of {inputs} inputs and {neurons} neurons: at least one of each")
+    require(0 < gain < inf, f"gain = {gain}: threshold units per weight and spike, above 0")
     require(0 <= recurrent_prob <= 1, f"recurrent_prob = {recurrent_prob}: a probability")
     require(bits is None or 1 <= bits <= 16, f"bits = {bits}: 1 to 16, or none for any weight")
     connected: BoolArray | None = None

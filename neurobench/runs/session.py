@@ -52,6 +52,8 @@ class Session:
         the step in question; any other error ends the session."""
         if self._broken is not None:
             raise UsageError(f"this session has ended: {self._broken}; open another one") from self._broken
+        if not isinstance(steps, Generator):
+            raise UsageError(f"do() runs the steps of a generator, such as layer.forward(x); this is {steps!r:.60}")
         found: list[T] = []
         try:
             self._runner.go_on(_kept(steps, found), None)
@@ -61,6 +63,10 @@ class Session:
             self._broken = error
             raise
         return found[0]
+
+    def end(self) -> None:
+        """Nothing is done any more: the bench is closed."""
+        self._broken = self._broken or UsageError("its block is over")
 
     def note(self, name: str, value: Any) -> None:
         """Put a named value into the run file; `epoch`, `spikes`, ... are what figures are drawn from."""
@@ -104,7 +110,11 @@ def session(
             done = Conducted(Result(True))
             with _told(done), runner.ending(done):
                 runner.start()
-                yield Session(runner, view, np.random.default_rng(seed), path)
+                opened = Session(runner, view, np.random.default_rng(seed), path)
+                try:
+                    yield opened
+                finally:
+                    opened.end()
     finally:
         guard.close()
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from neurobench.bench.config import load_bench
 from neurobench.errors import CapabilityMissing, ConfigError, UsageError
 from neurobench.interchange.network_files import load_network, save_network
+from neurobench.learning.hebbian import hebbian_learner
 from neurobench.learning.networks import Kept, SpikingConfig, described, feed_forward, shape_of, stack
 from neurobench.learning.neurons import LIF
 from neurobench.learning.plasticity import PairStdp
@@ -168,12 +169,38 @@ def test_a_mixed_stack_from_a_list_runs(tmp_path: Path) -> None:
         ([{"type": "spiking", "n_inputs": 4, "n_neurons": 0}], "n_neurons"),
         ([{"type": "spiking", "n_inputs": 4, "neurons": 3}], "neurons"),
         ([SpikingConfig(n_inputs=4, n_neurons=3), SpikingConfig(n_inputs=4, n_neurons=2)], "takes 4 inputs"),
-        ([{"type": "transformer"}], "layers"),
+        ([{"type": "transformer"}], r"^layers\[0\]: .*'transformer'.*'spiking', 'reservoir'$"),
+        ([{"n_inputs": 4, "n_neurons": 2}], r"^layers\[0\]: .*'type'$"),
     ],
 )
 def test_a_wrong_description_says_where(layers: Any, words: str) -> None:
-    with pytest.raises((ConfigError, UsageError), match=words):
+    with pytest.raises((ConfigError, UsageError), match=words) as told:
         described(layers)
+    assert "pydantic" not in str(told.value)
+
+
+def test_sizes_that_no_layer_has_are_told_by_layer() -> None:
+    with pytest.raises(ConfigError, match=r"^layers\[0\]: spiking\.n_inputs: .*greater than or equal to 1$"):
+        feed_forward(0, [3], 2)
+
+
+def test_nothing_to_learn_from_is_no_score_of_zero_and_ends_no_session(tmp_path: Path) -> None:
+    with bench(tmp_path, (7, 10)) as opened:
+        network = stack(feed_forward(4, [3], 2), opened.view, opened.rng)
+        for samples, words in (([], "no sample"), ([(np.zeros((0, 4)), 0)], "at least one tick")):
+            for asked in (network.train_epoch, network.evaluate):
+                with pytest.raises(UsageError, match=words):
+                    opened.do(asked(samples))
+        assert opened.do(network.evaluate([(np.zeros((2, 4)), 0)])).confusion.sum() == 1
+
+
+def test_sizes_gains_and_rules_that_mean_nothing_are_refused(tmp_path: Path) -> None:
+    with bench(tmp_path, (8, 8)) as opened:
+        for wrong, words in (({"inputs": 0}, "at least one"), ({"gain": float("nan")}, "gain = nan")):
+            with pytest.raises(UsageError, match=words):
+                spiking_layer(opened.view, **{"inputs": 2, "neurons": 2, **wrong})
+        with pytest.raises(UsageError, match="rule = 'stdp': hebb, oja, sanger"):
+            hebbian_learner(opened.view, 2, 2, rule="stdp")  # type: ignore[arg-type]
 
 
 def test_a_network_that_does_not_fit_is_told_before_anything_is_written(tmp_path: Path) -> None:

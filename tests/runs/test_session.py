@@ -81,6 +81,15 @@ def test_a_session_that_broke_does_nothing_more(tmp_path: Path) -> None:
         script.do(read_all((4, 4)))
 
 
+def test_a_slip_of_the_pen_ends_no_session_and_a_closed_one_says_so(tmp_path: Path) -> None:
+    with session(out=tmp_path) as script:
+        with pytest.raises(UsageError, match="steps of a generator"):
+            script.do(5)  # type: ignore[arg-type]
+        script.do(read_all((4, 4)))
+    with pytest.raises(UsageError, match="this session has ended: its block is over"):
+        script.do(read_all((4, 4)))
+
+
 def test_a_session_is_not_resumed_and_says_so(tmp_path: Path) -> None:
     with session(out=tmp_path) as script:
         script.do(read_all((4, 4)))
