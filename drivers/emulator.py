@@ -247,14 +247,17 @@ class Emulator(Crossbar):
     def sense(self, read: Read) -> Reading:
         """Read through the readout; the devices are not disturbed: what would write a rate model is refused."""
         volts = float(np.abs(read.volts).max()) if isinstance(read, VectorRead) else abs(read.voltage_v)
-        if self._event is not None and volts > (most_v := lowest_threshold_v(self.chip)):
-            raise CapabilityMissing(
-                f"a read at {volts:g} V would write device {self.chip.model.name}, whose lowest threshold on this chip "
-                f"is {most_v:g} V; read with less"
-            )
+        self._refuse_writing(volts)
         if read.delay_s:
             self.chip.advance(read.delay_s)
         return self._reader.sense(read)
+
+    def _refuse_writing(self, read_v: float) -> None:
+        if self._event is not None and read_v > (most_v := lowest_threshold_v(self.chip)):
+            raise CapabilityMissing(
+                f"a read at {read_v:g} V would write device {self.chip.model.name}, whose lowest threshold on this "
+                f"chip is {most_v:g} V; read with less"
+            )
 
     # -- loops, time, safety -------------------------------------------------------------------------------------
 
@@ -266,6 +269,7 @@ class Emulator(Crossbar):
         from neurobench.learning.loops import LoopNoise  # compiles much: only where a loop is run
 
         chip, bounds, start_s = self.chip, loop.program.bounds(loop.ticks), self.chip.counters.clock_s
+        self._refuse_writing(bounds.read_v)
         self._refuse_victims(bounds.potentiate, bounds.depress)
         device = chip.loop_device(bounds.potentiate, bounds.depress)
         absolute, relative = self._reader.noise()

@@ -402,6 +402,20 @@ def test_loops_are_offered_where_nothing_but_the_selected_cell_can_move() -> Non
         assert not e.chip.pulses.any()
 
 
+def test_a_loop_whose_reads_would_write_is_refused_as_its_single_reads_are() -> None:
+    e, pulse = bench(chip__model="vteam"), Pulse(0.03, 1.25e-7)
+    spikes = Spikes(np.arange(0, 63, 3, dtype=np.int32), np.tile(np.arange(3, dtype=np.int32), 20))
+    before = e.chip.snapshot()
+    for read_v, refused in ((0.03, True), (0.01, False)):
+        loop = Loop(LifStdp.fresh(Rule(gain_per_a=1.0, read_v=read_v), spikes, SHAPE, Pulse(0.21, 1.25e-7), pulse), 20)
+        if not refused:
+            assert e.loop(1, loop).ticks == 20
+            continue
+        with pytest.raises(CapabilityMissing, match=r"a read at 0\.03 V would write"):
+            e.loop(1, loop)
+        assert e.chip.snapshot() == before
+
+
 MEASURED = Pulse(2.0, 1e-3)
 
 
