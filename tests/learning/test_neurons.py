@@ -353,6 +353,12 @@ def test_a_switch_that_is_fast_against_the_tick_is_still_exact() -> None:
     np.testing.assert_allclose(coarse.v, fine.v, rtol=1e-9)
 
 
+def test_a_switch_far_too_fast_for_its_tick_is_refused_and_does_not_go_on_for_ever() -> None:
+    fast = ThresholdSwitch(capacitance_f=1e-12, hold_v=0.999)
+    with pytest.raises(UsageError, match="switches more than 10000 times in dt_s = 0.001 s"):
+        step(start(1, fast), 500e-6, fast, 1e-3)
+
+
 def test_a_weak_current_never_switches_and_a_strong_one_never_lets_go() -> None:
     model = ThresholdSwitch()
     assert model.period_s(0.9e-6) == model.period_s(600e-6) == float("inf")

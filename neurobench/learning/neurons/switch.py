@@ -12,6 +12,8 @@ from neurobench.bench.stimulus import BoolArray, FloatArray, IndexArray, require
 
 from .model import Neuron, check_positive, rested
 
+MOST = 10_000  # switchings in one tick: a second of work, and no grid for such a neuron
+
 
 class SwitchState(NamedTuple):
     """Membrane in volts, whether the switch conducts, refractory ticks left, [n] each."""
@@ -54,8 +56,10 @@ class ThresholdSwitch(Neuron):
         """From switching to switching, until the tick is used up."""
         v, on = state.v.copy(), state.on.copy()
         spikes, held, left_s = np.zeros(v.shape, np.bool_), state.refractory > 0, np.full(v.shape, dt_s)
-        current = np.broadcast_to(current, v.shape)
+        current, switchings = np.broadcast_to(current, v.shape), 0
         while (left_s > 0).any():
+            switchings += 1
+            require(switchings <= MOST, f"it switches more than {MOST} times in dt_s = {dt_s:g} s: take shorter ticks")
             used_s, arrives = self._until(v, current, on, held, left_s)
             v = self._after(v, current, on, used_s)
             spikes |= arrives & ~on
