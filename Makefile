@@ -27,8 +27,9 @@ faults: $(STAMP) ## the fault campaigns: 10,000 faults on the VISA bench, 100,00
 	$(ONE_THREAD) $(BIN)/python tests/fpga/fpga_campaign.py
 	$(ONE_THREAD) $(BIN)/python tests/fpga/fuzz.py
 
-oracles: $(STAMP) .oracles/.ready ## ask Brian2 whether our networks do what it does (an environment of its own), some minutes
-	$(ONE_THREAD) NEUROBENCH_BRIAN=$(CURDIR)/.oracles/bin/python $(BIN)/pytest -m slow --timeout 3600 \
+oracles: $(STAMP) .oracles/.ready ## ask Brian2 and NEST whether our networks do what they do (an environment of its own), some minutes
+	$(ONE_THREAD) NEUROBENCH_BRIAN=$(CURDIR)/.oracles/bin/python NEUROBENCH_NEST=$(CURDIR)/.oracles/bin/python \
+		$(BIN)/pytest -m slow --timeout 3600 \
 		tests/learning/test_loop_golden.py tests/learning/test_recurrent_golden.py
 
 bench: $(STAMP) ## the speed measurements, one BLAS thread
@@ -61,7 +62,8 @@ $(STAMP): pyproject.toml .ci/setup .ci/qt-packages
 # Brian2 2.9 needs a numpy below 2, so it cannot live with us.
 .oracles/.ready:
 	$(BIN)/python -m venv .oracles
-	.oracles/bin/python -m pip install --quiet --disable-pip-version-check 'brian2==2.9.0' 'numpy<2' setuptools
+	.oracles/bin/python -m pip install --quiet --disable-pip-version-check 'brian2==2.9.0' 'numpy<2' setuptools \
+		'nest-simulator==3.10.0'
 	@touch $@
 
 $(VENV)/.gateware: $(STAMP)
