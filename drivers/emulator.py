@@ -188,7 +188,8 @@ class Emulator(Crossbar):
         return fired, shots.pulse.duration_s, None
 
     def _play(self, ready: _Played) -> Fired:
-        """One waveform is one pulse of every cell that it moves; to a replayed curve every stretch is a pulse."""
+        """One waveform is one pulse of every cell that sees more than the declared threshold; to a replayed curve every
+        stretch is a pulse."""
         if self._event is not None:
             energy_j = self._event.play(ready.lines)
             return Fired(energy_j, len(self._event.end()), 1)

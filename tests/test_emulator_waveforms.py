@@ -581,6 +581,23 @@ def test_instruments_pulse_a_rate_chip_as_the_emulator_does_victims_too(volts: f
     table.close()
 
 
+def test_every_bench_counts_the_same_pulses_however_the_thresholds_of_its_chip_scatter() -> None:
+    """What a low threshold lets a lone spike do is a disturb: no bench can know of it by the waveform."""
+    from fpga_bench import open_simulated
+
+    table = on_instruments(chip__threshold_spread=0.1)
+    board = open_simulated({"chip.rows": 3, "chip.cols": 4, "chip.model": RATES, "chip.threshold_spread": 0.1})
+    e = bench(chip__threshold_spread=0.1)
+    waves = pairing(5e-3, bench())
+    assert fire(e, waves).pulses == e.chip.pulses.sum() == 1
+    assert e.chip.disturbs.any()
+    for other in (table, board):
+        other.crossbar.stage(1, Play(waves))
+        assert other.crossbar.fire(1).pulses == 1
+        other.close()
+    assert board.board.chip.pulses.sum() == 1
+
+
 def test_the_same_scheme_on_instruments_is_right_up_to_their_samples() -> None:
     e, table = bench(), on_instruments()
     seq = iter(range(1, 100))

@@ -126,15 +126,16 @@ class Event:
     def end(self, share: float = 0.0, own: BoolArray | None = None) -> IndexArray:
         """The last volt is gone: draw the noise, count. Gives the cells (flat) that had a pulse of their own.
 
-        These are `own`, where the caller knows them. Else those that saw more than the chip's lowest threshold and than
-        `share` of the largest voltage. What another cell has felt was a disturb.
+        These are `own`, where the caller knows them. Else those that saw more than the threshold of the model and than
+        `share` of the largest voltage: what a bench says that does not know how the thresholds of its chip scatter
+        (`bench.limits.pulsed_cells`). What another cell has felt was a disturb.
         """
         if not self.open:
             return NO_CELLS
         self.open = False
         chip, marks = self._chip, self._marks
         if own is None:
-            own = marks.peak_v > max(share * float(marks.peak_v.max()), lowest_threshold_v(chip))
+            own = marks.peak_v > max(share * float(marks.peak_v.max()), self._law.threshold_v)
         noise, model = chip.model.card.noise, chip.model
         absolute = (noise.step_sigma_s or 0.0) / (model.g_max_s - model.g_min_s)
         kinds = (own, marks.felt & ~own), (chip.pulses, chip.disturbs), chip.opened()
