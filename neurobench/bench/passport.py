@@ -244,6 +244,7 @@ class Passport:
 
     @life.setter
     def life(self, life: Lifetime) -> None:
+        """Put another in its place, such as a copy to try something on."""
         self._life = life
 
     def _settle(self) -> None:
