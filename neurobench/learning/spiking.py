@@ -120,7 +120,9 @@ class SpikingLayer:
     def update_weights_stdp(self, rng: np.random.Generator, learning_rate: float = 1.0) -> Generator[Step, Any, int]:
         """Fire what the rule has wanted since the last update, times `learning_rate`; answers the number of pulses."""
         require(self.rule is not None, f"layer {self.name} has no rule: it does not learn by spike timing")
-        return (yield from self.change(learning_rate * self.take_wanted(), rng))
+        pulses = yield from self.change(learning_rate * self.wanted, rng)
+        self.take_wanted()  # not before: a refused step loses nothing
+        return pulses
 
     def take_wanted(self) -> FloatArray:
         """The change that the rule has collected; it starts again from nothing."""
@@ -132,8 +134,9 @@ class SpikingLayer:
         if self.connected is not None:
             dw = dw.copy()
             dw[self.inputs :] *= self.connected
+        pulses = yield from self.weights.change(dw, rng)
         self.held = np.clip(self.held + dw, -1, 1)
-        return (yield from self.weights.change(dw, rng))
+        return pulses
 
 
 def spiking_layer(

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurobench.bench.config import load_bench
-from neurobench.errors import CapabilityMissing, ConfigError, UsageError
+from neurobench.bench.stimulus import Pulse
+from neurobench.errors import CapabilityMissing, ConfigError, Refused, UsageError
 from neurobench.interchange.network_files import load_network, save_network
 from neurobench.learning.hebbian import hebbian_learner
 from neurobench.learning.networks import Kept, SpikingConfig, described, feed_forward, shape_of, stack
@@ -223,6 +224,17 @@ def test_neither_predicting_nor_an_epoch_without_it_leaves_anything_to_the_timin
         np.testing.assert_array_equal(hidden.wanted, asked)
         opened.do(network.train_epoch([(train, 0)]))
         assert not hidden.wanted.any()
+
+
+def test_a_refused_update_loses_nothing_of_what_the_rule_has_asked_for(tmp_path: Path) -> None:
+    with bench(tmp_path, (4, 4)) as opened:
+        layer = spiking_layer(opened.view, 4, 2)
+        layer.wanted[:] = 0.5
+        layer.weights.using = layer.weights.using._replace(potentiate=Pulse(100.0, 1e-6))
+        with pytest.raises(Refused):
+            opened.do(layer.update_weights_stdp(opened.rng))
+        assert (layer.wanted == 0.5).all()
+        assert not layer.held.any()
 
 
 def npz(**arrays: Any) -> bytes:
