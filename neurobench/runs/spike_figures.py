@@ -315,15 +315,15 @@ def _fit(axes: Axes, fit: Mapping[str, Any], dt_s: FloatArray, scale: tuple[floa
             f"τ = {tau * ms:.3g}{_interval(tau_told, ms)} {'ms' if ms == 1e3 else 'µs'}"
         )
         x, factor = sign * at_s * ms, scale[0]
-        axes.plot(x, _branch(a, tau, at_s, sign) * factor, color=RED, linewidth=1.5, label=label)
+        axes.plot(x, _branch(a, tau, at_s) * factor, color=RED, linewidth=1.5, label=label)
         if a_told is not None and tau_told is not None:
-            ends = [_branch(a_told[k], tau_told[k], at_s, sign) * factor for k in (1, 2)]
+            ends = [_branch(a_told[k], tau_told[k], at_s) * factor for k in (1, 2)]
             axes.fill_between(x, ends[0], ends[1], color=RED, alpha=0.12, linewidth=0)
 
 
-def _branch(a_s: float, tau_s: float, at_s: FloatArray, sign: float) -> FloatArray:
-    """One side of the window; the amplitude of depression may be told with its sign or as a magnitude."""
-    branch: FloatArray = sign * abs(a_s) * np.exp(-at_s / tau_s)
+def _branch(a_s: float, tau_s: float, at_s: FloatArray) -> FloatArray:
+    """One side of the window, `at_s` from dt = 0; the amplitude has its sign: a depression is told as negative."""
+    branch: FloatArray = a_s * np.exp(-at_s / tau_s)
     return branch
 
 

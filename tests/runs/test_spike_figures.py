@@ -146,6 +146,16 @@ def test_the_window_shows_points_controls_and_the_branch_that_was_fitted() -> No
     assert "ΔG / G₀ (%)" in words
 
 
+def test_a_branch_has_the_sign_of_its_amplitude() -> None:
+    fit = {"a_plus": 2e-8, "tau_plus_s": 20e-3, "a_minus": -1e-8, "tau_minus_s": 30e-3}
+    figure: Any = FIGURES["window"](History("t", True, EMPTY, EMPTY, EMPTY, EMPTY, None, EMPTY, window(fit=fit)))
+    branches = {line.get_label()[:2]: line for line in figure.get_axes()[0].get_lines()}
+    assert min(branches["A+"].get_ydata()) > 0
+    assert min(branches["A+"].get_xdata()) > 0
+    assert max(branches["A−"].get_ydata()) < 0
+    assert max(branches["A−"].get_xdata()) < 0
+
+
 def test_the_network_says_cells_density_and_rule() -> None:
     figure: Any = FIGURES["network"](history())
     words = texts(figure)
