@@ -17,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from neurobench.bench.crossbar import Needs
-from neurobench.bench.steps import Apply, BenchView, LoopAnswer, Note, Protocol, Result, Step, Steps
+from neurobench.bench.crossbar import Needs, Reading
+from neurobench.bench.steps import Apply, BenchView, LoopAnswer, Note, Protocol, Result, Sense, Step, Steps
 from neurobench.bench.stimulus import BoolArray, FloatArray, IndexArray, IntArray, PulseBatch
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.learning.bias import choose_bias
@@ -32,13 +32,13 @@ from neurobench.learning.statistics import spikes_note
 from neurobench.learning.synapses import Pulses, ReadSettings, cell_read, read_grid
 
 from ._characterise import Progress
-from ._digits_data import FOLDS, Split, encode, split
+from ._digits_data import FOLDS, PIXELS, Split, encode, split
 from ._stuck import find_stuck
 
 LOOP_TICKS = 1000  # of one loop
 CHECKPOINT_LOOPS = 40
 SHOWN = 10  # presentations whose spikes are noted, at the start of every part
-STUCK_PULSES = 10
+HEADROOM, RARE_SIGMA = 0.9, 5.0  # of the ammeter's range; more spikes than that in a tick do not occur
 PARTS = ("learn", "label", "test")
 
 
@@ -49,7 +49,6 @@ class Digits(Protocol):
 
     neurons: int = Field(100, ge=1, le=4096, description="neurons: one bit line each")
     classes: int = Field(10, ge=2, le=10, description="digits 0 to classes - 1")
-    side: Literal[4, 8] = Field(8, description="pixels per side; 4: averaged over 2 x 2; side^2 word lines")
     samples: int | None = Field(None, ge=1, description="samples to learn from at most; none: all of the nine folds")
     test_samples: int | None = Field(None, ge=1, description="samples held out at most; none: the whole fold")
     fold: int = Field(0, ge=0, lt=FOLDS, description="which of ten stratified folds is held out")
@@ -67,26 +66,24 @@ class Digits(Protocol):
     rate: float = Field(
         1e-3, gt=0, le=1, description="mean change of a weight by one spike of its neuron, of the window"
     )
-    theta_step: float = Field(0.02, ge=0, description="rise of the threshold with each spike; it starts at 1")
+    theta_step: float = Field(0.04, ge=0, description="rise of the threshold with each spike; it starts at 1")
     scatter_pulses: int = Field(
         20, ge=0, le=1000, description="random pulses per cell before learning, up or down, at most: neurons differ"
+    )
+    stuck_pulses: int = Field(
+        10, ge=0, le=1000, description="pulses up, then down, by which stuck cells are found first; 0: not looked for"
     )
     read_v: float | None = Field(None, gt=0, description="read voltage, in volts; none: that of the device's record")
     goal_accuracy: float = Field(0.8, gt=0, le=1, description="held-out accuracy that counts as learned")
 
     @property
-    def inputs(self) -> int:
-        """Word lines."""
-        return self.side**2
-
-    @property
     def needs(self) -> Needs:
         """One cell for each pixel and neuron."""
-        return Needs(rows=self.inputs, cols=self.neurons)
+        return Needs(rows=PIXELS, cols=self.neurons)
 
     def bench_defaults(self) -> dict[str, Any]:
         """The array of the task, of devices that were measured and go both ways."""
-        return {"chip.rows": self.inputs, "chip.cols": self.neurons, "chip.model": "ag-a-si"}
+        return {"chip.rows": PIXELS, "chip.cols": self.neurons, "chip.model": "ag-a-si"}
 
     def admit(self, view: BenchView) -> None:
         """Refuse devices of which too little is known, and those that cannot be depressed."""
@@ -119,6 +116,7 @@ class _State(Progress):
     theta: FloatArray
     usable: BoolArray
     used: IntArray
+    read_v: float = 0.0
     part: str = "learn"
     epoch: int = 0
     done: int = 0
@@ -134,7 +132,7 @@ class _State(Progress):
     def fresh(cls, p: Digits, view: BenchView, key: int) -> _State:
         """Nothing learned; cells of the task that the passport does not exclude are usable."""
         usable = np.zeros(view.shape, np.bool_)
-        usable[: p.inputs, : p.neurons] = True
+        usable[:PIXELS, : p.neurons] = True
         return cls(key, np.zeros(p.neurons), usable & ~view.excluded, np.zeros(view.shape, np.int64))
 
 
@@ -143,34 +141,52 @@ class _Task:
 
     def __init__(self, p: Digits, view: BenchView, state: _State) -> None:
         self.p, self.view, self.state = p, view, state
-        self.data: Split = split(p.classes, p.side, p.fold, p.samples, p.test_samples)
+        self.data: Split = split(p.classes, p.fold, p.samples, p.test_samples)
         device = view.device
         assert device.pulse is not None  # `admit` has seen to it
         self.using = Pulses(device.pulse, device.depress_pulse or device.pulse)
         known_v = device.read_voltage_v
-        self.read_v = p.read_v or min(known_v if known_v > 0 else 0.1, view.limits.max_read_v)
+        read_v = p.read_v or min(known_v if known_v > 0 else 0.1, view.limits.max_read_v)
         block = np.zeros(view.shape, np.bool_)
-        block[: p.inputs, : p.neurons] = True
-        self.look = cell_read(block, ReadSettings(self.read_v, both_polarities=view.capabilities.both_polarities))
-        self.learning, self.looking = self._rule(True), self._rule(False)
+        block[:PIXELS, : p.neurons] = True
+        self.look = cell_read(block, ReadSettings(read_v, both_polarities=view.capabilities.both_polarities))
 
-    def _rule(self, learn: bool) -> Rule:
-        p, device, limits = self.p, self.view.device, self.view.limits
+    def rule(self, learn: bool) -> Rule:
+        """Neurons and STDP of this run; without `learn` nothing moves but membranes."""
+        p, device, limits, read_v = self.p, self.view.device, self.view.limits, self.state.read_v
         window_s = device.g_max_s - device.g_min_s
         chance = min(p.rate * window_s / device.g_step_s, 1.0)
         return Rule(
-            gain_per_a=p.drive / (self.read_v * window_s), read_v=self.read_v, tick_s=p.tick_s,
+            gain_per_a=p.drive / (read_v * window_s), read_v=read_v, tick_s=p.tick_s,
             tau_membrane_s=p.tau_membrane_s, tau_pre_s=2 * p.window_s, pre_window_s=p.window_s, inhibit=True,
             cell_budget=min(LOOP_TICKS, limits.max_loop_pulses_per_cell), theta_step=p.theta_step, learn=learn,
             pairing="post", update="stochastic", a_plus=chance, a_minus=chance, seed=self.state.key,
         )  # fmt: skip
 
+    def fit_range(self) -> Generator[Step, Any, None]:
+        """Read with so few volts that the spikes of one tick stay within the ammeter's range at the highest weights.
+
+        UsageError where `read_v` was asked for and is too high for that.
+        """
+        p, read_v, mean = self.p, self.look.voltage_v, self.p.spikes_per_tick
+        reading: Reading = yield Sense(self.look)
+        most = min(mean + RARE_SIGMA * mean**0.5, PIXELS)
+        highest_v = HEADROOM * reading.range_a / (most * self.view.device.g_max_s)
+        if p.read_v is not None and read_v > highest_v:
+            raise UsageError(
+                f"read_v = {read_v} V: {most:.0f} rows at once, with cells of {self.view.device.g_max_s:.3g} S, would "
+                f"leave the ammeter's range of {reading.range_a:.3g} A; at most {highest_v:.3g} V (--set read_v)"
+            )
+        self.state.read_v = min(read_v, highest_v) if isfinite(highest_v) else read_v
+
     def prepare(self) -> Generator[Step, Any, None]:
         """Find cells that do not move, and scatter the others, so that the neurons differ."""
         p, state, bias = self.p, self.state, choose_bias("auto", self.view)
-        stuck = yield from find_stuck(state.usable, self.using, bias, self.look, STUCK_PULSES)
-        state.used += 2 * STUCK_PULSES * state.usable
-        state.usable &= ~stuck
+        yield from self.fit_range()
+        if p.stuck_pulses:
+            stuck = yield from find_stuck(state.usable, self.using, bias, self.look, p.stuck_pulses)
+            state.used += 2 * p.stuck_pulses * state.usable
+            state.usable &= ~stuck
         wide = np.random.default_rng([state.key, 0]).integers(-p.scatter_pulses, p.scatter_pulses + 1, self.view.shape)
         counts = np.where(state.usable, wide, 0).astype(np.int16)
         for part, pulse in (
@@ -185,7 +201,7 @@ class _Task:
     def weights(self) -> Generator[Step, Any, dict[str, Any]]:
         """The cells of the task read back, and what they have above the lowest conductance, both in siemens."""
         p, device = self.p, self.view.device
-        grid_s = (yield from read_grid(self.look))[: p.inputs, : p.neurons]
+        grid_s = (yield from read_grid(self.look))[:PIXELS, : p.neurons]
         return {"conductance_s": grid_s, "weights": grid_s - device.g_min_s, "synapse": "cell"}
 
     # -- presentations ------------------------------------------------------------------------------------------
@@ -237,7 +253,7 @@ class _Task:
     def _spikes(self, program: LifStdp, answer: LoopAnswer) -> Generator[Step, Any, None]:
         p, state, events = self.p, self.state, program.spikes
         at = np.repeat(np.arange(answer.ticks), np.diff(events.indptr))
-        yield spikes_note("input", p.inputs, p.tick_s, state.tick, answer.ticks, at, events.rows)
+        yield spikes_note("input", PIXELS, p.tick_s, state.tick, answer.ticks, at, events.rows)
         yield spikes_note("neurons", p.neurons, p.tick_s, state.tick, answer.ticks, *answer.spikes.T)
 
     # -- parts of the run ---------------------------------------------------------------------------------------
@@ -248,7 +264,7 @@ class _Task:
         order = np.random.default_rng([state.key, 9, state.epoch]).permutation(len(data.images))
         before = int(state.used.sum()) if not state.done else state.pulses.pop()
         state.pulses.append(before)  # until the epoch is over: the pulses before it
-        responses = yield from self.present(data.images[order], self.learning)
+        responses = yield from self.present(data.images[order], self.rule(True))
         state.pulses[-1] = int(state.used.sum()) - before
         labels = data.labels[order]
         state.online.append(accuracy(vote(responses, shares(responses, labels, self.p.classes)), labels))
@@ -264,7 +280,7 @@ class _Task:
     def label(self) -> Generator[Step, Any, None]:
         """What each neuron answers to, found with the samples that it learned from; nothing moves any more."""
         state, data = self.state, self.data
-        responses = yield from self.present(data.images, self.looking)
+        responses = yield from self.present(data.images, self.rule(False))
         state.shares = shares(responses, data.labels, self.p.classes)
         state.label_accuracy = accuracy(vote(responses, state.shares), data.labels)
         state.part = "test"
@@ -273,7 +289,7 @@ class _Task:
     def test(self) -> Steps:
         """What was held out."""
         p, state, data = self.p, self.state, self.data
-        responses = yield from self.present(data.test_images, self.looking)
+        responses = yield from self.present(data.test_images, self.rule(False))
         said = vote(responses, state.shares)
         counts = np.zeros((p.classes, p.classes), np.int64)
         np.add.at(counts, (data.test_labels[said >= 0], said[said >= 0]), 1)
@@ -292,8 +308,8 @@ class _Task:
             "pulses": int(state.used.sum()), "pulses_per_cell_at_most": int(state.used.max()),
             "energy_j": state.energy_j, "spikes_per_sample": float(responses.sum(axis=1).mean()),
             "neuron_labels": state.shares.argmax(axis=1), "silent_neurons": int((state.shares.sum(axis=1) == 0).sum()),
-            "theta": state.theta.copy(), "left_out": p.inputs * p.neurons - int(state.usable.sum()),
-            "chance_of_a_pulse": self.learning.a_plus, "read_v": self.read_v,
+            "theta": state.theta.copy(), "left_out": PIXELS * p.neurons - int(state.usable.sum()),
+            "chance_of_a_pulse": self.rule(True).a_plus, "read_v": state.read_v,
             "compiled": self.view.capabilities.compiled_loops, "half_select": device.half_select,
             "device": device.origin, "device_basis": device.basis,
             "host_state": ["membranes", "thresholds", "traces", "votes of the neurons"],
@@ -308,13 +324,13 @@ class _Task:
     def network(self) -> dict[str, Any]:
         """What is connected to what, for the figure."""
         p = self.p
-        wires = {"from": "input", "to": "neurons", "rows": [0, p.inputs], "cols": [0, p.neurons]}
+        wires = {"from": "input", "to": "neurons", "rows": [0, PIXELS], "cols": [0, p.neurons]}
         return {
             "layers": [
-                {"name": "input", "neurons": p.inputs, "kind": "pixels, random spikes"},
+                {"name": "input", "neurons": PIXELS, "kind": "pixels, random spikes"},
                 {"name": "neurons", "neurons": p.neurons, "kind": "LIF, adaptive threshold, winner takes all"},
             ],
-            "connections": [wires | {"cells": p.inputs * p.neurons, "rule": "stochastic STDP at post spikes"}],
+            "connections": [wires | {"cells": PIXELS * p.neurons, "rule": "stochastic STDP at post spikes"}],
         }
 
 
