@@ -71,7 +71,7 @@ def ran(folder: Path, model: str, rule: dict[str, Any], inputs: list[Spikes], ti
     protocol, rates = Learn(), []
     protocol._inputs, protocol._rule = inputs, rule
     config = load_bench("emulator", {"chip.model": model, "chip.rows": job.ROWS, "chip.cols": job.COLS})
-    for k in range(times):
+    for _ in range(times):
         guard, record = open_bench(config, seed=1), RunWriter.create(folder / f"{len(list(folder.iterdir()))}.nbr")
         outcome = runner.run(protocol, guard, seed=1, record=record)
         assert outcome.error is None

@@ -89,7 +89,7 @@ def test_it_learns_on_ideal_and_on_measured_devices_nearly_as_well() -> None:
 
 
 def test_without_learning_the_same_neurons_tell_less() -> None:
-    """A rate so small that hardly a pulse is given: random weights with the same thresholds and votes tell much, too."""
+    """A rate so small that hardly a pulse is given: random weights with such thresholds and votes tell much."""
     untrained = [Digits(**SHORT | {"rate": 1e-9}, fold=fold) for fold in range(3)]
     told = [driven(p, opened("emulator", p, {"chip.model": "ideal"})).values["accuracy"] for p in untrained]
     assert np.mean(told) < np.mean([short("ideal", fold).values["accuracy"] for fold in range(3)]) - 0.04
