@@ -393,8 +393,7 @@ def _decay(length_s: float, tau_s: float) -> tuple[FloatArray, FloatArray]:
     span = 2 * (1 - exp(-x / 2))
     pieces = max(int(np.ceil(span / np.sqrt(8 * BEND * -np.expm1(-x)))), 1)
     even = np.linspace(0.0, span, pieces + 1)
-    t_s = -2 * tau_s * np.log1p(-even / 2)
-    t_s[-1] = length_s
+    t_s = np.append(-2 * tau_s * np.log1p(-even[:-1] / 2), length_s)  # the last one may round to log(0)
     share: FloatArray = (np.exp(-t_s / tau_s) - floor) / -np.expm1(-x)
     share[-1] = 0.0
     return t_s, share

@@ -103,6 +103,13 @@ def test_the_exponential_scheme_gives_the_published_ratios() -> None:
     assert window(Exponential(), 0.0) == 0.0
 
 
+def test_tails_of_many_time_constants_end_where_they_are_asked_to() -> None:
+    ((pre, _),) = Exponential(trail_s=3600.0).phases()
+    assert pre.t_s[-1] == 3600.0
+    assert np.isfinite(pre.t_s).all()
+    assert (np.diff(pre.t_s) >= 0).all()
+
+
 def test_the_straight_pieces_stay_at_the_exponentials_and_meet_them_at_their_ends() -> None:
     scheme = Exponential()
     spike = scheme.lobes(0.25)
