@@ -53,6 +53,8 @@ def preview(
     `refused`: why this chip and bench would not have it, null where they would. Raises ConfigError for a wrong setting.
     """
     scheme = scheme_of(kind, pairs(settings, "--set"))
+    if not all(map(isfinite, dt_s)):
+        raise UsageError(f"--dt {' '.join(map(str, dt_s))}: finite seconds, t_post - t_pre")
     config = load_bench(bench, pairs(bench_settings, "--bench-set"), DEFAULTS)
     guard = open_bench(without_making_a_chip(config), 0)
     try:

@@ -95,6 +95,9 @@ def test_the_figure_has_a_panel_of_lines_and_one_of_cells_for_each_stimulus(kind
     assert b"computed, nothing was played" in path.read_bytes() or path.stat().st_size > 1000
     with pytest.raises(UsageError, match=r"ends with .png"):
         waves.draw(found, tmp_path / "waves.txt")
+    for dt_s in (float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="finite seconds"):
+            waves.preview("exponential", [0.01, dt_s])
     with pytest.raises(UsageError, match="nothing to draw"):
         waves.draw(waves.preview("counted", [1.0]), tmp_path / "none.png")
 
