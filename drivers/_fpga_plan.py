@@ -35,6 +35,8 @@ from neurobench.bench.stimulus import (
 )
 from neurobench.errors import CapabilityMissing, ConfigError
 
+from .instruments._sampling import LEAST_SAMPLES, refuse_blunt
+
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
     from neurobench.bench.limits import Limits
@@ -173,6 +175,7 @@ class Plan:
         waves, has = play.waveforms, self.identity
         period, n = self._sampling(waves.duration_s)
         at_s: FloatArray = (np.arange(n, dtype=np.float64) + 0.5) * (period / has.clock_hz)
+        _refuse_blurred(waves, period / has.clock_hz)
         rows, row_v = _channels(waves, waves.row_shape, waves.row_start_s, at_s, "word")
         cols, col_v = _channels(waves, waves.col_shape, waves.col_start_s, at_s, "bit")
         samples = np.concatenate([row_v, col_v], axis=1)
@@ -321,4 +324,20 @@ def _channels(
     for n, (shape, start) in enumerate(kinds):
         one = waves.shapes[shape]
         volts[:, n] = np.interp(at_s - start, one.t_s, one.v, left=0.0, right=0.0)
+        refuse_blunt(one.v.tolist(), volts[:, n], float(at_s[0] * 2), "this board")
     return lines, volts
+
+
+def _refuse_blurred(waves: Waveforms, sample_s: float) -> None:
+    """A stretch between two jumps that samples would make much longer or shorter: a pulse of another width."""
+    kinds = {*zip(waves.row_shape.tolist(), waves.row_start_s.tolist(), strict=True),
+             *zip(waves.col_shape.tolist(), waves.col_start_s.tolist(), strict=True)}  # fmt: skip
+    for shape, start_s in sorted(kinds):
+        t_s = waves.shapes[shape].t_s
+        jumps = (np.unique(t_s[1:][np.diff(t_s) == 0]) + start_s) / sample_s if shape >= 0 else np.zeros(0)
+        exact = bool(np.allclose(jumps, np.rint(jumps), rtol=0, atol=1e-3))
+        if not exact and len(jumps) > 1 and float(np.diff(jumps).min()) < LEAST_SAMPLES:
+            raise CapabilityMissing(
+                f"a stretch of {float(np.diff(jumps).min()) * sample_s:g} s in waveforms of {waves.duration_s:g} s: "
+                f"this board plays samples of {sample_s:g} s here (make the waveforms shorter, or the stretch longer)"
+            )

@@ -7,7 +7,7 @@ the curve stays. The samples last no longer than the original, and no sample exc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, gcd, inf
@@ -79,18 +79,18 @@ def sampled(waves: Waves, clock: SampleClock, name: str) -> Samples:
     found = Samples(period_ps, tuple(np.pad(_volts(line, at_s), (1, after)) if line else None for line in waves.lines))
     for line, volts in zip(waves.lines, found.lines, strict=True):
         if volts is not None:
-            _refuse_blunt(line, volts, period_ps, name)
+            refuse_blunt([v for _, v in line], volts, period_ps / PS, name)
     return found
 
 
-def _refuse_blunt(line: Line, volts: FloatArray, period_ps: int, name: str) -> None:
+def refuse_blunt(asked_v: Sequence[float], volts: FloatArray, sample_s: float, name: str) -> None:
     """A peak between two samples would not come out, and the record would say that it did."""
-    asked, played = [v for _, v in line], (float(volts.max()), float(volts.min()))
-    for most_v, out_v in zip((max(asked), min(asked)), played, strict=True):
-        if abs(most_v - out_v) > LOST * max(map(abs, asked)):
+    extremes = (max(asked_v), float(volts.max(initial=0.0))), (min(asked_v), float(volts.min(initial=0.0)))
+    for most_v, out_v in extremes:
+        if abs(most_v - out_v) > LOST * max(map(abs, asked_v)):
             raise CapabilityMissing(
-                f"a peak of {most_v:g} V: {name} would play {out_v:g} V of it, its samples last {period_ps / PS:g} s "
-                "here (make the waveforms shorter, or the peak wider)"
+                f"a peak of {most_v:g} V: {name} would play {out_v:g} V of it, its samples last {sample_s:g} s here "
+                "(make the waveforms shorter, or the peak wider)"
             )
 
 
