@@ -58,7 +58,7 @@ def attributes(run: Path) -> dict[str, str | int | float]:
     with RunFile.open(run) as file:
         manifest = {name: value for name, value in file.manifest.items() if not isinstance(value, bytes)}
     single = {name: value for name, value in said.items() if isinstance(value, str | int | float)}
-    words = {f"result_{name}": value for name, value in (said["result"] or {}).items() if isinstance(value, str)}
+    words = {f"result_{name}": value for name, value in _flat(said["result"] or {}) if isinstance(value, str)}
     numbers = {name: int(value) if isinstance(value, bool) else value for name, value in {**single, **words}.items()}
     return {**numbers, "manifest": json.dumps(plain(manifest))}
 
@@ -89,14 +89,37 @@ def _noted(notes: Sequence[NoteRow]) -> Iterator[Variable]:
 
 
 def _stacked(axis: str, name: str, key: str, values: Sequence[Any]) -> Iterator[Variable]:
-    """Values over their axis, where they are numbers of one shape; what was not noted each time is nan there."""
+    """Values over their axis, where they are numbers of one shape, or words; what was not noted is nan or "" there.
+
+    Lists of different lengths, such as spikes, become one long list, and `.._note` says which note each value is of.
+    """
     arrays = [None if value is None else np.asarray(value) for value in values]
     known = [array for array in arrays if array is not None]
-    if not known or any(a.dtype.kind not in "biuf" or a.shape != known[0].shape for a in known):
+    words = bool(known) and all(a.dtype.kind == "U" and not a.shape for a in known)
+    if not known or not (words or all(a.dtype.kind in "biuf" for a in known)):
         return
-    gap = np.full(known[0].shape, np.nan)
+    if any(a.shape != known[0].shape for a in known):
+        if all(a.ndim == 1 for a in known):
+            yield from _joined(axis, name, arrays)
+        return
+    gap = np.array("") if words else np.full(known[0].shape, np.nan)
     stack = np.array([gap if array is None else array for array in arrays])
     yield Variable(name, (axis, *_axes(key, stack.shape[1:])), stack)
+
+
+def _joined(axis: str, name: str, lists: Sequence[NDArray[Any] | None]) -> Iterator[Variable]:
+    held = [(n, one) for n, one in enumerate(lists) if one is not None]
+    yield Variable(name, (f"{axis}_values",), np.concatenate([one for _, one in held]))
+    yield Variable(f"{name}_note", (f"{axis}_values",), np.repeat([n for n, _ in held], [len(one) for _, one in held]))
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of a table; those of tables within it by both names."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}_")
+        else:
+            yield f"{before}{key}", value
 
 
 def _axes(key: str, shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -105,7 +128,7 @@ def _axes(key: str, shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _results(result: Mapping[str, Any]) -> Iterator[Variable]:
-    for key, value in result.items():
+    for key, value in _flat(result):
         array = np.asarray(value if value is not None else np.nan)
         if array.dtype.kind in "biuf":
             yield Variable(f"result_{key}", _axes(key, array.shape), array)

@@ -93,6 +93,34 @@ def test_axes_of_unequal_length_do_not_collide() -> None:
     assert [v.axes for v in made] == [("row", "col"), ("row", "col_4"), ("row", "col_4")]
 
 
+def test_words_and_tables_within_tables_are_exported(tmp_path: Path) -> None:
+    asked = request("stdp-window", settings=["repeats=1", "devices=1"])
+    path, _ = launch.launch(prepare(asked), tmp_path)
+    found = {v.name: v for v in export.variables(path)}
+    assert found["point_kind"].values.tolist().count("lone_pre") == len(found["result_controls_lone_pre_s"].values) == 1
+    with RunFile.open(path) as file:
+        assert file.result is not None
+        fit = file.result["fit"]
+    assert found["result_fit_a_plus"].values == fit["a_plus"]
+    assert found["result_fit_intervals_a_plus"].values.tolist() == list(fit["intervals"]["a_plus"])
+    assert "mean device" in str(export.attributes(path)["result_theory_said"])
+    for to in export.WRITERS:
+        assert export.export(path, to, tmp_path).exists()
+
+
+def test_every_spike_is_exported_with_the_note_that_it_is_of(tmp_path: Path) -> None:
+    path, _ = launch.launch(prepare(request("coincidence", settings=["presentations=5"])), tmp_path)
+    found = {v.name: v.values for v in export.variables(path)}
+    with RunFile.open(path) as file:
+        noted = [note.value for note in file.notes("spikes")]
+    assert len({len(one["tick"]) for one in noted}) > 1, "lists of different lengths"
+    assert found["spikes_layer"].tolist() == [one["layer"] for one in noted]
+    for n, one in enumerate(noted):
+        mine = found["spikes_tick_note"] == n
+        assert found["spikes_tick"][mine].tolist() == list(one["tick"])
+        assert found["spikes_neuron"][mine].tolist() == list(one["neuron"])
+
+
 @pytest.mark.parametrize(("to", "module"), [("hdf5", "h5py"), ("netcdf", "xarray"), ("netcdf", "h5netcdf")])
 def test_a_missing_extra_is_named(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, module: str
