@@ -235,7 +235,7 @@ class _Task:
             state.untrained = accuracy
         else:
             state.held_out.append(accuracy)
-            told |= {"accuracy": state.online[-1], "error": 1 - state.online[-1], "pulses": state.pulses[-1]}
+            told |= {"accuracy": state.online[-1], "loss": 1 - state.online[-1], "pulses": state.pulses[-1]}
         yield Note(name, told)
 
     def result(self) -> Steps:

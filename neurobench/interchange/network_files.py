@@ -33,7 +33,10 @@ def save_network(path: Path, kept: Kept) -> Path:
     for k, (asked, weights, grid) in enumerate(zip(kept.asked, kept.weights, kept.conductances_s, strict=True)):
         arrays |= {f"asked_{k}": asked, f"weights_{k}": weights, f"conductances_s_{k}": grid}
     arrays |= {f"readout_{k}": out for k, out in enumerate(kept.readouts) if out is not None}
-    replace_file(path, _packed(arrays))
+    try:
+        replace_file(path, _packed(arrays))
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
     return path
 
 

@@ -176,7 +176,8 @@ def _grid_figure(of: Series, title: str, letter: str, names: tuple[str, str], x:
     factor, unit = si_scale(of.values)
     values, (rows, cols) = of.values * factor, of.values.shape[1:]
     if rows * cols > PANELS:
-        return _band_figure(Series(of.at, values), title, f"{letter} ({unit})", names, x)
+        what = "cells" if letter == "G" else "weights"
+        return _band_figure(Series(of.at, values), title, f"{letter} ({unit})", names, what, x)
     high, wide = _arranged(rows, cols)
     figure, panels = panels_of(high, wide, (1.9, 1.5), title)
     for n, panel in enumerate(panels.flat):
@@ -205,7 +206,7 @@ def _cell(axes: Axes, at: FloatArray, values: FloatArray, title: str) -> None:
     tidy(axes)
 
 
-def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: str = "update") -> Figure:
+def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], what: str, x: str = "update") -> Figure:
     rows, cols = of.values.shape[1:]
     figure = figure_of(11.6, 3.9, f"{title} ({rows} x {cols})")
     left, right, spread = figure.subplots(1, 3, width_ratios=(1.25, 1, 0.75))
@@ -218,15 +219,15 @@ def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], x: 
     left.legend(frameon=False, fontsize=8)
     tidy(left)
     draw_map(figure, right, of.values[-1], label, names)
-    _histogram(spread, of.values[-1], label)
+    _histogram(spread, of.values[-1], label, what)
     return figure
 
 
-def _histogram(axes: Axes, values: FloatArray, label: str) -> None:
+def _histogram(axes: Axes, values: FloatArray, label: str, what: str) -> None:
     """How the values are distributed at the end."""
     known = values[np.isfinite(values)]
     axes.hist(known, bins=40, color=BLUE, alpha=0.75)
-    axes.set(xlabel=label, ylabel="cells", title="at the end")
+    axes.set(xlabel=label, ylabel=what, title="at the end")
     axes.title.set_fontsize(9)
     tidy(axes)
     axes.locator_params(axis="x", integer=False, nbins=5)
@@ -239,7 +240,7 @@ def activation_figure(history: History) -> Figure | None:
     at, values = history.activations.at, history.activations.values
     patterns, neurons = values.shape[1:]
     if patterns > PANELS:
-        return _band_figure(Series(at, values), "Activations", "f", ("pattern", "neuron"))
+        return _band_figure(Series(at, values), "Activations", "f", ("pattern", "neuron"), "activations")
     cols = next((n for n in (4, 5, 3) if patterns % n == 0), min(4, patterns))
     rows = -(-patterns // cols)
     figure, panels = panels_of(rows, cols, (2.3, 1.75), "Activations for every pattern, and their targets")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -413,7 +414,9 @@ def _told(connection: Mapping[str, Any]) -> str:
     room, cells = (row1 - row0) * (col1 - col0), int(connection["cells"])
     share = f" ({100 * cells / room:.3g} %)" if room and cells != room else ""
     where = f"{_lines('row', row0, row1)}, {_lines('col', col0, col1)}"
-    return f"{cells:,} cell{'s' * (cells != 1)}{share}\n{where}\n{brief(connection.get('rule') or 'fixed')}"
+    return (
+        f"{cells:,} cell{'s' * (cells != 1)}{share}\n{where}\n{fill(brief(connection.get('rule') or 'fixed', 60), 22)}"
+    )
 
 
 def _lines(what: str, first: int, end: int) -> str:

@@ -283,6 +283,13 @@ def test_a_file_that_is_no_network_is_told(content: bytes, tmp_path: Path) -> No
         load_network(file)
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with bench(tmp_path, (8, 8)) as opened:
+        kept = opened.do(stack(feed_forward(4, [], 2), opened.view, opened.rng).kept())
+    with pytest.raises(UsageError, match="cannot write"):
+        save_network(tmp_path / "nowhere" / "net.npz", kept)
+
+
 def test_a_saved_network_of_another_description_is_refused(tmp_path: Path) -> None:
     with bench(tmp_path, (8, 8)) as opened:
         small = stack(feed_forward(4, [], 2), opened.view, opened.rng)
