@@ -398,6 +398,7 @@ def span_of(config: BenchConfig) -> DeviceSpan:
     chip = config.chip
     if not {"model", "curve"} & chip.model_fields_set:
         return DeviceSpan()
+    from neurobench.bench.config import SIMULATED_BACKENDS
     from neurobench.physics.library import load_model
 
     from .emulator import device_span, origin_words
@@ -405,7 +406,9 @@ def span_of(config: BenchConfig) -> DeviceSpan:
     model = load_model(chip.curve or chip.model, replay=chip.replay, assume_mirror=chip.assumed_mirror)
     noisy = config.readout.noise and not config.readout.ideal
     span = device_span(model, chip.scale, chip.baseline == "removed", noisy, chip.threshold_spread)
-    return replace(span, origin=origin_words(chip, model), card=str(chip.curve or chip.model))
+    # a real device answers any voltage, whatever pulses its card was measured with
+    integrates = span.integrates or (False if config.bench.backend in SIMULATED_BACKENDS else None)
+    return replace(span, origin=origin_words(chip, model), card=str(chip.curve or chip.model), integrates=integrates)
 
 
 # ---------------------------------------------------------------------------------------------- looking around

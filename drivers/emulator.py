@@ -441,6 +441,7 @@ def device_span(
         threshold_v=nan if model.rate is None else model.rate.up.threshold_v,
         threshold_depress_v=nan if model.rate is None else model.rate.down.threshold_v,
         threshold_sigma=threshold_sigma,
+        integrates=model.rate is not None,
     )
 
 

@@ -15,6 +15,8 @@ from neurobench.bench.stimulus import BoolArray, FloatArray
 CONFIDENCE = 0.95
 EVIDENCE_SIGMA = 3.0  # a mean change below so many standard deviations of itself is noise
 LEAST_TIMES = 3  # different dt beyond noise that a branch of two parameters needs
+FARTHEST = 10.0  # a time constant beyond so many times the largest |dt| was not measured
+WIDEST = 100.0  # an interval so many times as large as its value says nothing
 ROUNDING = 1e-9  # of a conductance: a smaller change is what is left of a subtraction
 METHOD = (
     "dG = A exp(-|dt| / tau) by least squares over all single points of a branch (scipy curve_fit in A and ln tau); "
@@ -29,6 +31,7 @@ class Branch(NamedTuple):
     tau_s: tuple[float, float, float] | None
     r_squared: float | None
     said: str
+    sign: int = 0  # whether it surely potentiates (1) or depresses (-1): A's interval is clear of zero
 
 
 def fit_window(dt_s: FloatArray, dg_s: FloatArray, noise_s: float, g0_s: float) -> dict[str, Any]:
@@ -36,13 +39,14 @@ def fit_window(dt_s: FloatArray, dg_s: FloatArray, noise_s: float, g0_s: float) 
 
     noise_s: standard deviation of one change where nothing was applied; g0_s: the conductance they start from.
     """
-    fit: dict[str, Any] = {"method": METHOD, "said": {}, "r_squared": {}, "intervals": {}}
+    fit: dict[str, Any] = {"method": METHOD, "said": {}, "sign": {}, "r_squared": {}, "intervals": {}}
     for name, side in (("plus", dt_s > 0), ("minus", dt_s < 0)):
         branch = fit_branch(np.abs(dt_s[side]), dg_s[side], max(noise_s, ROUNDING * g0_s))
         told = {f"a_{name}": branch.a_s, f"tau_{name}_s": branch.tau_s}
         fit |= {key: None if values is None else values[0] for key, values in told.items()}
         fit["intervals"] |= {key: None if values is None else list(values) for key, values in told.items()}
         fit["said"][name], fit["r_squared"][name] = branch.said, branch.r_squared
+        fit["sign"][name] = branch.sign
     return fit
 
 
@@ -74,12 +78,29 @@ def fit_branch(dt_s: FloatArray, dg_s: FloatArray, noise_s: float) -> Branch:
     wide = student.ppf((1 + CONFIDENCE) / 2, max(len(dt_s) - 2, 1)) * np.sqrt(np.diag(spread))
     if not (np.isfinite(wide).all() and abs(best[1]) < 50):
         return Branch(None, None, None, "not fitted: amplitude and time constant cannot be told apart")
-    a = [scale * (best[0] + k * wide[0]) for k in (0, -1, 1)]
-    tau_s = [float(np.exp(min(best[1] + k * wide[1], 700.0))) for k in (0, -1, 1)]
+    a_s = _interval(scale * best[0], scale * wide[0])
+    sign = int(np.sign(a_s[0])) if a_s[1] * a_s[2] > 0 else 0
+    value, low, high = (float(np.exp(min(ln, 700.0))) for ln in _interval(best[1], wide[1]))
+    if vague := _vague(a_s, (value, low, high), float(at_s[-1])):
+        return Branch(None, None, None, f"not fitted: {vague}", sign)
     left = dg_s / scale - _decay(dt_s, *best)
     around = dg_s / scale - (dg_s / scale).mean()
     r_squared = 1 - float(left @ left) / float(around @ around)
-    return Branch((a[0], a[1], a[2]), (tau_s[0], tau_s[1], tau_s[2]), r_squared, "")
+    return Branch(a_s, (value, low, high), r_squared, "", sign)
+
+
+def _interval(value: float, wide: float) -> tuple[float, float, float]:
+    return float(value), float(value - wide), float(value + wide)
+
+
+def _vague(a_s: tuple[float, float, float], tau_s: tuple[float, float, float], longest_s: float) -> str:
+    """Why what least squares found is no measurement; empty where it is one."""
+    if tau_s[0] > FARTHEST * longest_s:
+        return f"no decay is seen: tau would be {tau_s[0]:.3g} s, and the largest |dt| is {longest_s:.3g} s"
+    for name, unit, (value, low, high) in (("A", "S", a_s), ("tau", "s", tau_s)):
+        if high - low > WIDEST * abs(value):
+            return f"{name} = {value:.3g} {unit} lies anywhere from {low:.3g} to {high:.3g} {unit}"
+    return ""
 
 
 def _decay(dt_s: FloatArray, a: float, log_tau: float) -> FloatArray:
@@ -88,6 +109,5 @@ def _decay(dt_s: FloatArray, a: float, log_tau: float) -> FloatArray:
 
 
 def is_window(fit: Mapping[str, Any]) -> bool:
-    """Whether both branches were fitted, dt > 0 potentiates and dt < 0 depresses, surely: intervals clear of zero."""
-    up, down = fit["intervals"]["a_plus"], fit["intervals"]["a_minus"]
-    return up is not None and down is not None and up[1] > 0 and down[2] < 0
+    """Whether dt > 0 surely potentiates and dt < 0 surely depresses, also where no exponential describes it."""
+    return bool(fit["sign"]["plus"] > 0 and fit["sign"]["minus"] < 0)

@@ -23,9 +23,10 @@ from neurobench.bench.crossbar import Needs
 from neurobench.bench.limits import exposure
 from neurobench.bench.steps import Apply, BenchView, Note, Result, Step, Steps, Wait
 from neurobench.bench.stimulus import CellRead, FloatArray, Stimulus, Waveforms
-from neurobench.errors import CapabilityMissing, LimitExceeded, UsageError
+from neurobench.errors import CapabilityMissing, LimitExceeded, NeurobenchError, UsageError
 from neurobench.learning.schemes import Exponential, Scheme, SpikePairs, lowest_thresholds
 from neurobench.learning.synapses import Pulses, write_verify
+from neurobench.physics.library import load_model
 
 from ._characterise import MOVED_SIGMA, Cell, Characterisation, Probe, Progress, due, pulse_of, usable_cells
 from ._stdp_fit import fit_window, is_window
@@ -83,6 +84,7 @@ class StdpWindow(Characterisation):
         self.needs.plan(view.capabilities)
         self.scheme.admit(view)
         _check_times(self)
+        _check_card(self)
         Setup(self, view)
         for dt_s in self.times_s():
             for one in self.scheme.stimuli(SpikePairs.one(view.shape, (0, 0), dt_s), view):
@@ -110,6 +112,16 @@ def _check_times(p: StdpWindow) -> None:
             f"no dt at which a pair could move anything: scheme {p.scheme.kind} reaches {p.scheme.reach_s:g} s "
             f"(--set dt_s; asked were {list(p.times_s())})"
         )
+
+
+def _check_card(p: StdpWindow) -> None:
+    """A card that was asked for by name is there: the theory comes at the end of the run."""
+    if p.theory in ("auto", "none"):
+        return
+    try:
+        load_model(p.theory)
+    except NeurobenchError as error:
+        raise UsageError(f"theory = {p.theory}: {error} (--set theory; or auto, none)") from error
 
 
 def _check_limits(one: Waveforms, view: BenchView, dt_s: float) -> None:

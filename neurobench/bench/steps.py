@@ -147,7 +147,9 @@ class DeviceSpan:
     record and not for decisions. `pulse` potentiates, `depress_pulse` depresses (None: as `pulse`). nan: not known.
     `threshold_v`, `threshold_depress_v`: magnitudes of the mean voltages below which nothing moves; `threshold_sigma`:
     their relative standard deviation between devices (bench rule 20 goes by mean - 3 sigma). `card`: the declared
-    device card by name or path, for a theory to be drawn beside what was measured.
+    device card by name or path, for a theory to be drawn beside what was measured. `integrates`: whether the devices
+    answer voltages of any form (True: a rate model; False: a simulated device that replays known pulses, bench rule
+    14; None: not known, as of a real chip without the card of a rate model).
     """
 
     g_min_s: float = float("nan")
@@ -168,6 +170,7 @@ class DeviceSpan:
     threshold_depress_v: float = float("nan")
     threshold_sigma: float = 0.0
     card: str = ""
+    integrates: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,13 +214,24 @@ class Overlapping(PulseScheme):
         ends = [(p.pre.t_s[0], p.pre.t_s[-1], p.post.t_s[0], p.post.t_s[-1]) for p in self.phases()]
         return float(max(max(pre1 - post0, post1 - pre0) for pre0, pre1, post0, post1 in ends))
 
+    def _admit_forms(self, view: BenchView) -> None:
+        """Devices that replay known pulses answer constant voltages only."""
+        if view.device.integrates is False and not all(_level(spike) for phase in self.phases() for spike in phase):
+            raise CapabilityMissing(
+                f"scheme {self.kind}: its voltages rise and fall gradually, and the devices of this chip "
+                f"({view.device.origin}) replay known pulses and answer constant voltages only (bench rule 14): use "
+                "scheme=counted, or scheme=rectangular with every stretch a pulse inside their hull, or a rate model "
+                "(--bench-set chip.model=threshold-exponential)"
+            )
+
     def admit(self, view: BenchView) -> None:
-        """Lone spikes stay below the lowest threshold, a pair passes the mean one, and the bench plays waveforms."""
+        """Lone spikes stay below the lowest threshold, a pair passes the mean one, bench and devices take waveforms."""
         if view.capabilities.distinct_shapes < self.distinct_shapes:
             raise CapabilityMissing(
                 f"scheme {self.kind} plays {self.distinct_shapes} waveforms at once, one on a row and one on a column; "
                 f"this bench plays {view.capabilities.distinct_shapes} (scheme=counted needs pulses only)"
             )
+        self._admit_forms(view)
         lowest, mean = lowest_thresholds(view), (view.device.threshold_v, view.device.threshold_depress_v)
         for way, lone_v, low_v in zip(("potentiate", "depress"), self.lone_peaks(), lowest, strict=True):
             if lone_v > low_v * ROUNDING:  # not so where nothing is declared: nan
@@ -232,6 +243,11 @@ class Overlapping(PulseScheme):
                     f"{mean_v:g} V: no pair would move one; raise the amplitudes of the scheme, lone spikes staying "
                     f"below the lowest threshold ({min(lowest):g} V)"
                 )
+
+
+def _level(spike: Spike) -> bool:
+    """Whether a spike is made of constant levels: between two of its points either no time passes or no volts do."""
+    return not ((np.diff(spike.t_s) > 0) & (np.diff(spike.v) != 0)).any()
 
 
 def _too_high(scheme: PulseScheme, way: str, lone_v: float, low_v: float, view: BenchView) -> str:

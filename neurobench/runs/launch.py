@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,20 @@ def recorded(path: Path) -> Prepared:
     """What a run file was started with: its bench as it was then, not as the bench file is now."""
     with RunFile.open(path) as reader:
         asked, config, said = reader.value("request"), reader.value("config"), reader.value("config_said")
+        began = reader.value("protocol")
     if asked is None or config is None:
         raise ResumeRefused(
             f"{path} does not say how it was started, so it cannot be resumed from here (a script's session never can)"
         )
     request = Request(**asked)
-    protocol = validated(protocol_class(request.protocol), request.settings, request.protocol)
+    protocol = validated(protocol_class(request.protocol), _as_begun(request, began), request.protocol)
     return Prepared(request, protocol, BenchConfig.model_validate(said or config))
+
+
+def _as_begun(request: Request, began: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings with what they came to when the run began: one that names a file then holds what the file said."""
+    then = (began or {}).get("parameters", {})  # there is none of a run that was refused before it began
+    return {key: then.get(key, value) for key, value in request.settings.items()}
 
 
 # ---------------------------------------------------------------------------------------------- in the engine
