@@ -66,7 +66,7 @@ class Digits(Protocol):
     rate: float = Field(
         1e-3, gt=0, le=1, description="mean change of a weight by one spike of its neuron, of the window"
     )
-    theta_step: float = Field(0.04, ge=0, description="rise of the threshold with each spike; it starts at 1")
+    theta_step: float = Field(0.02, ge=0, description="rise of the threshold with each spike; it starts at 1")
     scatter_pulses: int = Field(
         20, ge=0, le=1000, description="random pulses per cell before learning, up or down, at most: neurons differ"
     )

@@ -2,13 +2,14 @@
 
 The documented form of pair STDP (brian2.readthedocs.io, examples/synapses.STDP), with its schedule: neurons, threshold,
 synapses, resets. `--standalone` builds C++ code; `run_s` is then Brian's own `_last_run_time`, which leaves out the
-compiler, the start of the process and the loading of the input.
+compiler, the start of the process and the loading of the input; `cpu_s` the processor time of that process as a whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 
@@ -55,15 +56,19 @@ def main() -> None:
         else:
             b2.prefs.codegen.target = "numpy"
         whole, synapses, monitor = network(asked.ticks, job.weights(), asked.refractory_s)
-        begin = time.perf_counter()
+        begin, cpu_s = time.perf_counter(), float("inf")
         whole.run(asked.ticks * job.TICK_S * b2.second)
         if asked.standalone:
-            b2.device.build(directory=folder, compile=True, run=True)
+            b2.device.build(directory=folder, compile=True, run=False)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            b2.device.run(folder, with_output=False, run_args=[])
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         run_s = b2.device._last_run_time if asked.standalone else time.perf_counter() - begin
         w = np.asarray(synapses.w).reshape(job.ROWS, job.COLS)
         told = {
             "ticks": asked.ticks, "refractory_s": asked.refractory_s, "spikes": int(monitor.num_spikes),
-            "run_s": float(run_s), "w_mean": float(w.mean()), "w_squares": float((w**2).mean()),
+            "run_s": float(run_s), "cpu_s": cpu_s, "w_mean": float(w.mean()), "w_squares": float((w**2).mean()),
             "w_corner": w[:4, :4].tolist(), "first": np.asarray(monitor.i)[:20].tolist(),
         }  # fmt: skip
         print(json.dumps(told))
