@@ -22,23 +22,21 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from neurobench.bench.crossbar import Needs, Reading
-from neurobench.bench.steps import BenchView, Note, Protocol, Result, Sense, Step, Steps
+from neurobench.bench.crossbar import Needs
+from neurobench.bench.steps import BenchView, Note, Protocol, Result, Step, Steps
 from neurobench.bench.stimulus import FloatArray, IntArray
-from neurobench.errors import Refused, ResumeRefused, UsageError
+from neurobench.errors import Refused, ResumeRefused
 from neurobench.learning import neurons, plasticity
 from neurobench.learning.matrix import Matrix, matrix
 from neurobench.learning.neurons import LIF
 from neurobench.learning.plasticity import Mstdpet, PairStdp
 from neurobench.learning.statistics import spikes_note
-from neurobench.learning.synapses import cell_read
 
 from ._characterise import Progress
 from ._moving_bar_streams import Sample, Streams, labels_of, streams_of
 
 SHOWN = 3  # held-out streams of each class whose spikes are noted
 TOGETHER = 1024  # ticks of held-out streams that are read at once
-HEADROOM = 0.9  # of the ammeter's range
 ELIGIBLE_S = 1.0  # time constant of the eligibility; the reward comes one tick after the decision
 
 
@@ -163,22 +161,9 @@ class _Task:
 
         UsageError where `read_v` was asked for and is too high for that.
         """
-        weights, most = self.weights, max(int(s.raster.sum(axis=1).max()) for s in self._all())
-        first = np.zeros(self.view.shape, np.bool_)
-        first[weights.pairs.rows[0], weights.pairs.plus[0]] = True
-        reading: Reading = yield Sense(cell_read(first, weights.settings))
-        highest_v = HEADROOM * reading.range_a / (max(most, 1) * self.view.device.g_max_s)
-        read_v = weights.settings.read_v
-        if self.p.read_v is not None and read_v > highest_v:
-            raise UsageError(
-                f"read_v = {read_v} V: {most} pixels at once, with cells of {self.view.device.g_max_s:.3g} S, would "
-                f"leave the ammeter's range of {reading.range_a:.3g} A; at most {highest_v:.3g} V (--set read_v)"
-            )
-        self.state.read_v = min(read_v, highest_v)
-        self.weights = self.layer(self.state.read_v)
-
-    def _all(self) -> list[Sample]:
-        return self.streams.train + self.streams.test
+        most = max(int(sample.raster.sum(axis=1).max()) for sample in self.streams.train + self.streams.test)
+        yield from self.weights.fit_range(most, self.p.read_v is not None)
+        self.state.read_v = self.weights.settings.read_v
 
     def epoch(self) -> Generator[Step, Any, None]:
         """Every stream once, in a random order, each followed by its reward."""

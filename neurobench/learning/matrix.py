@@ -33,11 +33,13 @@ from .synapses import (
     can_transpose,
     cell_read,
     fire,
+    fit_range,
     grid_of,
     multiply,
     multiply_back,
     over_a,
     read_grid,
+    refuse_cut,
     write_verify,
 )
 
@@ -89,6 +91,16 @@ class Matrix:
         sigma_s = self.view.device.read_sigma_s
         return max(self.step, 2 * sigma_s / self.unit_s if isfinite(sigma_s) else 0.0, NEAR)
 
+    def fit_range(self, lines: int, asked: bool) -> Generator[Step, Any, None]:
+        """Lower the read voltage until no column leaves the ammeter's range when `lines` inputs are driven at once.
+
+        Where the host multiplies, cells are read one by one and only each for itself has to fit. UsageError where the
+        read voltage was `asked` for and is too high (see `synapses.fit_range`).
+        """
+        cell = int(self.pairs.rows[0]), int(self.pairs.plus[0])
+        driven = lines if self.where == "array" else 1
+        self.settings = yield from fit_range(self.view, self.settings, cell, driven, asked)
+
     def multiply(self, x: FloatArray) -> Generator[Step, Any, FloatArray]:
         """y[n, outputs] = x[n, inputs] w, read through the bench: x in [-1, 1] times the read voltage."""
         x = np.atleast_2d(np.asarray(x, np.float64))
@@ -97,7 +109,7 @@ class Matrix:
         if not x.any():
             return np.zeros((len(x), self.shape[1]))  # lines at 0 V: there is nothing to read
         product = yield from multiply(self.pairs, x * self.settings.read_v, self.where, self.settings)
-        self._refuse_cut(product.over_a)
+        refuse_cut(product.over_a, self.settings.read_v)
         self.cost["reads"] += len(x)
         self.cost["read_s"] += product.end_s - product.start_s
         return product.currents_a / (self.settings.read_v * self.unit_s)
@@ -122,17 +134,9 @@ class Matrix:
         """Conductances [rows, cols] of the whole array in siemens, nan outside this matrix."""
         read = cell_read(self.pairs.cells(), self.settings)
         reading: Reading = yield Sense(read)
-        self._refuse_cut(over_a(reading))
+        refuse_cut(over_a(reading), self.settings.read_v)
         self.cost["reads"] += int(read.mask.sum())
         return grid_of(read, reading)
-
-    def _refuse_cut(self, range_a: float) -> None:
-        """A current that was cut off is no product: better none than a wrong one."""
-        if range_a:
-            raise CapabilityMissing(
-                f"a current left the ammeter's range of {range_a:g} A at a read voltage of {self.settings.read_v:g} V; "
-                "read with fewer volts (matrix(read_v=...)), drive fewer lines at once, or choose a larger range"
-            )
 
     def weights_of(self, conductances_s: FloatArray) -> FloatArray:
         """Weights [inputs, outputs] out of conductances [rows, cols] in siemens."""

@@ -142,13 +142,14 @@ class SpikingLayer:
 def spiking_layer(
     view: BenchView, inputs: int, neurons: int, *, row0: int = 0, col0: int = 0, neuron: Neuron = NEURON,
     rule: PairStdp | None = STDP, gain: float = 1.0, dt_s: float = 1e-3, name: str = "layer", bits: int | None = None,
-    recurrent_prob: float = 0.0, rng: np.random.Generator | None = None,
+    recurrent_prob: float = 0.0, rng: np.random.Generator | None = None, read_v: float | None = None,
 ) -> SpikingLayer:  # fmt: skip
     """A layer in the block of the array at (row0, col0): `inputs` rows (and `neurons` more where it is recurrent),
     2 x `neurons` columns.
 
     `bits`: weights are written in 2**bits levels; how many levels the devices can tell apart is a matter of their own
-    (`quantised.bits`). `recurrent_prob`: the probability that one neuron feeds another, drawn from `rng`.
+    (`quantised.bits`). `recurrent_prob`: the probability that one neuron feeds another, drawn from `rng`. `read_v`:
+    in volts, None takes that of the device's record.
     """
     require(inputs >= 1 and neurons >= 1, f"a layer of {inputs} inputs and {neurons} neurons: at least one of each")
     require(0 < gain < inf, f"gain = {gain}: threshold units per weight and spike, above 0")
@@ -159,6 +160,6 @@ def spiking_layer(
         drawn = (rng or np.random.default_rng(0)).random((neurons, neurons)) < recurrent_prob
         connected = drawn & ~np.eye(neurons, dtype=np.bool_)
     rows = inputs + (neurons if connected is not None else 0)
-    block = matrix(view, rows, neurons, row0=row0, col0=col0)
+    block = matrix(view, rows, neurons, row0=row0, col0=col0, read_v=read_v)
     levels = None if bits is None else Levels(-1.0, 1.0, bits)
     return SpikingLayer(block, neuron, rule, dt_s, gain, name, levels, connected)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from neurobench.bench.crossbar import Applied, Capabilities, Plan, Reading, conductance_s
-from neurobench.bench.steps import Apply, Sense, Step
+from neurobench.bench.steps import Apply, BenchView, Sense, Step
 from neurobench.bench.stimulus import (
     Bias,
     BoolArray,
@@ -28,11 +29,13 @@ from neurobench.bench.stimulus import (
     VectorRead,
     require,
 )
-from neurobench.errors import CapabilityMissing
+from neurobench.errors import CapabilityMissing, UsageError
 
 SignArray = np.ndarray[Any, np.dtype[np.int8]]
 Where = Literal["array", "host"]
 Writes = Literal["set_only", "set_reset"]
+
+RANGE_USED = 0.9  # of the ammeter's range, at most: devices differ, and offsets add to what is read
 
 
 class ReadSettings(NamedTuple):
@@ -221,6 +224,41 @@ class Multiplier:
 def over_a(reading: Reading) -> float:
     """The ammeter's range where a current left it and was cut off, else 0."""
     return reading.range_a if "over_range" in reading.flags else 0.0
+
+
+def refuse_cut(range_a: float, read_v: float) -> None:
+    """Refuse a current that left the ammeter's range (0: none did): better no product than a wrong one."""
+    if range_a:
+        raise CapabilityMissing(
+            f"a current left the ammeter's range of {range_a:g} A at a read voltage of {read_v:g} V; read with fewer "
+            "volts (--set read_v of the protocol; in a script matrix(read_v=...)), drive fewer lines at once, or "
+            "choose a larger range"
+        )
+
+
+def fit_range(
+    view: BenchView, settings: ReadSettings, cell: tuple[int, int], lines: int, asked: bool,
+    highest_s: float | None = None,
+) -> Generator[Step, Any, ReadSettings]:  # fmt: skip
+    """Settings whose read voltage keeps the current of a column in the ammeter's range, whatever its cells become.
+
+    `lines` rows at most are driven at once, on cells of at most `highest_s` siemens (None: the devices' own g_max_s; if
+    nobody knows that, nothing is changed). `cell` (row, column) is read once, to learn the range. UsageError where the
+    read voltage was `asked` for and is too high: it is then not lowered in silence.
+    """
+    most_s = view.device.g_max_s if highest_s is None else highest_s
+    if not isfinite(most_s):
+        return settings
+    mask = np.zeros(view.shape, np.bool_)
+    mask[cell] = True
+    reading: Reading = yield Sense(cell_read(mask, settings))
+    highest_v = RANGE_USED * reading.range_a / (max(lines, 1) * most_s)
+    if asked and settings.read_v > highest_v:
+        raise UsageError(
+            f"read_v = {settings.read_v} V: {lines} row{'s' * (lines != 1)} at once, with cells of {most_s:.3g} S, would leave the "
+            f"ammeter's range of {reading.range_a:.3g} A; at most {highest_v:.3g} V (--set read_v)"
+        )
+    return settings._replace(read_v=min(settings.read_v, highest_v))
 
 
 def multiplier(pairs: Pairs, volts: FloatArray, where: Where, settings: ReadSettings) -> Multiplier:

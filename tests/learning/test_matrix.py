@@ -128,3 +128,18 @@ def test_a_current_beyond_the_ammeter_is_refused_not_cut(tmp_path: Path) -> None
             opened.do(weights.multiply(np.ones(4)))
         with pytest.raises(CapabilityMissing, match="read_v"):
             opened.do(weights.read())
+
+
+@pytest.mark.parametrize(("lines", "read_v"), [(1, 0.09), (4, 0.0225)])
+def test_no_column_leaves_the_ammeter_whatever_its_cells_become(lines: int, read_v: float, tmp_path: Path) -> None:
+    with session(out=tmp_path, rows=4, cols=4, model=FINE, settings={"readout.adc_range_a": 1e-6}) as opened:
+        weights = matrix(opened.view, 4, 2)
+        highest_s = opened.view.device.g_max_s
+        weights.settings = weights.settings._replace(read_v=1e-5 / highest_s)
+        opened.do(weights.fit_range(lines, asked=False))
+        assert weights.settings.read_v == pytest.approx(read_v * 1e-5 / highest_s, rel=1e-3)
+        opened.do(weights.write(np.ones((4, 2))))
+        opened.do(weights.multiply(np.arange(4) < lines))
+        with pytest.raises(UsageError, match=rf"{lines} rows? at once.*--set read_v"):
+            weights.settings = weights.settings._replace(read_v=1e-5 / highest_s)
+            opened.do(weights.fit_range(lines, asked=True))
