@@ -254,8 +254,9 @@ def fit_range(
     reading: Reading = yield Sense(cell_read(mask, settings))
     highest_v = RANGE_USED * reading.range_a / (max(lines, 1) * most_s)
     if asked and settings.read_v > highest_v:
+        rows = "1 row" if lines <= 1 else f"{lines} rows"
         raise UsageError(
-            f"read_v = {settings.read_v} V: {lines} row{'s' * (lines != 1)} at once, with cells of {most_s:.3g} S, would leave the "
+            f"read_v = {settings.read_v} V: {rows} at once, with cells of {most_s:.3g} S, would leave the "
             f"ammeter's range of {reading.range_a:.3g} A; at most {highest_v:.3g} V (--set read_v)"
         )
     return settings._replace(read_v=min(settings.read_v, highest_v))
