@@ -220,8 +220,8 @@ class Overlapping(PulseScheme):
             raise CapabilityMissing(
                 f"scheme {self.kind}: its voltages rise and fall gradually, and the devices of this chip "
                 f"({view.device.origin}) replay known pulses and answer constant voltages only (bench rule 14): use "
-                "scheme=counted, or scheme=rectangular with every stretch a pulse inside their hull, or a rate model "
-                "(--bench-set chip.model=threshold-exponential)"
+                "scheme=counted (where they depress), or scheme=rectangular with every stretch a pulse inside their "
+                "hull, or the chip of a rate model (--bench-set chip.model=threshold-exponential)"
             )
 
     def admit(self, view: BenchView) -> None:

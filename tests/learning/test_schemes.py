@@ -343,6 +343,18 @@ def test_time_division_tells_the_timing_by_widths_or_by_slots_in_whole_frames() 
     assert widths == pytest.approx([1e-3, np.exp(-0.5) * 1e-3, 1e-3]), "potentiation by falling width, then depression"
 
 
+@pytest.mark.parametrize("kind", LOOSE)
+def test_devices_that_replay_pulses_take_constant_levels_only(kind: str) -> None:
+    scheme = scheme_of(kind)
+    for unknown_or_any in (None, True):
+        scheme.admit(view(integrates=unknown_or_any))
+    if kind in ("rectangular", "staircase"):
+        scheme.admit(view(integrates=False))
+    else:
+        with pytest.raises(CapabilityMissing, match=f"scheme {kind}: its voltages rise and fall gradually"):
+            scheme.admit(view(integrates=False))
+
+
 # ---------------------------------------------------------------------------------------------- files of one's own
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from ideal_bench import IdealBench
+from neurobench.drivers._visa_open import span_of
 from neurobench.protocols._stdp_fit import fit_window
+from neurobench.protocols.coincidence import Coincidence
 from neurobench.protocols.stdp_window import StdpWindow
 
 from neurobench.bench.config import load_bench, open_bench
@@ -20,9 +22,9 @@ from neurobench.bench.stimulus import Waveforms
 from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused, UsageError
 from neurobench.learning.schemes import Exponential
 from neurobench.physics.library import card as load_card_by_name
-from neurobench.runs import runner
+from neurobench.runs import launch, runner
 from neurobench.runs.request import prepare, request
-from neurobench.runs.runfile import MemoryRecord
+from neurobench.runs.runfile import MemoryRecord, RunFile
 
 PUBLISHED = {5: 0.78108, 10: 0.52070, 20: 0.23342, 40: 0.04254, 60: 0.00400, 80: 0.0}
 A_S, TAU_S, STEP_S, G0_S = 3e-6, 15e-3, 2e-7, 50e-6
@@ -201,8 +203,34 @@ def test_a_branch_without_evidence_is_none_and_the_other_is_fitted() -> None:
     assert fit["a_plus"] == pytest.approx(1e-6, rel=0.05)
     assert fit["tau_plus_s"] == pytest.approx(0.01, rel=0.05)
     assert fit["r_squared"]["plus"] > 0.99
-    flat = fit_window(np.repeat([0.005, 0.01, 0.02], 4), np.repeat(1e-6, 12), 1e-9, 1e-5)
-    assert flat["a_plus"] is None or flat["intervals"]["tau_plus_s"][2] > 1
+
+
+@pytest.mark.parametrize("flat_s", [1e-6, -1e-6])
+def test_a_time_constant_beyond_what_was_measured_is_not_fitted_and_the_sign_of_the_branch_stands(
+    flat_s: float,
+) -> None:
+    scatter = np.tile([0.98, 1.02, 1.01, 0.99], 3)
+    fit = fit_window(np.repeat([0.005, 0.01, 0.02], 4), flat_s * scatter, 1e-9, 1e-5)
+    assert fit["a_plus"] is fit["tau_plus_s"] is fit["intervals"]["tau_plus_s"] is fit["r_squared"]["plus"] is None
+    assert re.match(
+        r"not fitted: no decay is seen: tau would be \S+ s, and the largest \|dt\| is 0\.02 s", fit["said"]["plus"]
+    )
+    assert fit["sign"] == {"plus": int(np.sign(flat_s)), "minus": 0}
+
+
+def test_an_interval_wider_than_its_value_by_orders_of_magnitude_is_no_fit() -> None:
+    dt_s, dg_s = np.array([0.005, 0.01, 0.02]), np.array([1.0e-6, 1.0e-6, 0.5e-6])
+    fit = fit_window(dt_s, dg_s, 1e-9, 1e-5)
+    assert fit["tau_plus_s"] is fit["a_plus"] is None
+    assert re.match(r"not fitted: tau = \S+ s lies anywhere from \S+ to \S+ s", fit["said"]["plus"])
+    assert fit["sign"]["plus"] == 0
+
+
+def test_a_biphasic_window_of_one_repeat_tells_no_time_constant() -> None:
+    found = ran(scheme="biphasic", repeats=1, devices=1)
+    assert found["fit"]["tau_plus_s"] is found["fit"]["tau_minus_s"] is None
+    assert "no decay is seen" in found["fit"]["said"]["plus"]
+    assert mean_at(found, 20e-3) > 0 > mean_at(found, -20e-3)
 
 
 def test_lone_spikes_that_move_something_are_told_and_the_goal_is_missed() -> None:
@@ -343,6 +371,80 @@ def test_what_cannot_work_is_refused_before_the_first_volt() -> None:
     )
     higher = KnownWindow(threshold_v=5.0, threshold_depress_v=5.0).view()
     assert "limits.max_cell_v allows 3" in refused(higher, scheme=Exponential(amplitude_v=2.9, tail_v=2.9))
+
+
+RAMPS = ["exponential", "triangular", "biphasic"]
+
+
+@pytest.mark.parametrize("bench", ["emulator", "visa-sim", "fpga-sim"])
+@pytest.mark.parametrize("scheme", RAMPS)
+def test_ramps_on_devices_that_replay_pulses_are_refused_before_the_first_volt(scheme: str, bench: str) -> None:
+    chip = {"chip.model": "al2o3-tio2-nili", "chip.rows": 6, "chip.cols": 2}
+    guard = open_bench(load_bench(bench, chip, {}), 0)
+    try:
+        for protocol in (StdpWindow(scheme=scheme), Coincidence(scheme=scheme, inputs=6, synchronised=3)):
+            with pytest.raises(CapabilityMissing, match=r"rule 14\): use scheme=counted .* or scheme=rectangular"):
+                protocol.admit(guard.view())
+    finally:
+        guard.close()
+
+
+@pytest.mark.parametrize(("model", "simulated", "real"), [("vteam", True, True), ("gong-rram", False, None)])
+def test_a_simulated_device_answers_what_its_card_does_and_a_real_one_answers_any_voltage(
+    model: str, simulated: bool, real: bool | None
+) -> None:
+    for bench in ("emulator", "visa-sim", "fpga-sim"):
+        guard = open_bench(load_bench(bench, {"chip.model": model, "chip.rows": 2, "chip.cols": 2}, {}), 0)
+        assert guard.view().device.integrates is simulated
+        guard.close()
+    config = load_bench("visa-sim", {"chip.model": model})
+    on_real = config.model_copy(update={"bench": config.bench.model_copy(update={"backend": "visa"})})
+    assert span_of(on_real).integrates is real
+
+
+def test_an_unknown_card_of_the_theory_is_refused_before_the_first_volt() -> None:
+    on = KnownWindow()
+    assert "theory = vteem: no device 'vteem'; did you mean vteam?" in refused(on.view(), theory="vteem")
+    for known in ("auto", "none", "vteam"):
+        StdpWindow(theory=known).admit(on.view())
+
+
+def test_a_run_goes_on_by_the_shape_that_it_began_with_whatever_became_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = tmp_path / "pre.csv"
+    settings = [f'scheme={{kind="file", pre="{shape.as_posix()}"}}', "devices=1", "repeats=1", "dt_s=[-0.01, 0.01]"]
+
+    def begun(cut: int) -> tuple[Path, BaseException | None]:
+        fired, fire = 0, Guard.fire
+
+        def dying(self: Guard, seq: int) -> Applied:
+            nonlocal fired
+            fired += 1
+            if fired == cut:
+                raise KeyboardInterrupt
+            return fire(self, seq)
+
+        shape.write_text("t_s,v\n-0.005,0\n0,1\n0,-0.25\n0.075,0\n")
+        with monkeypatch.context() as patched:
+            patched.setattr(Guard, "fire", dying)
+            return launch.launch(prepare(request("stdp-window", settings=settings)), tmp_path)
+
+    whole, error = begun(0)
+    assert error is None
+    for spoil in (lambda: shape.write_text("t_s,v\n-0.005,0\n0,0.9\n0,-0.5\n0.075,0\n"), shape.unlink):
+        path, error = begun(3)
+        assert error is not None
+        spoil()
+        assert launch.resume(path) is None
+        with RunFile.open(path) as one, RunFile.open(whole) as other:
+            assert _dg_s(one) == _dg_s(other)
+
+
+def _dg_s(file: RunFile) -> list[float]:
+    result = file.result
+    assert result is not None
+    return list(result["dg_s"])
 
 
 def test_the_refusals_of_a_bench_are_of_their_kinds() -> None:

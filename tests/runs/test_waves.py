@@ -69,6 +69,10 @@ def test_what_would_be_refused_says_why_and_is_shown_all_the_same() -> None:
     unable = waves.preview("exponential", bench="visa-sim", bench_settings=["instruments.pulse.model=keysight-81160a"])
     assert "this bench plays 0" in unable["refused"]
     assert unable["pairs"][0]["stimuli"][0]["lines"] == []
+    replayed = waves.preview("exponential", bench_settings=["chip.model=lsmo-gaq3"])
+    assert "replay known pulses and answer constant voltages only (bench rule 14)" in replayed["refused"]
+    inside = ["amplitude_v=0.65", "tail_v=0.35", "lead_s=5e-4"]
+    assert waves.preview("rectangular", [], "emulator", inside, ["chip.model=al2o3-tio2-nili"])["refused"] is None
     with pytest.raises(ConfigError, match="did you mean exponential"):
         waves.preview("exponentiell")
 
