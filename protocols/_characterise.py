@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +16,7 @@ from neurobench.bench.stimulus import Bias, BoolArray, CellRead, FloatArray, Pul
 from neurobench.errors import Refused, UsageError
 from neurobench.learning.bias import Select, choose_bias
 
+T = TypeVar("T")
 Cell = tuple[int, int]
 DirectionName = Literal["potentiate", "depress"]
 SIGNS: Mapping[str, int] = {"potentiate": 1, "depress": -1}
@@ -180,6 +181,18 @@ class Progress:
     def back(cls, state: Mapping[str, Any]) -> Self:
         """What `checkpoint` gave, as a state that may be worked on."""
         return cls(**{name: deepcopy(value) for name, value in state.items()})
+
+
+def counted(steps: Generator[Step, Any, T]) -> Generator[Step, Any, tuple[T, int]]:
+    """What `steps` return, and how many pulses they fired."""
+    pulses, answer = 0, None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as end:
+            return end.value, pulses
+        answer = yield step
+        pulses += answer.pulses if isinstance(step, Apply) else 0
 
 
 def due(done: int) -> bool:

@@ -21,6 +21,11 @@ pulses, and their inputs are silent. A cell that dies later is not noticed.
 Additive STDP needs steps that do not depend on the weight. The step of one pulse is measured on the column before it
 learns, over weights all along the range, and pulses are counted by it (`compensate`); what is left of a device's soft
 bounds after that is the device's own, and may leave the weights in one hump instead of two.
+
+Reached: what was seen passes all `checks` of the result (more weights at the ends than 60 %, more than at first by more
+than chance, a rate that stands still) and the parameters fulfil its `conditions` (a window of negative integral; it
+says nothing of the run). `learning_pulses` are what the rule asked for, `total_pulses` all of the run, those too that
+measure steps and set the first weights.
 """
 
 from __future__ import annotations
@@ -43,13 +48,15 @@ from neurobench.learning.neurons import ConductanceLIF, ConductanceState
 from neurobench.learning.plasticity import PairStdp, PairTraces
 from neurobench.learning.quantised import Quantiser, quantise
 from neurobench.learning.statistics import spikes_note
-from neurobench.learning.synapses import Pulses, fire
+from neurobench.learning.synapses import Pulses, ReadSettings, cell_read, fire, fit_range, over_a, refuse_cut
 
-from ._characterise import Progress, due, pulse_of
+from ._characterise import Progress, counted, due, pulse_of
 from ._stuck import find_stuck
 
 OUTER = 0.2  # the outer bins of the histogram of weights: below 20 % and above 80 % of the range
 EPOCHS = 100  # weights are noted so many times in a run
+BIMODAL = 0.6  # share of the weights in the outer bins
+CHANCE = 3.0  # standard deviations: a share that rose by less may have done so without learning
 SETTLED = 0.2  # the rates of the last two quarters of the run differ by less than this share
 PUBLISHED_INPUTS = 1000
 ROOM = 0.2  # cells nearer than this to the bound that a train goes to do not tell the step
@@ -124,6 +131,18 @@ class Bimodality(Protocol):
         """Blocks of the run."""
         return max(4, round(self.seconds / (self.block_ticks * self.tick_s)))
 
+    def raster(self, key: int, block: int) -> BoolArray:
+        """Spikes [ticks, inputs] of the inputs in a block."""
+        chance = np.random.default_rng([key, block, 0]).random((self.block_ticks, self.inputs))
+        spikes: BoolArray = chance < self.rate_hz * self.tick_s
+        return spikes
+
+    def together(self, key: int) -> int:
+        """Rows that are driven at once, at most; one where the cells are read one by one."""
+        if self.multiply == "host":
+            return 1
+        return max(int(self.raster(key, block).sum(axis=1).max()) for block in range(self.blocks))
+
     def neuron(self) -> ConductanceLIF:
         """The published neuron."""
         return ConductanceLIF(self.tau_membrane_s, self.tau_excite_s)
@@ -141,10 +160,11 @@ class Bimodality(Protocol):
         self.admit(view)
         column = Column.of(self, view)
         if start is None:
-            state = yield from _begin(self, column, rng)
+            state, preparing = yield from counted(_begin(self, column, rng))
+            state.preparing = preparing
         else:
             state = _State.back({**start, "up": Stride(*start["up"]), "down": Stride(*start["down"])})
-        column = replace(column, usable=state.usable)
+        column = replace(column, usable=state.usable, read_v=state.read_v)
         while state.block < self.blocks:
             yield from _Block(self, column, state).run()
             if due(state.block):
@@ -154,7 +174,10 @@ class Bimodality(Protocol):
 
 @dataclass(slots=True)
 class _State(Progress):
-    """What a checkpoint holds. `usable`, `weights` (as read last) [inputs]; `spikes` of the neuron in each block."""
+    """What a checkpoint holds. `usable`, `weights` (as read last) [inputs]; `spikes` of the neuron in each block.
+
+    `preparing`: pulses before learning, `pulses`: those of learning.
+    """
 
     key: int
     usable: BoolArray
@@ -164,8 +187,10 @@ class _State(Progress):
     weights: FloatArray
     neuron: tuple[Any, ...]
     traces: tuple[Any, ...]
+    read_v: float
     arriving: float = 0.0
     block: int = 0
+    preparing: int = 0
     pulses: int = 0
     spikes: list[int] = field(default_factory=list)
 
@@ -223,8 +248,19 @@ class Column:
         """A read of the column, cell by cell."""
         mask = np.zeros(self.view.shape, np.bool_)
         mask[: self.p.inputs, 0] = True
+        return cell_read(mask, self.settings)
+
+    @property
+    def settings(self) -> ReadSettings:
+        """How cells are read."""
         both = self.view.capabilities.both_polarities
-        return CellRead(mask, self.read_v, both, 0.0, self.p.integration_s, self.p.averages)
+        return ReadSettings(self.read_v, self.p.averages, both, self.p.integration_s)
+
+    def in_range(self, key: int) -> Generator[Step, Any, Column]:
+        """The same column, read with so few volts that its current stays in the ammeter's range."""
+        lines, highest_s = self.p.together(key), self.low_s + self.span_s
+        fitted = yield from fit_range(self.view, self.settings, (0, 0), lines, self.p.read_v is not None, highest_s)
+        return replace(self, read_v=fitted.read_v)
 
     def read(self) -> Generator[Step, Any, FloatArray]:
         """Weights [inputs], read cell by cell; noise may take one beyond 0 or 1."""
@@ -252,6 +288,7 @@ class Column:
         reading: Reading = yield Sense(
             VectorRead(volts, region=region, integration_s=self.p.integration_s, averages=self.p.averages)
         )
+        refuse_cut(over_a(reading), self.read_v)
         sums: FloatArray = (reading.signed_a()[:, 0] / self.read_v - raster.sum(axis=1) * self.low_s) / self.span_s
         return sums
 
@@ -293,6 +330,7 @@ def _begin(p: Bimodality, column: Column, rng: np.random.Generator) -> Generator
     """Steps measured, weights drawn evenly over the range, steps measured again where they will be used."""
     yield Note("network", _network(p))
     key, target = int(rng.integers(2**62)), rng.random(p.inputs)
+    column = yield from column.in_range(key)
     column = yield from column.without_stuck()
     up = yield from column.step(1)
     down = yield from column.step(-1)
@@ -307,7 +345,7 @@ def _begin(p: Bimodality, column: Column, rng: np.random.Generator) -> Generator
     traces = plasticity.start(p.rule(), (p.inputs, 1), p.tick_s)
     yield Note("start", _told(column, weights, 0))
     neuron = tuple(neurons.start(1, p.neuron()))
-    return _State(key, column.usable, up, down, weights, weights, neuron, tuple(traces))
+    return _State(key, column.usable, up, down, weights, weights, neuron, tuple(traces), column.read_v)
 
 
 def _network(p: Bimodality) -> dict[str, Any]:
@@ -342,12 +380,12 @@ class _Block:
 
     def __init__(self, p: Bimodality, column: Column, state: _State) -> None:
         self.p, self.column, self.state = p, column, state
-        self.spikes_rng, self.rounding_rng = (np.random.default_rng([state.key, state.block, n]) for n in (0, 1))
+        self.rounding_rng = np.random.default_rng([state.key, state.block, 1])
 
     def run(self) -> Generator[Step, Any, None]:
         """Goes on from the state, and moves it on by one block."""
         p, state, column = self.p, self.state, self.column
-        raster: BoolArray = self.spikes_rng.random((p.block_ticks, p.inputs)) < p.rate_hz * p.tick_s
+        raster = p.raster(state.key, state.block)
         sums = yield from column.sums(raster, state.weights)
         ran = self._ticks(raster, sums)
         counts = quantise(self._scaled(ran.wanted), Quantiser(state.up.mean, state.down.mean), self.rounding_rng).counts
@@ -403,28 +441,32 @@ def _area_s(tau_s: float, tick_s: float) -> float:
 
 
 def _result(p: Bimodality, column: Column, state: _State) -> Result:
-    """The checks of the paper's figure: bimodal weights, a rate that settles, a window with a negative integral."""
+    """The checks of the paper's figure: weights that became bimodal, and a rate that settles; and its condition."""
     w, rule, excluded = state.weights[column.usable], p.rule(), column.view.excluded[: p.inputs, 0]
-    outer, block_s = _outer(w), p.block_ticks * p.tick_s
+    outer, outer_first, block_s = _outer(w), _outer(state.first[column.usable]), p.block_ticks * p.tick_s
+    chance = CHANCE * (2 * outer_first * (1 - outer_first) / len(w)) ** 0.5
     quarters = np.array_split(np.array(state.spikes), 4)
     rates_hz = [float(part.mean()) / block_s for part in quarters]
     drift = abs(rates_hz[3] - rates_hz[2]) / max(rates_hz[3], 1e-9)
     integral_s = rule.a_plus * _area_s(rule.tau_plus_s, p.tick_s) - rule.a_minus * _area_s(rule.tau_minus_s, p.tick_s)
     checks = {
-        "bimodal": outer > 0.6,
+        "bimodal": outer > BIMODAL,
+        "learned": outer > outer_first + chance,
         "rate_settles": rates_hz[3] > 0 and drift < SETTLED,
-        "integral_negative": integral_s < 0,
     }
+    conditions = {"integral_negative": integral_s < 0}
     return Result(
-        all(checks.values()),
+        all(checks.values()) and all(conditions.values()),
         {
-            "checks": checks, "outer_fraction": outer, "outer_fraction_first": _outer(state.first[column.usable]),
+            "checks": checks, "conditions": conditions,
+            "outer_fraction": outer, "outer_fraction_first": outer_first, "outer_by_chance": chance,
             "low_fraction": float((w < OUTER).mean()), "high_fraction": float((w > 1 - OUTER).mean()),
             "mean_weight": float(w.mean()), "rate_hz": rates_hz, "rate_drift": drift, "integral_s": integral_s,
             "weights": state.weights, "conductance_s": column.low_s + column.span_s * state.weights,
             "usable": column.usable, "excluded": int(excluded.sum()),
             "retired": int((~column.usable & ~excluded).sum()),
-            "step_up": state.up._asdict(), "step_down": state.down._asdict(), "pulses": state.pulses,
+            "step_up": state.up._asdict(), "step_down": state.down._asdict(),
+            "learning_pulses": state.pulses, "total_pulses": state.preparing + state.pulses, "read_v": column.read_v,
             "seconds": p.blocks * block_s, "block_s": block_s, "multiply": p.multiply,
             "delay_said": f"weights reach the neuron, and pulses the cells, up to {block_s:g} s after a pair of spikes",
         },

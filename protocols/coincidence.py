@@ -32,7 +32,15 @@ from neurobench.learning.bias import choose_bias
 from neurobench.learning.neurons import LIF
 from neurobench.learning.schemes import Exponential, Scheme, SpikePairs
 from neurobench.learning.statistics import spikes_note
-from neurobench.learning.synapses import Pulses, write_verify
+from neurobench.learning.synapses import (
+    Pulses,
+    ReadSettings,
+    cell_read,
+    fit_range,
+    over_a,
+    refuse_cut,
+    write_verify,
+)
 
 from ._characterise import Progress, pulse_of
 
@@ -115,6 +123,7 @@ class Coincidence(Protocol):
             state = yield from work.begin(rng)
         else:
             state = State.back(start)
+            work.read_v = state.read_v
         while state.done < self.presentations and not (self.stop_when_reached and state.apart >= CONFIRM):
             yield from work.present(state)
             if state.done % self.look_every == 0 or state.done == self.presentations:
@@ -136,6 +145,7 @@ class State(Progress):
     last_s: FloatArray
     sigma_s: float
     scale_s: float
+    read_v: float
     done: int = 0
     apart: int = 0
     fired: int = 0
@@ -173,13 +183,23 @@ class Work:
         """A read of the column's cells."""
         mask = np.zeros(self.view.shape, np.bool_)
         mask[: self.p.inputs, 0] = True
-        both = self.view.capabilities.both_polarities
-        return CellRead(mask, self.read_v, both, 0.0, self.p.integration_s, averages)
+        return cell_read(mask, self.settings(averages))
+
+    def settings(self, averages: int) -> ReadSettings:
+        """How cells are read."""
+        return ReadSettings(self.read_v, averages, self.view.capabilities.both_polarities, self.p.integration_s)
+
+    def fit_range(self, key: int, together: list[int]) -> Generator[Step, Any, None]:
+        """Lower the read voltage until the column stays in the ammeter's range with all its spikes at once."""
+        trains = (self.spikes(key, together, n) for n in range(self.p.presentations))
+        most = max(int(np.bincount(at).max()) for at in trains) if self.where == "array" else 1
+        fitted = yield from fit_range(self.view, self.settings(1), (0, 0), most, self.p.read_v is not None)
+        self.read_v = fitted.read_v
 
     def weights(self, averages: int) -> Generator[Step, Any, tuple[FloatArray, float]]:
         """Conductances [inputs] in siemens, and the standard deviation of one of them (nan: not known)."""
         reading: Reading = yield Sense(self.cells(averages))
-        self._in_range(reading)
+        refuse_cut(over_a(reading), self.read_v)
         sigma_s = reading.sigma_a / self.read_v / len(reading.currents_a) ** 0.5
         return conductance_s(reading, self.read_v), sigma_s
 
@@ -193,23 +213,17 @@ class Work:
         reading: Reading = yield Sense(
             VectorRead(self.read_v * spikes, region=region, integration_s=self.p.integration_s)
         )
-        self._in_range(reading)
+        refuse_cut(over_a(reading), self.read_v)
         return reading.signed_a()[:, 0]
-
-    def _in_range(self, reading: Reading) -> None:
-        if "over_range" in reading.flags:
-            raise Refused(
-                f"at read_v = {self.read_v:g} V the column carries more than the ammeter's range of "
-                f"{reading.range_a:g} A: what lies beyond it cannot be told apart; lower read_v (--set read_v)"
-            )
 
     # -- learning ------------------------------------------------------------------------------------------------
 
     def begin(self, rng: np.random.Generator) -> Generator[Step, Any, State]:
-        """Choose the synchronised inputs, bring the weights to the middle, read them."""
+        """Choose the synchronised inputs, fit the read voltage, bring the weights to the middle, read them."""
         p = self.p
         together = sorted(rng.choice(p.inputs, p.synchronised, replace=False).tolist())
         key, spent = int(rng.integers(2**62)), 0
+        yield from self.fit_range(key, together)
         if self.pulses is not None:
             target, mask = np.full(self.view.shape, self.middle_s), self.cells(1).mask
             near_s, bias = p.tolerance * self.middle_s, choose_bias("auto", self.view)
@@ -219,7 +233,7 @@ class Work:
         first_s, sigma_s = yield from self.weights(p.averages)
         yield Note("network", self._network())
         yield Note("synchronised", together)
-        state = State(key, together, first_s, first_s, sigma_s, float(first_s.mean()), pulses=spent)
+        state = State(key, together, first_s, first_s, sigma_s, float(first_s.mean()), self.read_v, pulses=spent)
         yield Note("start", self._told(state))
         return state
 
@@ -240,16 +254,16 @@ class Work:
         }
         return {"layers": layers, "connections": [synapses]}
 
-    def spikes(self, state: State) -> Any:
-        """Tick of the one spike of each input [inputs] in the present presentation."""
-        rng = np.random.default_rng([state.key, state.done])
+    def spikes(self, key: int, together: list[int], presentation: int) -> Any:
+        """Tick of the one spike of each input [inputs] in a presentation."""
+        rng = np.random.default_rng([key, presentation])
         at = rng.integers(0, self.p.ticks, self.p.inputs)
-        at[state.together] = rng.integers(0, self.p.ticks - 1)
+        at[together] = rng.integers(0, self.p.ticks - 1)
         return at
 
     def present(self, state: State) -> Generator[Step, Any, None]:
         """One presentation: read the currents, run the neuron, apply the scheme if it fired."""
-        p, at = self.p, self.spikes(state)
+        p, at = self.p, self.spikes(state.key, state.together, state.done)
         order = np.unique(at)
         currents_a = yield from self.currents((at[None, :] == order[:, None]).astype(np.float64))
         fires = self._fires(order, currents_a / (self.read_v * state.scale_s))

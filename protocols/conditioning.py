@@ -22,7 +22,7 @@ synapse. The time of the network is not that of the bench: its ticks are as many
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, isfinite
 from typing import Any, Literal, NamedTuple
 
@@ -38,7 +38,7 @@ from neurobench.learning.bias import Select, choose_bias
 from neurobench.learning.plasticity import Mstdpet, PairStdp, PairTraces, RewardTraces
 from neurobench.learning.quantised import Quantiser, Rounding, quantise
 from neurobench.learning.statistics import spikes_note
-from neurobench.learning.synapses import Pulses, ReadSettings, cell_read, fire, grid_of
+from neurobench.learning.synapses import Pulses, ReadSettings, cell_read, fire, fit_range, grid_of, over_a, refuse_cut
 
 from ._characterise import Progress, due, pulse_of
 
@@ -91,7 +91,7 @@ class Conditioning(Protocol):
         "auto", description="bias of unselected lines while writing; auto: the safest that the bench has"
     )
 
-    figures = ("raster", "weights", "training", "network")
+    figures = ("raster", "weights", "network")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Conditioning:
@@ -132,14 +132,31 @@ class Conditioning(Protocol):
         """The rewarded phase, then the controls."""
         return (REWARDED, *self.controls)
 
+    @property
+    def ticks(self) -> int:
+        """Ticks of an epoch."""
+        return max(1, round(self.epoch_s / self.tick_s))
+
+    def raster(self, key: int, phase: int, epoch: int) -> tuple[BoolArray, np.random.Generator]:
+        """Spikes [ticks, inputs] of the inputs in an epoch, and the generator that drew them."""
+        rng = np.random.default_rng([key, phase, epoch])
+        return rng.random((self.ticks, self.inputs)) < self.rate_hz * self.tick_s, rng
+
+    def together(self, key: int) -> int:
+        """How many inputs spike in one tick at most."""
+        epochs = ((phase, epoch) for phase in range(len(self.phases)) for epoch in range(self.epochs))
+        return max(int(self.raster(key, phase, epoch)[0].sum(axis=1).max()) for phase, epoch in epochs)
+
     def steps(self, view: BenchView, rng: np.random.Generator, start: Mapping[str, Any] | None = None) -> Steps:
         """All phases. `start`: a state that was yielded as a Checkpoint."""
         bench = _Bench.of(self, view)
         if start is None:
             state = _State.fresh(bench, int(rng.integers(2**62)))
+            state.read_v = (yield from bench.in_range(self.together(state.key))).read_v
             yield Note("network", _network(self))
         else:
             state = _State.back(start)
+        bench = replace(bench, settings=bench.settings._replace(read_v=state.read_v))
         while state.phase < len(self.phases):
             yield from _Phase(self, bench, state).go_on()
         return _result(self, bench, state)
@@ -188,6 +205,11 @@ class _Bench:
         """Thresholds that one spike through a siemens adds to the membrane."""
         return self.p.lift / (self.low_s + self.span_s / 2)
 
+    def in_range(self, together: int) -> Generator[Step, Any, ReadSettings]:
+        """Settings that keep the column in the ammeter's range when so many inputs spike in one tick."""
+        lines, cell = together if self.where == "array" else 1, (int(self.rows[0]), 0)
+        return (yield from fit_range(self.view, self.settings, cell, lines, self.p.read_v is not None))
+
     def read(self) -> Generator[Step, Any, tuple[FloatArray, float]]:
         """Conductances [inputs] of the column in siemens, cell by cell; the declared sigma of one (nan: unknown)."""
         mask = np.zeros(self.view.shape, np.bool_)
@@ -207,6 +229,7 @@ class _Bench:
         reading: Reading = yield Sense(
             VectorRead(volts, region=region, integration_s=self.p.integration_s, averages=self.p.averages)
         )
+        refuse_cut(over_a(reading), self.settings.read_v)
         return self.lift_per_s * float(reading.currents_a[0, 0, 0]) / self.settings.read_v
 
     def pulse(self, counts: Any, used: Any) -> Generator[Step, Any, int]:
@@ -237,6 +260,7 @@ class _State(Progress):
     post: FloatArray
     eligibility: FloatArray
     mean: FloatArray
+    read_v: float = 0.0
     phase: int = 0
     epoch: int = -1
     membrane: float = 0.0
@@ -280,7 +304,7 @@ class _Phase:
     def __init__(self, p: Conditioning, bench: _Bench, state: _State) -> None:
         self.p, self.bench, self.state, self.rule = p, bench, state, p.rule()
         self.name = p.phases[state.phase]
-        self.ticks = max(1, round(p.epoch_s / p.tick_s))
+        self.ticks = p.ticks
 
     def go_on(self) -> Generator[Step, Any, None]:
         """From wherever the state is, to the end of the phase."""
@@ -320,8 +344,7 @@ class _Phase:
     def _epoch(self) -> Generator[Step, Any, None]:
         """The ticks of an epoch, then the weights read back, and notes."""
         p, state = self.p, self.state
-        rng = np.random.default_rng([state.key, state.phase, state.epoch])
-        raster: BoolArray = rng.random((self.ticks, p.inputs)) < p.rate_hz * p.tick_s
+        raster, rng = p.raster(state.key, state.phase, state.epoch)
         random: BoolArray = rng.random(self.ticks) < p.background_hz * p.tick_s
         seen = yield from self._run(raster, random, rng)
         state.held_s, _ = yield from self.bench.read()
@@ -438,13 +461,13 @@ class _Phase:
         return {"conductance_s": grid_s, "weights": grid_s - self.bench.low_s, "synapse": "cell"}
 
     def _told(self, seen: _Seen) -> dict[str, Any]:
-        """An epoch in numbers. `accuracy`: the share of the target's spikes that the neuron answered in time."""
+        """An epoch in numbers. `answered`: the share of the target's spikes that the neuron answered in time."""
         answered = len(seen.coincidences) / seen.target_spikes if seen.target_spikes else float("nan")
         seconds = self.ticks * self.p.tick_s
         held = (self.state.held_s - self.bench.low_s) / self.bench.span_s
         others = np.delete(held, self.p.target)
         return {
-            "phase": self.name, "accuracy": answered, "rewards": len(seen.rewards), "pulses": sum(seen.pulses),
+            "phase": self.name, "answered": answered, "rewards": len(seen.rewards), "pulses": sum(seen.pulses),
             "rate_hz": len(seen.fired) / seconds, "target": float(held[self.p.target]), "others": float(others.mean()),
         }  # fmt: skip
 
@@ -494,7 +517,7 @@ def _result(p: Conditioning, bench: _Bench, state: _State) -> Result:
             "start_s": state.start_s[n], "end_s": state.end_s[n], "sigma_read_s": state.sigma_s[n],
             "started_within_tolerance": state.ready[n], "rewards": sum(epoch["rewards"] for epoch in epochs),
             "pulses": sum(epoch["pulses"] for epoch in epochs),
-            "answered": [epoch["accuracy"] for epoch in epochs], "rate_hz": [epoch["rate_hz"] for epoch in epochs],
+            "answered": [epoch["answered"] for epoch in epochs], "rate_hz": [epoch["rate_hz"] for epoch in epochs],
             "target": [epoch["target"] for epoch in epochs], "others": [epoch["others"] for epoch in epochs],
         }  # fmt: skip
     reached = phases[REWARDED]["stands_out"] and not any(phases[name]["stands_out"] for name in p.controls)
@@ -505,6 +528,7 @@ def _result(p: Conditioning, bench: _Bench, state: _State) -> Result:
             "target": p.target, "rows": bench.rows, "phases": phases, "conductance_s": state.end_s[0][:, None],
             "pulses_on_cells": state.used, "multiply": bench.where, "seconds_per_phase": seconds,
             "step_up_s": bench.step.step_up, "step_down_s": bench.step.step_down, "basis": bench.view.device.basis,
+            "read_v": state.read_v,
             "host_state": "membrane, traces, one eligibility and its mean per synapse, the reward on its way",
             "criterion": f"target {p.separation:g} deviations of the others beyond their mean and {p.margin_sigma:g} "
             "sigma of the reads above the highest, in the rewarded phase and in no control",

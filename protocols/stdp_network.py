@@ -7,6 +7,10 @@ cells; each tick with a spike in it is one read of the array (`learning.spiking`
 as whole pulses every `update_s`, so a change of weight comes up to that much late. A pre spike reaches its neuron in
 its own tick, so a pair in one tick counts as dt -> 0+.
 
+The read voltage is such that no column leaves the ammeter's range with all its spikes at once and all cells at their
+highest. Pulses of the result: `learning_pulses` are what the rule asked for, `total_pulses` all of the run, those
+too that look for dead cells and write the first weights; the run's own count is the latter.
+
 What the seed splits into three programs is one run here. Simulation: `neurobench run stdp-network --seed 1`; the run
 file's manifest names code, parameters, seed, bench and chip, and the same seed gives the same run bit for bit.
 Verification: `checks` of the result, computed from what was recorded; `neurobench show last` prints them, and
@@ -34,7 +38,7 @@ from neurobench.learning.spiking import SpikingLayer, spiking_layer
 from neurobench.learning.statistics import Raster, spikes_note
 from neurobench.learning.synapses import cell_read
 
-from ._characterise import Progress, due
+from ._characterise import Progress, counted, due
 from ._stuck import find_stuck
 
 OUTER = 0.2  # below 20 % and above 80 % of the range a weight counts as decided
@@ -61,6 +65,9 @@ class StdpNetwork(Protocol):
     tau_minus_s: float = Field(20e-3, gt=0, description="time constant of depression, in seconds")
     weight_low: float = Field(0.3, ge=0, le=1, description="first weights are drawn from here ...")
     weight_high: float = Field(0.7, ge=0, le=1, description="... to here, evenly")
+    read_v: float | None = Field(
+        None, gt=0, description="read voltage, in volts; none: that of the device's record, lowered to the range"
+    )
 
     figures = ("raster", "activity", "weights", "network")
 
@@ -99,10 +106,10 @@ class StdpNetwork(Protocol):
         """Draw and write the weights, then run and learn. `start`: a state that was yielded as a Checkpoint."""
         self.admit(view)
         key = int(rng.integers(2**62)) if start is None else int(start["key"])
-        layer = self._layer(view, np.random.default_rng([key, 0]))
-        network = _Network(self, layer, _State(key) if start is None else _State.back(start))
+        state = _State(key) if start is None else _State.back(start)
+        network = _Network(self, self._layer(view, np.random.default_rng([key, 0]), state.read_v or self.read_v), state)
         if start is None:
-            yield from network.begin()
+            _, state.preparing = yield from counted(network.begin())
         else:
             network.put_back()
         while network.state.update < self.updates:
@@ -112,23 +119,38 @@ class StdpNetwork(Protocol):
                 yield network.state.checkpoint()
         return network.result()
 
-    def _layer(self, view: BenchView, rng: np.random.Generator) -> SpikingLayer:
+    def trains(self, key: int, update: int) -> tuple[BoolArray, np.random.Generator]:
+        """Input spikes [ticks, inputs] until the next update, and the generator that drew them."""
+        rng = np.random.default_rng([key, 2, update])
+        return rng.random((self.update_ticks, self.inputs)) < self.rate_hz * self.tick_s, rng
+
+    def together(self, key: int) -> int:
+        """Rows that are driven at once, at most: inputs as they will spike, and all neurons that feed others."""
+        most = max(int(self.trains(key, update)[0].sum(axis=1).max()) for update in range(self.updates))
+        return most + self.rows - self.inputs
+
+    def _layer(self, view: BenchView, rng: np.random.Generator, read_v: float | None) -> SpikingLayer:
         neuron = LIF(self.tau_membrane_s, refractory_s=self.refractory_s, drive="delta")
         rule = PairStdp(
             a_plus=self.a_plus, a_minus=self.a_minus, tau_plus_s=self.tau_plus_s, tau_minus_s=self.tau_minus_s
         )
         return spiking_layer(
             view, self.inputs, self.neurons, neuron=neuron, rule=rule, gain=self.gain, dt_s=self.tick_s,
-            name="neurons", recurrent_prob=self.recurrent_prob, rng=rng,
+            name="neurons", recurrent_prob=self.recurrent_prob, rng=rng, read_v=read_v,
         )  # fmt: skip
 
 
 @dataclass(slots=True)
 class _State(Progress):
-    """What a checkpoint holds: the layer's state, and spikes of the neurons so far (tick and neuron)."""
+    """What a checkpoint holds: the layer's state, and spikes of the neurons so far (tick and neuron).
+
+    `preparing`: pulses before learning, `pulses`: those of learning.
+    """
 
     key: int
     update: int = 0
+    read_v: float = 0.0
+    preparing: int = 0
     pulses: int = 0
     layer: dict[str, Any] = field(default_factory=dict)
     first: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
@@ -147,10 +169,11 @@ class _Network:
         self.exists: BoolArray = exists
 
     def begin(self) -> Generator[Step, Any, None]:
-        """Write the first weights."""
-        p = self.p
+        """Fit the read voltage, set dead cells aside, write the first weights."""
+        p, block = self.p, self.layer.weights
+        yield from block.fit_range(p.together(self.state.key), p.read_v is not None)
+        self.state.read_v = block.settings.read_v
         yield Note("network", self._told_network())
-        block = self.layer.weights
         mask = block.pairs.cells() & block.pairs.usable
         stuck = yield from find_stuck(mask, block.using, block.bias, cell_read(mask, block.settings), PROBE_PULSES)
         block.pairs.usable[stuck] = False
@@ -162,8 +185,7 @@ class _Network:
     def go_on(self) -> Generator[Step, Any, None]:
         """Run to the next update, fire it, look at the weights."""
         p, state = self.p, self.state
-        rng = np.random.default_rng([state.key, 2, state.update])
-        train = rng.random((p.update_ticks, p.inputs)) < p.rate_hz * p.tick_s
+        train, rng = p.trains(state.key, state.update)
         raster = yield from self.layer.present(train)
         state.pulses += yield from self.layer.update_weights_stdp(rng)
         start = state.update * p.update_ticks
@@ -241,7 +263,9 @@ class _Network:
             "rate_hz": float(rates_hz.mean()), "interval_cv": mean_cv, "spikes": len(raster.tick),
             "weights": self.layer.held, "weights_first": state.first, "exists": self.exists,
             "connections": self.layer.connections, "unusable": int((~pairs.usable & pairs.cells()).sum()),
-            "pulses": state.pulses, "cost": dict(self.layer.weights.cost), "multiply": self.layer.weights.where,
+            "learning_pulses": state.pulses, "total_pulses": state.preparing + state.pulses,
+            "reads": self.layer.weights.cost["reads"], "read_s": self.layer.weights.cost["read_s"],
+            "read_v": state.read_v, "multiply": self.layer.weights.where,
             "seconds": raster.seconds, "update_s": p.update_ticks * p.tick_s,
         }  # fmt: skip
         return Result(all(checks.values()), values)

@@ -15,7 +15,7 @@ from neurobench.bench.limits import Guard
 from neurobench.bench.passport import CellState
 from neurobench.bench.steps import Apply, Checkpoint, Result, Sense
 from neurobench.bench.stimulus import CellRead, VectorRead, Waveforms
-from neurobench.errors import CapabilityMissing, Refused
+from neurobench.errors import CapabilityMissing, Refused, UsageError
 from neurobench.learning.schemes import Exponential
 from neurobench.runs import figures, launch, runner
 from neurobench.runs.request import prepare, request
@@ -80,8 +80,7 @@ def test_measured_devices_learn_it_by_counted_pulses_or_by_rectangles_inside_the
 @pytest.mark.parametrize("bench", ["visa-sim", "fpga-sim"])
 @pytest.mark.parametrize("scheme", [RECTANGULAR, COUNTED], ids=["rate chip, rectangular", "measured chip, counted"])
 def test_simulated_instruments_learn_it_at_a_reduced_size(bench: str, scheme: dict[str, Any]) -> None:
-    chip, more = ({}, {}) if scheme is RECTANGULAR else (NILI, {"read_v": 0.008})
-    found = ran(bench, 2, chip, scheme=scheme, **REDUCED, **more)
+    found = ran(bench, 2, {} if scheme is RECTANGULAR else NILI, scheme=scheme, **REDUCED)
     only_they_rose(found)
     assert found["multiply"] == ("host" if bench == "visa-sim" else "array")
 
@@ -142,7 +141,7 @@ def test_a_presentation_is_one_read_and_then_what_the_scheme_says() -> None:
     guard.close()
     work = [step for step, _ in log if isinstance(step, Apply | Sense)]
     kinds = ["W" if isinstance(s, Apply) else "C" if isinstance(s.read, CellRead) else "V" for s in work]
-    assert "".join(kinds) == "C" + "VW" * 4 + "C"
+    assert "".join(kinds) == "CC" + "VW" * 4 + "C", "the first one learns the ammeter's range"
     for step in work:
         if isinstance(step, Sense) and isinstance(step.read, VectorRead):
             spikes = step.read.volts != 0
@@ -182,6 +181,18 @@ def test_what_cannot_work_is_refused_before_the_first_volt() -> None:
     guard.close()
 
 
-def test_currents_beyond_the_range_of_the_ammeter_end_the_run_and_say_what_to_lower() -> None:
-    with pytest.raises(Refused, match="lower read_v"):
-        ran("fpga-sim", 2, NILI, scheme=COUNTED, **REDUCED)
+def test_a_read_voltage_that_would_leave_the_ammeters_range_is_refused_and_none_is_chosen() -> None:
+    with pytest.raises(UsageError, match="ammeter's range of 1e-05 A; at most"):
+        ran("fpga-sim", 2, NILI, scheme=COUNTED, read_v=0.1, **REDUCED)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"presentations": 2, "start": "as-is"}, pytest.param({}, marks=pytest.mark.slow)],
+    ids=["two presentations", "the default task"],
+)  # fmt: skip
+def test_twenty_synapses_stay_in_the_range_of_the_boards_ammeter(parameters: dict[str, Any]) -> None:
+    found = ran("fpga-sim", 1, **parameters)
+    if not parameters:
+        only_they_rose(found)
+    # eight at least spike together, on cells of at most 20 uS, with 10 uA to be measured
+    assert 0.9 * 1e-5 / (20 * 2e-5) <= found["read_v"] <= 0.9 * 1e-5 / (8 * 2e-5)

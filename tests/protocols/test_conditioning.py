@@ -17,7 +17,7 @@ from neurobench.protocols.conditioning import Conditioning
 from pydantic import ValidationError
 
 from neurobench.bench.config import load_bench, open_bench
-from neurobench.bench.crossbar import Capabilities
+from neurobench.bench.crossbar import Capabilities, Reading
 from neurobench.bench.steps import Apply, Checkpoint, Note, Sense
 from neurobench.bench.stimulus import CellRead, Direction, Pulse, VectorRead
 from neurobench.errors import CapabilityMissing, Refused, UsageError
@@ -168,7 +168,11 @@ def test_the_notes_hold_what_the_figures_are_drawn_from() -> None:
     last = [note.value for note in on.notes if note.name == "epoch"][-1]
     assert last["conductance_s"].shape == last["weights"].shape == (8, 1)
     assert last["conductance_s"] == pytest.approx(last["weights"] + LOW_S)
-    assert 0 <= last["accuracy"] <= 1
+    assert 0 <= last["answered"] <= 1
+    w = (last["conductance_s"][:, 0] - LOW_S) / (HIGH_S - LOW_S)
+    assert (last["target"], last["others"]) == (pytest.approx(w[0]), pytest.approx(w[1:].mean()))
+    assert not {"accuracy", "test_accuracy", "error", "loss"} & set(last), "it is no classifier: no figure of training"
+    assert "training" not in Conditioning.figures
     spikes = [note.value for note in on.notes if note.name == "spikes"]
     assert {note["layer"] for note in spikes} == {"input", "neuron"}
     rate_hz = sum(len(note["tick"]) for note in spikes if note["layer"] == "input") / (15.0 * 8)
@@ -186,6 +190,37 @@ def test_no_reward_arrives_outside_the_delays_asked_for() -> None:
     assert len(given) > 3
     for reward in given:
         assert ((reward - fired >= 300) & (reward - fired <= 400)).any()
+
+
+class Ammeter(IdealBench):
+    """Ends at 1 uA: a current beyond it is cut off, and says so."""
+
+    def reading(self, read: CellRead | VectorRead) -> Reading:
+        found = super().reading(read)._replace(range_a=1e-6)
+        over = bool((np.abs(found.currents_a) > 1e-6).any())
+        return found._replace(currents_a=np.clip(found.currents_a, -1e-6, 1e-6), flags=("over_range",) * over)
+
+
+def behind_ammeter(highest_s: float = HIGH_S) -> IdealBench:
+    return Ammeter(
+        lambda index: np.clip(LOW_S + STEP_S * index, LOW_S, highest_s), (8, 1), depresses=True, g_min_s=LOW_S,
+        g_max_s=HIGH_S, g_step_s=STEP_S, capabilities=Capabilities((8, 1), vector_reads=frozenset(Direction)),
+    )  # fmt: skip
+
+
+def test_the_read_voltage_is_such_that_no_tick_leaves_the_ammeters_range() -> None:
+    busy = SMALL | {"rate_hz": 100.0, "epochs": 1}
+    result, _ = drive(Conditioning(**busy), behind_ammeter())
+    assert 0.9e-6 / (8 * HIGH_S) <= result.values["read_v"] <= 0.9e-6 / (2 * HIGH_S)
+    with pytest.raises(UsageError, match="leave the ammeter's range"):
+        drive(Conditioning(**busy | {"read_v": 0.1}), behind_ammeter())
+
+
+def test_a_current_that_was_cut_off_is_not_taken_for_a_product() -> None:
+    with pytest.raises(CapabilityMissing, match="left the ammeter's range"):
+        on = behind_ammeter(highest_s=1.0)
+        on.index[:] = 1000  # ten times what is declared of these devices
+        drive(Conditioning(**SMALL | {"start_rounds": 1, "cap": 1}), on)
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

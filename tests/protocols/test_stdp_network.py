@@ -16,7 +16,7 @@ from neurobench.protocols.stdp_network import StdpNetwork
 from neurobench import cli
 from neurobench.bench.codec import pack, unpack
 from neurobench.bench.config import load_bench, open_bench
-from neurobench.bench.steps import Apply, Checkpoint, Sense
+from neurobench.bench.steps import Apply, Checkpoint, Note, Sense
 from neurobench.bench.stimulus import VectorRead
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.learning.plasticity import PairStdp, of_trains
@@ -214,7 +214,29 @@ def test_a_small_network_learns_the_same_on_simulated_instruments(bench: str) ->
     assert there["spikes"] == here["spikes"] > 3
     np.testing.assert_array_equal(there["rates_hz"], here["rates_hz"])
     np.testing.assert_allclose(there["weights"], here["weights"], atol=1e-3)
-    assert there["pulses"] == here["pulses"] > 0
+    assert there["learning_pulses"] == here["learning_pulses"] > 0
+
+
+def test_the_default_lines_stay_in_the_range_of_the_boards_ammeter() -> None:
+    """Ten microamperes for ten neurons and the inputs of a tick; all weights are driven up, and all lines spike."""
+    loud = {"rate_hz": 500.0, "gain": 20.0, "seconds": 0.04, "update_s": 0.01, "weight_low": 0.9, "weight_high": 1.0}
+    values = ran("fpga-sim", {}, **loud)
+    assert values["spikes"] > 50
+    assert 0.9e-5 / (30 * 2.5e-5) <= values["read_v"] < 0.9e-5 / (20 * 2.5e-5)
+    with pytest.raises(UsageError, match="leave the ammeter's range of 1e-05 A; at most"):
+        ran("fpga-sim", {}, **loud, read_v=0.1)
+    with pytest.raises(CapabilityMissing, match="array of 30 x 20"):
+        ran("fpga-sim", {"chip.rows": 20}, **loud)
+
+
+def test_the_pulses_of_a_result_say_what_they_count() -> None:
+    bench = Cells()
+    values = on_cells(bench)
+    fired = [(n, int(np.abs(s.stimulus.counts).sum())) for n, s in enumerate(bench.log) if isinstance(s, Apply)]
+    start = next(n for n, step in enumerate(bench.log) if isinstance(step, Note) and step.name == "start")
+    assert values["total_pulses"] == sum(pulses for _, pulses in fired)
+    assert values["learning_pulses"] == sum(pulses for n, pulses in fired if n > start) > 0
+    assert values["total_pulses"] - values["learning_pulses"] > 2 * 10 * 9 * 6, "dead cells are looked for, too"
 
 
 def test_a_silent_tick_costs_no_read() -> None:
