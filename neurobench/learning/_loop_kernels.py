@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from neurobench.physics.kernels import DELTA, HEAD, SLOPE, LoopDevice, level, piece_of, pulse_cell
+from neurobench.physics.kernels import DELTA, HEAD, NEXT, SIGMA, SIGMA_SLOPE, SLOPE, LoopDevice, level, piece_of
 from neurobench.physics.noise import bits, normal, operation, unit
 
 if TYPE_CHECKING:
@@ -382,30 +382,49 @@ def _narrow_row(
 
 
 @njit(cache=True)
+def _change(
+    u: float, z: float, low: float, per_u: float, buckets: Any, delta: Any, slope: Any, sigma: Any, sigma_slope: Any,
+    following: Any,
+) -> Any:  # pragma: no cover - compiled  # fmt: skip
+    """delta(u) + sigma(u) z out of a `kernels.Table` that was taken apart."""
+    p = np.uint64(buckets[np.uint64(min(max(int((u - low) * per_u), 0), buckets.size - 1))])
+    while u >= following[p]:
+        p += np.uint64(1)
+    return delta[p] + u * slope[p] + z * (sigma[p] + u * sigma_slope[p])
+
+
+@njit(cache=True)
 def _carry_out(d: LoopDevice, update: int, todo: Todo, n: int, p: Pulsed) -> None:  # pragma: no cover - compiled
     """One pulse on each of the first n cells, in order, unless a cell has had its most in this loop.
 
     Widths are for devices that are linear in the width. Everything is taken apart once: an array that is fetched from
-    its tuple in the loop is counted as a new reference.
+    its tuple in the loop is counted as a new reference, which costs more than the pulse.
     """
     at, share, side, ups, downs, most = todo.at, todo.share, todo.side, p.ups, p.downs, p.most
     u, step, pulses, base_s, gain_s, levels = d.u, d.step, d.pulses, d.base_s, d.gain_s, d.levels
-    up, down, k0, k1, lo, hi = d.up, d.down, np.uint64(d.k0), np.uint64(d.k1), d.u_min, d.u_max
-    noisy, wide = up.pieces[HEAD, 3] > 0 or down.pieces[HEAD, 3] > 0, update == WIDTH
+    k0, k1, lo, hi, wide = np.uint64(d.k0), np.uint64(d.k1), d.u_min, d.u_max, update == WIDTH
+    a, b, a_buckets, b_buckets = d.up.pieces, d.down.pieces, d.up.buckets, d.down.buckets
+    a0, a1, a2, a3, a4, a_low, a_per_u = a[DELTA], a[SLOPE], a[SIGMA], a[SIGMA_SLOPE], a[NEXT], a[HEAD, 0], a[HEAD, 1]
+    b0, b1, b2, b3, b4, b_low, b_per_u = b[DELTA], b[SLOPE], b[SIGMA], b[SIGMA_SLOPE], b[NEXT], b[HEAD, 0], b[HEAD, 1]
+    noisy = a[HEAD, 3] > 0 or b[HEAD, 3] > 0
     many_most, many_base, many_gain = np.uint64(most.size > 1), np.uint64(base_s.size > 1), np.uint64(gain_s.size > 1)
     selected_up_s, selected_down_s, z = 0.0, 0.0, 0.0
     for q in range(n):
         c = at[q]
         if ups[c] + downs[c] >= most[c * many_most]:
             continue
-        before, part_s = u[c], base_s[c * many_base] + gain_s[c * many_gain] * level(u[c], levels)
+        x, part_s = u[c], base_s[c * many_base] + gain_s[c * many_gain] * level(u[c], levels)
         if wide:
             part_s *= share[q]
-            u[c] = min(max(before + step[c] * (p.full_up if side[q] else p.full_down) * share[q], lo), hi)
+            change = (p.full_up if side[q] else p.full_down) * share[q]
         else:
             if noisy:
                 z = normal(bits(k0, k1, (np.uint64(pulses[c]) << _S32) | np.uint64(c)))
-            u[c] = pulse_cell(before, up if side[q] else down, step[c], z, lo, hi)
+            if side[q]:
+                change = _change(x, z, a_low, a_per_u, a_buckets, a0, a1, a2, a3, a4)
+            else:
+                change = _change(x, z, b_low, b_per_u, b_buckets, b0, b1, b2, b3, b4)
+        u[c] = min(max(x + step[c] * change, lo), hi)
         if side[q]:
             selected_up_s += part_s
             ups[c] += 1
