@@ -96,6 +96,8 @@ def make_paths(config: BenchConfig, team: Team) -> Paths:
     if chip.isolation == "1t1r":
         raise _wrong("the gate lines of a 1t1r array are not wired; this bench drives passive arrays and single cells")
     paths = Paths(wiring, word, bit, _topology(config, team))
+    if misfit := wiring.misfit(chip.rows, chip.cols, team.matrix.columns) if team.matrix.rows else "":
+        raise _wrong(misfit)
     _check_matrix(paths, team)
     return paths
 
@@ -124,10 +126,8 @@ def _check_matrix(paths: Paths, team: Team) -> None:
     if missing := sorted(name for name, row in needed.items() if not row):
         raise _wrong(f"{', '.join(missing)} not wired to a row of the matrix")
     rows = max(w.smu, w.meter, w.guard, w.pulse_row, w.pulse_col, w.ground)
-    columns = max(*paths.word, *paths.bit)
-    if rows > team.matrix.rows or columns > team.matrix.columns:
-        has = f"{team.matrix.rows} x {team.matrix.columns}"
-        raise _wrong(f"row {rows} and column {columns} are used; the matrix has {has} (slots: which cards there are)")
+    if rows > team.matrix.rows:
+        raise _wrong(f"row {rows} is used; the matrix has {team.matrix.rows} rows (slots: which cards there are)")
     return None
 
 

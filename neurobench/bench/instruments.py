@@ -73,6 +73,18 @@ class Wiring(_Section):
         """Matrix column of each of `cols` bit lines."""
         return self.bit_lines or tuple(range(rows + 1, rows + cols + 1))
 
+    def misfit(self, rows: int, cols: int, columns: int) -> str:
+        """Why a chip of rows x cols lines is not wired to a matrix of so many `columns`; empty: it is."""
+        last = max(*self.rows_of(rows), *self.cols_of(rows, cols))
+        if last <= columns:
+            return ""
+        return (
+            f"an array of {rows} x {cols} (rows x columns) is asked for ([chip] rows, cols; where they are not said, "
+            f"the size of the protocol's task) and wired up to matrix column {last}; the matrix has {columns} "
+            "([instruments.matrix] slots: its cards). Run a smaller task (--set those parameters of the protocol that "
+            "say its size, as inputs, neurons or pixels), say a smaller [chip], or name more cards"
+        )
+
 
 class Simulation(_Section):
     """How simulated instruments behave; a real bench has no such section, and its driver does not see it."""

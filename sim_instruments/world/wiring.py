@@ -56,14 +56,15 @@ def through_matrix(world: World, wiring: Wiring, channels: dict[str, tuple[int, 
     if relays is None:
         raise ConfigError("no instrument has brought relays to this bench; name a matrix in [instruments.matrix]")
     (rows, cols), (matrix_rows, matrix_columns) = world.shape, relays.shape
+    if misfit := wiring.misfit(rows, cols, matrix_columns):
+        raise ConfigError(f"[instruments.wiring]: {misfit}")
     columns = _lines("word_lines", 0, wiring.rows_of(rows), rows)
     columns |= _lines("bit_lines", 1, wiring.cols_of(rows, cols), cols)
     for (axis, index), column in columns.items():
-        _check("column", column, matrix_columns)
         world.wire(relays.column_node(column), world.line(axis, index))
     for name, node in _terminals(world, wiring, channels).items():
         row = getattr(wiring, name)
-        _check("row", row, matrix_rows)
+        _check(row, matrix_rows)
         world.wire(node, relays.row_node(row))
 
 
@@ -73,10 +74,10 @@ def _lines(key: str, axis: int, columns: tuple[int, ...], wanted: int) -> dict[t
     return {(axis, index): column for index, column in enumerate(columns)}
 
 
-def _check(what: str, place: int, most: int) -> None:
-    if place > most:
+def _check(row: int, rows: int) -> None:
+    if row > rows:
         raise ConfigError(
-            f"[instruments.wiring] wires matrix {what} {place}, the matrix has {most} ([instruments.matrix] slots)"
+            f"[instruments.wiring] wires matrix row {row}, the matrix has {rows} ([instruments.matrix] slots)"
         )
 
 

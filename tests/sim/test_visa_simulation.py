@@ -119,7 +119,10 @@ def test_ideal_readout_takes_the_noise_of_devices_and_instruments_away() -> None
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"chip.rows": 10, "chip.cols": 6}, "the matrix has 12"),
+        (
+            {"chip.rows": 10, "chip.cols": 6},
+            "array of 10 x 6 .* up to matrix column 16; the matrix has 12",
+        ),
         ({"instruments.wiring.ground": 12}, "wires matrix row 12"),
         ({"instruments.wiring.word_lines": [1, 2, 3]}, "lists 3 columns"),
         ({"instruments.smu.channels": [1]}, "meter needs channel number 2"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from neurobench.drivers._visa_open import VisaDriver, connect, refuse_simulated_settings
+from neurobench.drivers._visa_plan import make_paths
 from neurobench.drivers.visa import VisaCrossbar
 from neurobench.drivers.visa_sim import SimulatedBus
 from stepping import Stepped
@@ -406,6 +407,19 @@ def test_an_smu_that_pulses_still_reads_below_the_limit_of_reads(parts: str) -> 
         with pytest.raises(LimitExceeded, match="max_read_v"):
             bench.crossbar.sense(CellRead(np.ones(SHAPE, np.bool_), 0.2))
         bench.crossbar.sense(CellRead(np.ones(SHAPE, np.bool_), 0.1))
+    finally:
+        bench.close()
+
+
+# ------------------------------------------------------------------ what the matrix reaches
+
+
+def test_a_task_with_more_lines_than_the_matrix_is_told_its_size_and_what_to_make_smaller() -> None:
+    bench = open_simulated({**CHIP})
+    try:
+        task = load_bench("visa-sim", {}, {"chip.rows": 20, "chip.cols": 1, "chip.model": "epiram"})
+        with pytest.raises(ConfigError, match=r"array of 20 x 1 .*up to matrix column 21; the matrix has 12 .*--set"):
+            make_paths(task, bench.crossbar.team)
     finally:
         bench.close()
 
