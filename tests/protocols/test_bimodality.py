@@ -128,8 +128,8 @@ def test_products_in_the_array_are_those_of_the_host() -> None:
     np.testing.assert_array_equal(host.index, array.index)
     assert on_host["rate_hz"] == in_array["rate_hz"]
     vectors = [step.read for step in array.log if isinstance(step, Sense) and isinstance(step.read, VectorRead)]
-    assert len(vectors) == 20
-    assert vectors[0].volts.shape == (100, 60)
+    assert not vectors[0].volts.any(), "whether such vectors can be read is asked before the first pulse"
+    assert [vector.volts.shape for vector in vectors[1:]] == [(100, 60)] * 20
     assert not any(isinstance(step, Sense) and isinstance(step.read, VectorRead) for step in host.log)
 
 
@@ -272,6 +272,15 @@ def test_what_cannot_be_is_refused_before_the_first_volt() -> None:
     view.excluded[:] = True
     with pytest.raises(Refused, match="every cell of the column"):
         Bimodality(inputs=2).admit(view)
+
+
+def test_vectors_too_long_for_the_bench_are_told_before_the_first_pulse() -> None:
+    guard = open_bench(load_bench("fpga-sim", {}, Bimodality().bench_defaults()), 1)
+    outcome = runner.run(Bimodality(multiply="array"), guard, seed=1, record=MemoryRecord())
+    guard.close()
+    assert outcome.pulses == 0
+    with pytest.raises(CapabilityMissing, match="a vector of 1000 volts .* do not fit"):
+        raise outcome.error or AssertionError("it ran")
 
 
 def test_a_device_that_does_not_move_is_not_counted_with() -> None:
