@@ -522,7 +522,11 @@ class RunFile:
         path = Path(path).absolute()
         _check_kind(path)
         reader = cls(path)
-        _check_version(path, reader._rows("PRAGMA user_version")[0][0])
+        try:
+            _check_version(path, reader._rows("PRAGMA user_version")[0][0])
+        except BaseException:
+            reader.close()
+            raise
         return reader
 
     def close(self) -> None:
@@ -695,11 +699,15 @@ class RunFile:
 
     def _recovered(self, sides: list[Path], state: tuple[int, ...]) -> _Copy:
         folder = tempfile.TemporaryDirectory(prefix="neurobench-recovered-")
-        for file in (self.path, *sides):
-            shutil.copyfile(file, Path(folder.name) / file.name)
-        path = Path(folder.name) / self.path.name
-        with contextlib.closing(_connect(path)) as db:
-            _into_one_file(db)
+        try:
+            for file in (self.path, *sides):
+                shutil.copyfile(file, Path(folder.name) / file.name)
+            path = Path(folder.name) / self.path.name
+            with contextlib.closing(_connect(path)) as db:
+                _into_one_file(db)
+        except BaseException:  # a side file that its writer has just taken away, say: it is tried again
+            folder.cleanup()
+            raise
         return _Copy(folder, path, state)
 
     def _side(self, suffix: str) -> Path:

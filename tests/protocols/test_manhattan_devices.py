@@ -14,9 +14,12 @@ from neurobench.bench.crossbar import Witness
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Apply
 from neurobench.bench.stimulus import Pulse, PulseBatch, Stimulus
+from neurobench.errors import CapabilityMissing
 from neurobench.physics import library
 from neurobench.runs import runner
 from neurobench.runs.runfile import MemoryRecord
+
+READ_V = {"vteam": 0.01}  # devices that the usual 0.1 V would write
 
 
 def trained(model: str, seed: int = 0, **settings: Any) -> runner.RunOutcome:
@@ -30,9 +33,17 @@ def trained(model: str, seed: int = 0, **settings: Any) -> runner.RunOutcome:
 
 @pytest.mark.parametrize("model", library.names())
 def test_every_device_is_trained_without_a_word_of_its_pulses(model: str) -> None:
-    outcome = trained(model, max_updates=3)
+    outcome = trained(model, max_updates=3, read_v=READ_V.get(model, 0.1))
     assert outcome.error is None
     assert outcome.pulses > 0
+
+
+@pytest.mark.parametrize("model", READ_V)
+def test_a_read_that_would_write_is_refused_before_anything_is_pulsed(model: str) -> None:
+    outcome = trained(model)
+    assert isinstance(outcome.error, CapabilityMissing)
+    assert "would write" in str(outcome.error)
+    assert outcome.pulses == 0
 
 
 def test_a_device_with_two_pulses_learns() -> None:
