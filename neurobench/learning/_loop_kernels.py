@@ -67,6 +67,8 @@ class Pulsed(NamedTuple):
 
     spare: the least of these, less the spikes of the busiest row: until a neuron has fired so often, no cell runs out.
     full_up, full_down: how far a pulse of the full width moves a device that is linear in the width.
+    rows[rows]: depressions of a whole row that are not yet in `downs`; even: all devices step alike, by 1, and have
+    their conductance from their state alone in the same way.
     """
 
     ups: Any
@@ -75,6 +77,8 @@ class Pulsed(NamedTuple):
     spare: int
     full_up: float
     full_down: float
+    rows: Any
+    even: bool
 
 
 class Lines(NamedTuple):
@@ -142,11 +146,18 @@ def lif_stdp(
     room: Scratch,
 ) -> int:  # pragma: no cover - compiled  # fmt: skip
     """All ticks; returns the number of spikes written to late.spikes."""
-    done, busiest = _NONE, _NONE
+    done, busiest, owing = _NONE, _NONE, True
     for tick in range(ticks + 1):
         last = tick == ticks
+        if owing and (last or busiest >= p.spare):
+            _settle(p, device)
+            owing = False
         active = rows_in[indptr[tick] : indptr[tick + 1]] if not last else late.every
-        _catch_up(device, c, s.pre, p, late, done, late.every if not last and begins[tick] else active, todo)
+        which = late.every if not last and begins[tick] else active
+        if p.even and c.update == WIDTH and not c.post_only and c.learn and busiest < p.spare:
+            _widen_rows(device, c, s.pre, p, late, done, which)
+        else:
+            _catch_up(device, c, s.pre, p, late, done, which, todo)
         if last:
             break
         if begins[tick]:
@@ -333,6 +344,48 @@ def _catch_up(
 
 
 @njit(cache=True)
+def _widen_rows(
+    d: LoopDevice, c: Constants, pre: Any, p: Pulsed, late: Late, done: int, which: Any
+) -> None:  # pragma: no cover - compiled
+    """`_catch_up` for widths on devices that step alike, while no cell can run out of pulses: at once."""
+    spikes, seen, since, decay, u, pulses, ups = late.spikes, late.seen, late.since, late.decay, d.u, d.pulses, p.ups
+    cols, lo, hi, base_s, gain_s, full, selected_s = (
+        d.shape[1],
+        d.u_min,
+        d.u_max,
+        d.base_s[0],
+        d.gain_s[0],
+        p.full_up,
+        0.0,
+    )
+    for row in which:
+        x, then, first = pre[row], since[row], row * cols
+        for e in range(seen[row], done):
+            trace = x * decay[spikes[e, 0] - then]
+            if trace < c.pre_least or trace <= 0:
+                break  # it only decays further
+            at, share = np.uint64(first + spikes[e, 1]), min(c.a_plus * trace, 1.0)
+            selected_s += (base_s + gain_s * u[at]) * share
+            u[at] = min(max(u[at] + full * share, lo), hi)
+            ups[at] += 1
+            pulses[at] += np.uint32(1)
+        seen[row] = done
+    d.selected_s[0] += selected_s
+
+
+@njit(cache=True)
+def _settle(p: Pulsed, d: LoopDevice) -> None:  # pragma: no cover - compiled
+    """Count the depressions of whole rows at their cells."""
+    rows, downs, pulses, cols = p.rows, p.downs, d.pulses, d.shape[1]
+    for i in range(rows.size):
+        for j in range(cols):
+            at = np.uint64(i * cols + j)
+            downs[at] += rows[i]
+            pulses[at] += np.uint32(rows[i])
+        rows[i] = 0
+
+
+@njit(cache=True)
 def _depress_rows(
     d: LoopDevice, active: Any, on: Lines, n: int, c: Constants, words: Any, active_s: Any, ample: bool, p: Pulsed,
     todo: Todo,
@@ -348,7 +401,11 @@ def _depress_rows(
     if c.update == WIDTH and ample and whole:
         u, step, pulses, downs, lo, hi = d.u, d.step, d.pulses, p.downs, d.u_min, d.u_max
         for i in active:
-            _narrow_row(u, step, pulses, downs, i * cols, strength, p.full_down, lo, hi)
+            if p.even and n == cols:
+                _narrow_evenly(u, i * cols, strength, p.full_down, lo, hi)
+                p.rows[i] += 1
+            else:
+                _narrow_row(u, step, pulses, downs, i * cols, strength, p.full_down, lo, hi)
         for j in range(cols):
             d.selected_s[1] += strength[j] * active_s[j]
         return
@@ -379,6 +436,16 @@ def _narrow_row(
         u[at] = min(max(u[at] + step[at] * full * share, lo), hi)
         downs[at] += share > 0
         pulses[at] += share > 0
+
+
+@njit(cache=True)
+def _narrow_evenly(
+    u: Any, first: int, strength: Any, full: float, lo: float, hi: float
+) -> None:  # pragma: no cover - compiled
+    """The same for devices that step alike, when every column is addressed: the row is counted by `Pulsed.rows`."""
+    for q in range(strength.size):
+        at = np.uint64(first + q)
+        u[at] = min(max(u[at] + full * strength[np.uint64(q)], lo), hi)
 
 
 @njit(cache=True)

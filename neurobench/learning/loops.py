@@ -266,9 +266,13 @@ class LifStdp(LoopProgram):
         state, most = self.state(), self.most().ravel()
         rows, of_rows = np.array(self.spikes.rows, np.int32), np.bincount(self.spikes.rows, minlength=1)
         counts = np.zeros((2, device.u.size), np.int16)
-        pulsed = Pulsed(
-            counts[0], counts[1], most, int(most.min() - of_rows.max()), full_step(device, 1), full_step(device, -1)
+        even = (
+            device.base_s.size == device.gain_s.size == 1 and not device.levels.size and bool((device.step == 1).all())
         )
+        pulsed = Pulsed(
+            counts[0], counts[1], most, int(most.min() - of_rows.max()), full_step(device, 1), full_step(device, -1),
+            np.zeros(self.shape[0], np.int16), even,
+        )  # fmt: skip
         on, todo, late, room = scratch(ticks, device.shape, self.rule.constants().pre_decay)
         kernel: Any = lif_stdp
         fired = kernel(
