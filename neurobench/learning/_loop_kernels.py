@@ -63,8 +63,9 @@ class State(NamedTuple):
 
 
 class Pulsed(NamedTuple):
-    """Pulses so far by sign, flat over the cells, and how many each cell may have (one entry: all the same).
+    """Pulses of this loop by sign, flat over the cells, and how many each cell may have (one entry: all the same).
 
+    The count of a cell's life (`LoopDevice.pulses`) is as at the start of the loop; whoever calls moves it on.
     spare: the least of these, less the spikes of the busiest row: until a neuron has fired so often, no cell runs out.
     full_up, full_down: how far a pulse of the full width moves a device that is linear in the width.
     rows[rows]: depressions of a whole row that are not yet in `downs`; even: all devices step alike, by 1, and have
@@ -348,7 +349,7 @@ def _widen_rows(
     d: LoopDevice, c: Constants, pre: Any, p: Pulsed, late: Late, done: int, which: Any
 ) -> None:  # pragma: no cover - compiled
     """`_catch_up` for widths on devices that step alike, while no cell can run out of pulses: at once."""
-    spikes, seen, since, decay, u, pulses, ups = late.spikes, late.seen, late.since, late.decay, d.u, d.pulses, p.ups
+    spikes, seen, since, decay, u, ups = late.spikes, late.seen, late.since, late.decay, d.u, p.ups
     cols, lo, hi, base_s, gain_s, full, selected_s = (
         d.shape[1],
         d.u_min,
@@ -368,7 +369,6 @@ def _widen_rows(
             selected_s += (base_s + gain_s * u[at]) * share
             u[at] = min(max(u[at] + full * share, lo), hi)
             ups[at] += 1
-            pulses[at] += np.uint32(1)
         seen[row] = done
     d.selected_s[0] += selected_s
 
@@ -376,12 +376,11 @@ def _widen_rows(
 @njit(cache=True)
 def _settle(p: Pulsed, d: LoopDevice) -> None:  # pragma: no cover - compiled
     """Count the depressions of whole rows at their cells."""
-    rows, downs, pulses, cols = p.rows, p.downs, d.pulses, d.shape[1]
+    rows, downs, cols = p.rows, p.downs, d.shape[1]
     for i in range(rows.size):
         for j in range(cols):
             at = np.uint64(i * cols + j)
             downs[at] += rows[i]
-            pulses[at] += np.uint32(rows[i])
         rows[i] = 0
 
 
@@ -399,13 +398,13 @@ def _depress_rows(
     cols, m, k0, k1 = d.shape[1], _NONE, words[0], words[1]
     whole, random = 2 * n > cols, c.update == STOCHASTIC  # a row that is mostly addressed is done as a vector
     if c.update == WIDTH and ample and whole:
-        u, step, pulses, downs, lo, hi = d.u, d.step, d.pulses, p.downs, d.u_min, d.u_max
+        u, step, downs, lo, hi = d.u, d.step, p.downs, d.u_min, d.u_max
         for i in active:
             if p.even and n == cols:
                 _narrow_evenly(u, i * cols, strength, p.full_down, lo, hi)
                 p.rows[i] += 1
             else:
-                _narrow_row(u, step, pulses, downs, i * cols, strength, p.full_down, lo, hi)
+                _narrow_row(u, step, downs, i * cols, strength, p.full_down, lo, hi)
         for j in range(cols):
             d.selected_s[1] += strength[j] * active_s[j]
         return
@@ -428,14 +427,13 @@ def _depress_rows(
 
 @njit(cache=True)
 def _narrow_row(
-    u: Any, step: Any, pulses: Any, downs: Any, first: int, strength: Any, full: float, lo: float, hi: float
+    u: Any, step: Any, downs: Any, first: int, strength: Any, full: float, lo: float, hi: float
 ) -> None:  # pragma: no cover - compiled
     """Depress all cells of a row, which lie side by side, by shares of the full width: the compiler makes vectors."""
     for q in range(strength.size):
         at, share = np.uint64(first + q), strength[np.uint64(q)]
         u[at] = min(max(u[at] + step[at] * full * share, lo), hi)
         downs[at] += share > 0
-        pulses[at] += share > 0
 
 
 @njit(cache=True)
@@ -486,7 +484,8 @@ def _carry_out(d: LoopDevice, update: int, todo: Todo, n: int, p: Pulsed) -> Non
             change = (p.full_up if side[q] else p.full_down) * share[q]
         else:
             if noisy:
-                z = normal(bits(k0, k1, (np.uint64(pulses[c]) << _S32) | np.uint64(c)))
+                had = np.uint64(pulses[c]) + np.uint64(ups[c]) + np.uint64(downs[c])
+                z = normal(bits(k0, k1, (had << _S32) | np.uint64(c)))
             if side[q]:
                 change = _change(x, z, a_low, a_per_u, a_buckets, a0, a1, a2, a3, a4)
             else:
@@ -498,7 +497,6 @@ def _carry_out(d: LoopDevice, update: int, todo: Todo, n: int, p: Pulsed) -> Non
         else:
             selected_down_s += part_s
             downs[c] += 1
-        pulses[c] += np.uint32(1)
     d.selected_s[0] += selected_up_s
     d.selected_s[1] += selected_down_s
 

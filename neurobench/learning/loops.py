@@ -280,6 +280,7 @@ class LifStdp(LoopProgram):
             self.rule.constants(), device, *noise.key, noise.first_read, noise.sigma2, noise.relative2, state, pulsed,
             on, todo, late, room,
         )  # fmt: skip
+        device.pulses[:] += counts[0].astype(np.uint32) + counts[1].astype(np.uint32)
         ups, downs = counts.reshape(2, *self.shape)
         return self.answer(ticks, late.spikes[:fired].copy(), ups, downs, state)
 
