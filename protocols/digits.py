@@ -270,7 +270,7 @@ class _Task:
         state.online.append(accuracy(vote(responses, shares(responses, labels, self.p.classes)), labels))
         state.epoch += 1
         told: dict[str, Any] = {
-            "index": state.epoch, "accuracy": state.online[-1], "error": 1 - state.online[-1],
+            "index": state.epoch, "accuracy": state.online[-1], "loss": 1 - state.online[-1],
         }  # fmt: skip
         told |= {"pulses": state.pulses[-1], "theta": state.theta.copy()}
         yield Note("epoch", told | (yield from self.weights()))

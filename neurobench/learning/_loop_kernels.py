@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REFERENCE, BRIAN, BINDSNET = range(3)
 WINDOW, STOCHASTIC, WIDTH = range(3)
-TODO = 4096  # pulses that are gathered before they are carried out
+GATHERED = 4096  # pulses that are gathered before they are carried out
 _S32 = np.uint64(32)
 # A plain 0 is a type of its own for the compiler: all that it is handed to would be compiled twice.
 _NONE: Any = np.int64(0)
@@ -134,7 +134,7 @@ def scratch(ticks: int, shape: tuple[int, int], decay: float) -> tuple[Lines, To
     active_s, current, variance = np.zeros((3, cols))
     return (
         Lines(np.zeros(cols, np.int64), np.zeros(cols)),
-        Todo(np.zeros(TODO, np.uint64), np.zeros(TODO), np.zeros(TODO, np.int8)),
+        Todo(np.zeros(GATHERED, np.uint64), np.zeros(GATHERED), np.zeros(GATHERED, np.int8)),
         late,
         Scratch(active_s, current, variance, np.zeros(cols, np.bool_), np.zeros(cols, np.int64)),
     )
