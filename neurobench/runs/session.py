@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, load_bench, open_bench, said_in
+from neurobench.bench.limits import Guard
 from neurobench.bench.steps import BenchView, Note, Protocol, Result, Step, Steps
 from neurobench.errors import Refused, UsageError
 from neurobench.runs.launch import new_path
@@ -105,8 +106,9 @@ def session(
     guard = open_bench(config, seed)
     try:
         path = new_path(out or runs_folder(), Request(NAME, str(bench), {}, dict(settings or {}), seed))
-        with RunWriter.create(path, {"config": config, "config_said": said_in(config)}) as writer:
-            runner, view = begin(Scripted(), guard, seed=seed, record=writer)
+        writer = RunWriter.create(path, {"config": config, "config_said": said_in(config)})
+        runner, view = _begun(guard, seed, writer)
+        with writer:
             done = Conducted(Result(True))
             with _told(done), runner.ending(done):
                 runner.start()
@@ -117,6 +119,16 @@ def session(
                     opened.end()
     finally:
         guard.close()
+
+
+def _begun(guard: Guard, seed: int, writer: RunWriter) -> tuple[Runner, BenchView]:
+    """A session that cannot begin leaves no file."""
+    try:
+        return begin(Scripted(), guard, seed=seed, record=writer)
+    except BaseException:
+        writer.close()
+        writer.path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -83,6 +83,16 @@ RULES: dict[str, dict[str, Any]] = {
     "post, all to all, budget": {"pairing": "post", "traces": "all", "cell_budget": 5},
     "width": {"update": "width", "a_plus": 0.6, "a_minus": 0.5, "post_window_s": np.inf, "pre_window_s": np.inf},
     "width, Brian": {"update": "width", "traces": "all", "a_plus": 0.2, "a_minus": 0.2, "order": "brian"},
+    "width, whole rows until cells run out": {
+        "update": "width",
+        "traces": "all",
+        "a_plus": 0.05,
+        "a_minus": 0.04,
+        "pre_window_s": np.inf,
+        "post_window_s": np.inf,
+        "cell_budget": 26,
+        "gain_per_a": 3e5,
+    },
     "width, budget": {"update": "width", "pairing": "post", "cell_budget": 7, "order": "bindsnet"},
     "no learning": {"learn": False, "theta_step": 0.5},
 }

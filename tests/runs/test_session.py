@@ -112,3 +112,13 @@ def test_a_real_chip_has_no_session(tmp_path: Path) -> None:
 def test_an_unknown_short_setting_is_named() -> None:
     with pytest.raises(UsageError, match="colour"), session(colour="red"):
         pytest.fail("it was opened")
+
+
+def test_a_session_that_cannot_begin_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*_: Any, **__: Any) -> Any:
+        raise Refused("the chip waits for another run")
+
+    monkeypatch.setattr("neurobench.runs.session.begin", taken)
+    with pytest.raises(Refused, match="another run"), session(out=tmp_path):
+        pytest.fail("it began")
+    assert not list(tmp_path.iterdir())
