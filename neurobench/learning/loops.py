@@ -262,7 +262,7 @@ class LifStdp(LoopProgram):
         noise = noise or SILENT
         require(self.shape == device.shape, f"the loop is for {self.shape} cells, the chip has {device.shape}")
         require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
-        _check_width(self.rule, device)
+        check_width(self.rule.update, device)
         state, most = self.state(), self.most().ravel()
         rows, of_rows = np.array(self.spikes.rows, np.int32), np.bincount(self.spikes.rows, minlength=1)
         counts = np.zeros((2, device.u.size), np.int16)
@@ -324,14 +324,14 @@ def _check_input(spikes: Spikes, rows: int) -> None:
     require(bool(inside), f"a presentation starts outside the ticks 0..{len(indptr) - 2}")
 
 
-def _check_width(rule: Rule, device: LoopDevice) -> None:
+def check_width(update: str, device: LoopDevice) -> None:
     """Widths may carry a weight change only where half of a width does half, everywhere in the window."""
-    if rule.update != "width":
+    if update != "width":
         return
     if not device.linear:
         raise CapabilityMissing(
             "update = 'width' needs a device whose response is linear in the pulse's width, as model 'ideal' is; "
-            "take update = 'stochastic' or 'window' for this one (the loop's rule)"
+            "take another update for this one, such as 'stochastic' (the loop's rule)"
         )
     largest = max(abs(full_step(device, sign)) for sign in (1, -1))
     if largest >= device.u_max - device.u_min:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from neurobench.bench.counts import CellCounts
 from neurobench.bench.steps import BenchView, LoopAnswer, LoopBounds, LoopProgram, Step
 from neurobench.bench.stimulus import BoolArray, Direction, FloatArray, IndexArray, Pulse, require
-from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.physics.kernels import HEAD, LoopDevice, conductances
 from neurobench.physics.noise import Stream, key
 
@@ -50,7 +49,7 @@ from ._recurrent_kernel import (
 )  # fmt: skip
 from ._recurrent_steps import run_stepped
 from .bias import choose_bias
-from .loops import MOST_PULSES, MOST_SEED, SILENT, LoopNoise, Spikes, Traces, Update
+from .loops import MOST_PULSES, MOST_SEED, SILENT, LoopNoise, Spikes, Traces, Update, check_width
 
 AnyArray = NDArray[Any]
 Order = Literal["reference", "brian", "bindsnet", "nest"]
@@ -335,7 +334,7 @@ class RecurrentStdp(LoopProgram):
         """Run on the live arrays of an emulated chip; `device.u` and `device.pulses` change in place."""
         require(self.shape == device.shape, f"the network is for {self.shape} cells, the chip has {device.shape}")
         require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
-        _check_width(self.rule, device)
+        check_width(self.rule.update, device)
         floats, ints = self.net.room.gathered(self.net.flat, device)
         neurons, pre, late = self._neurons(), np.array(self.start.pre), np.array(self.start.late_a)
         start, queue = self._queue(ticks)
@@ -428,20 +427,6 @@ def _check_input(spikes: Spikes, cols: int, rows: int) -> None:
     inside = not len(at) or (at.min() >= cols and at.max() < rows)
     require(bool(inside), f"an input spike names a row outside {cols}..{rows - 1}, the rows that belong to no neuron")
     require(not len(starts), "a recurrent network is shown no presentations; spikes.starts must be empty")
-
-
-def _check_width(rule: RecurrentRule, device: LoopDevice) -> None:
-    """Widths may carry a weight change only where half of a width does half, everywhere in the window."""
-    if rule.update != "width":
-        return
-    if not device.linear:
-        raise CapabilityMissing(
-            "update = 'width' needs a device whose response is linear in the pulse's width, as model 'ideal' is; "
-            "take update = 'stochastic' for this one (the loop's rule)"
-        )
-    largest = max(abs(full_step(device, sign)) for sign in (1, -1))
-    if largest >= device.u_max - device.u_min:
-        raise UsageError("update = 'width': the full pulse moves a cell through its whole window; take a shorter one")
 
 
 def _numbers(device: LoopDevice, noise: LoopNoise, floats: FloatArray) -> Device:
