@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from neurobench.physics.kernels import DELTA, HEAD, NEXT, SIGMA, SIGMA_SLOPE, SLOPE, LoopDevice, level, piece_of
-from neurobench.physics.noise import bits, normal, operation, unit
+from neurobench.physics.noise import bits, normal, unit
 
 if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray
@@ -25,6 +25,11 @@ GATHERED = 4096  # pulses that are gathered before they are carried out
 _S32 = np.uint64(32)
 # A plain 0 is a type of its own for the compiler: all that it is handed to would be compiled twice.
 _NONE: Any = np.int64(0)
+
+# Kernels neither make nor keep arrays, so none is counted (`_nrt`); what only kernels call needs no way in from Python
+# or C. Without either, compiling takes half as long.
+outer: Any = njit(cache=True, _nrt=False, no_cfunc_wrapper=True)
+inner: Any = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 class Constants(NamedTuple):
@@ -42,8 +47,6 @@ class Constants(NamedTuple):
     a_plus: float
     a_minus: float
     refractory: float
-    k0: int
-    k1: int
     order: int
     update: int
     summed: bool
@@ -124,30 +127,34 @@ class Scratch(NamedTuple):
     times: Any
 
 
-def scratch(ticks: int, shape: tuple[int, int], decay: float) -> tuple[Lines, Todo, Late, Scratch]:
+def scratch(ticks: int, shape: tuple[int, int], decay: float, draws: Any) -> tuple[Lines, Todo, Late, Scratch]:
     """Everything that the kernel works with, made here: what numpy does once need not be compiled."""
     rows, cols = shape
-    spikes, draws = np.empty((ticks * cols, 2), np.int32), np.zeros((ticks, 2, 2), np.uint64)
+    spikes = np.empty((ticks * cols, 2), np.int32)
     lasting = np.concatenate([[1.0], np.cumprod(np.full(ticks, decay))])
     every = np.arange(rows, dtype=np.int32)
     late = Late(spikes, every, np.zeros(rows, np.int64), np.full(rows, -1, np.int64), lasting, draws)
     active_s, current, variance = np.zeros((3, cols))
+    gathered = max(GATHERED, cols)  # at least the cells of a row
     return (
         Lines(np.zeros(cols, np.int64), np.zeros(cols)),
-        Todo(np.zeros(GATHERED, np.uint64), np.zeros(GATHERED), np.zeros(GATHERED, np.int8)),
+        Todo(np.zeros(gathered, np.uint64), np.zeros(gathered), np.zeros(gathered, np.int8)),
         late,
         Scratch(active_s, current, variance, np.zeros(cols, np.bool_), np.zeros(cols, np.int64)),
     )
 
 
-@njit(cache=True)
+@outer
 def lif_stdp(
-    ticks: int, first_tick: int, indptr: Any, rows_in: Any, begins: Any, c: Constants, device: LoopDevice, k0: int,
-    k1: int, read0: int, sigma2: float, relative2: float, s: State, p: Pulsed, on: Lines, todo: Todo, late: Late,
-    room: Scratch,
+    ticks: int, indptr: Any, rows_in: Any, begins: Any, c: Constants, device: LoopDevice, words: Any, sigma2: float,
+    relative2: float, s: State, p: Pulsed, on: Lines, todo: Todo, late: Late, room: Scratch,
 ) -> int:  # pragma: no cover - compiled  # fmt: skip
-    """All ticks; returns the number of spikes written to late.spikes."""
-    done, busiest, owing = _NONE, _NONE, True
+    """All ticks; returns the number of spikes written to late.spikes.
+
+    words[ticks, 2]: key words of the read noise of each tick.
+    """
+    done, busiest = _NONE, _NONE
+    owing, cols = True, device.shape[1]
     for tick in range(ticks + 1):
         last = tick == ticks
         if owing and (last or busiest >= p.spare):
@@ -155,23 +162,28 @@ def lif_stdp(
             owing = False
         active = rows_in[indptr[tick] : indptr[tick + 1]] if not last else late.every
         which = late.every if not last and begins[tick] else active
-        if p.even and c.update == WIDTH and not c.post_only and c.learn and busiest < p.spare:
+        ample, full = busiest < p.spare, todo.at.size
+        if c.learn and p.even and c.update == WIDTH and not c.post_only and ample:
             _widen_rows(device, c, s.pre, p, late, done, which)
-        else:
-            _catch_up(device, c, s.pre, p, late, done, which, todo)
+        elif c.learn:
+            n = full
+            while n == full:
+                n = _owed(cols, c, s.pre, late, done, which, todo)
+                _carry_out(device, c.update, todo, n, p)
         if last:
             break
         if begins[tick]:
             _start_afresh(s, late, tick)
-        _read(device, active, c.read_v, sigma2, relative2, k0, k1, read0 + tick, room)
+        _read(device, active, c.read_v, sigma2, relative2, words[tick], room)
         fired = _neurons(room.current, c, s, room.fires)
         n = _traces(c, s, active, room.fires, late, tick, on)
-        draw = 2 * (first_tick + tick)
-        if c.update == STOCHASTIC:
-            for side in range(2):
-                late.draws[tick, side, 0], late.draws[tick, side, 1] = operation(c.k0, c.k1, draw + side)
-        if n:
-            _depress_rows(device, active, on, n, c, late.draws[tick, 0], room.active_s, busiest < p.spare, p, todo)
+        if n and c.update == WIDTH and ample and 2 * n > cols:
+            _narrow_rows(device, active, on.strength, n, room.active_s, p)
+        elif n:
+            row = _NONE
+            while row < active.size:
+                n_todo, row = _addressed(cols, active, row, on, n, c.update, late.draws[tick, 0], todo)
+                _carry_out(device, c.update, todo, n_todo, p)
         if fired:
             if c.order != BINDSNET:
                 _raise_post(c, s.post, room.fires)
@@ -181,7 +193,7 @@ def lif_stdp(
     return int(done)
 
 
-@njit(cache=True)
+@inner
 def _start_afresh(s: State, late: Late, tick: int) -> None:  # pragma: no cover - compiled
     for i in range(s.pre.size):
         s.pre[i], late.since[i] = 0.0, tick - 1
@@ -189,7 +201,7 @@ def _start_afresh(s: State, late: Late, tick: int) -> None:  # pragma: no cover 
         s.membrane[j] = s.refractory[j] = s.post[j] = 0.0
 
 
-@njit(cache=True)
+@inner
 def _note(
     spikes: Any, fires: Any, times: Any, tick: int, done: int, busiest: int
 ) -> tuple[int, int]:  # pragma: no cover - compiled
@@ -205,23 +217,24 @@ def _note(
 # ---------------------------------------------------------------------------------------------- reads and neurons
 
 
-@njit(cache=True)
+@inner
 def _read(
-    d: LoopDevice, active: Any, read_v: float, sigma2: float, relative2: float, k0: int, k1: int, read: int,
-    room: Scratch,
+    d: LoopDevice, active: Any, read_v: float, sigma2: float, relative2: float, words: Any, room: Scratch
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
     """Currents of the columns while the active rows are at read_v.
 
     Noise: one normal draw per column, exact for independent Gaussian devices; keyed like a vector read of its own.
     """
-    u, base_s, gain_s, levels = d.u, d.base_s, d.gain_s, d.levels
-    active_s, current, variance, cols = room.active_s, room.current, room.variance, room.current.size
-    plain = base_s.size == 1 and gain_s.size == 1 and levels.size == 0
+    u, base_s = d.u, d.base_s
+    gain_s, levels = d.gain_s, d.levels
+    active_s, current = room.active_s, room.current
+    variance, cols = room.variance, room.current.size
+    plain = base_s.size == 1 and gain_s.size == 1 and levels.size == 0 and relative2 == 0
     many_base, many_gain = np.int64(base_s.size > 1), np.int64(gain_s.size > 1)
     for j in range(cols):
         active_s[j], variance[j] = 0.0, active.size * sigma2
     for i in active:
-        if plain and relative2 == 0:
+        if plain:
             for j in range(cols):
                 active_s[j] += u[np.uint64(i * cols + j)]
             continue
@@ -230,18 +243,16 @@ def _read(
             g = base_s[c * many_base] + gain_s[c * many_gain] * level(u[c], levels)
             active_s[j] += g
             variance[j] += relative2 * g * g
-    if plain and relative2 == 0:
-        for j in range(cols):
-            active_s[j] = active.size * base_s[0] + gain_s[0] * active_s[j]
+    base, gain = (active.size * base_s[0], gain_s[0]) if plain else (0.0, 1.0)
     for j in range(cols):
+        active_s[j] = base + gain * active_s[j]
         current[j] = read_v * active_s[j]
     if sigma2 > 0 or relative2 > 0:
-        a, b = operation(k0, k1, read)
         for j in range(cols):
-            current[j] += read_v * np.sqrt(variance[j]) * normal(bits(a, b, np.uint64(j)))
+            current[j] += read_v * np.sqrt(variance[j]) * normal(bits(words[0], words[1], np.uint64(j)))
 
 
-@njit(cache=True)
+@inner
 def _neurons(current: Any, c: Constants, s: State, fires: Any) -> bool:  # pragma: no cover - compiled
     """Charge the neurons, mark those that fire and reset them; True if any does."""
     m, theta, wait = s.membrane, s.theta, s.refractory
@@ -273,7 +284,7 @@ def _neurons(current: Any, c: Constants, s: State, fires: Any) -> bool:  # pragm
 # ---------------------------------------------------------------------------------------------- traces and pairs
 
 
-@njit(cache=True)
+@inner
 def _traces(
     c: Constants, s: State, active: Any, fires: Any, late: Late, tick: int, on: Lines
 ) -> int:  # pragma: no cover - compiled
@@ -281,7 +292,8 @@ def _traces(
 
     Gives the number of neurons whose cells the rows that spike now depress; in "reference" order none that fires now.
     """
-    pre, post, since, decay = s.pre, s.post, late.since, late.decay
+    pre, post = s.pre, s.post
+    since, decay = late.since, late.decay
     for j in range(post.size):
         post[j] *= c.post_decay
     for i in active:
@@ -300,7 +312,7 @@ def _traces(
     return n
 
 
-@njit(cache=True)
+@inner
 def _raise_post(c: Constants, post: Any, fires: Any) -> None:  # pragma: no cover - compiled
     for j in range(post.size):
         if fires[j]:
@@ -310,21 +322,26 @@ def _raise_post(c: Constants, post: Any, fires: Any) -> None:  # pragma: no cove
 # ---------------------------------------------------------------------------------------------- pulses
 
 
-@njit(cache=True)
-def _catch_up(
-    d: LoopDevice, c: Constants, pre: Any, p: Pulsed, late: Late, done: int, which: Any, todo: Todo
-) -> None:  # pragma: no cover - compiled
-    """Pulse the cells of these rows for all neurons that have fired since they were last looked at, in order of time.
+@inner
+def _owed(
+    cols: int, c: Constants, pre: Any, late: Late, done: int, which: Any, todo: Todo
+) -> int:  # pragma: no cover - compiled
+    """Gather the pulses that these rows owe to all neurons that have fired since they were last looked at.
 
     A neuron's cells stand in a column, one to a memory line and in few sets of the cache: done when it fires, each
     costs several misses. Row by row they are at hand. A cell sees the same pulses in the same order.
+    Gives how many; where `todo` is full there may be more.
     """
-    spikes, seen, since, decay, draws = late.spikes, late.seen, late.since, late.decay, late.draws
+    spikes, seen, since = late.spikes, late.seen, late.since
+    decay, draws = late.decay, late.draws
     at, share, side = todo.at, todo.share, todo.side
-    n, cols, random = _NONE, d.shape[1], c.update == STOCHASTIC
+    n, random = _NONE, c.update == STOCHASTIC
     for row in which:
         x, then, first = pre[row], since[row], row * cols
-        for e in range(seen[row], done if c.learn else 0):
+        for e in range(seen[row], done):
+            if n == at.size:
+                seen[row] = e
+                return n
             tick, cell = spikes[e, 0], first + spikes[e, 1]
             trace = x * decay[tick - then]
             recent = trace >= c.pre_least and trace > 0
@@ -337,28 +354,20 @@ def _catch_up(
                 n += unit(bits(draws[tick, up, 0], draws[tick, up, 1], np.uint64(cell))) < strength
             else:
                 n += 1
-            if n == at.size:
-                _carry_out(d, c.update, todo, n, p)
-                n = _NONE
         seen[row] = done
-    _carry_out(d, c.update, todo, n, p)
+    return n
 
 
-@njit(cache=True)
+@inner
 def _widen_rows(
     d: LoopDevice, c: Constants, pre: Any, p: Pulsed, late: Late, done: int, which: Any
 ) -> None:  # pragma: no cover - compiled
     """`_catch_up` for widths on devices that step alike, while no cell can run out of pulses: at once."""
-    spikes, seen, since, decay, u, ups = late.spikes, late.seen, late.since, late.decay, d.u, p.ups
-    cols, lo, hi, base_s, gain_s, full, selected_s = (
-        d.shape[1],
-        d.u_min,
-        d.u_max,
-        d.base_s[0],
-        d.gain_s[0],
-        p.full_up,
-        0.0,
-    )
+    spikes, seen, since = late.spikes, late.seen, late.since
+    decay, u, ups = late.decay, d.u, p.ups
+    cols, lo, hi = d.shape[1], d.u_min, d.u_max
+    base_s, gain_s, full = d.base_s[0], d.gain_s[0], p.full_up
+    selected_s = 0.0
     for row in which:
         x, then, first = pre[row], since[row], row * cols
         for e in range(seen[row], done):
@@ -373,7 +382,7 @@ def _widen_rows(
     d.selected_s[0] += selected_s
 
 
-@njit(cache=True)
+@inner
 def _settle(p: Pulsed, d: LoopDevice) -> None:  # pragma: no cover - compiled
     """Count the depressions of whole rows at their cells."""
     rows, downs, cols = p.rows, p.downs, d.shape[1]
@@ -384,48 +393,59 @@ def _settle(p: Pulsed, d: LoopDevice) -> None:  # pragma: no cover - compiled
         rows[i] = 0
 
 
-@njit(cache=True)
-def _depress_rows(
-    d: LoopDevice, active: Any, on: Lines, n: int, c: Constants, words: Any, active_s: Any, ample: bool, p: Pulsed,
-    todo: Todo,
-) -> None:  # pragma: no cover - compiled  # fmt: skip
-    """Depress the n cells of `on` in each active row, as the rule's update says.
+@inner
+def _narrow_rows(
+    d: LoopDevice, active: Any, strength: Any, n: int, active_s: Any, p: Pulsed
+) -> None:  # pragma: no cover - compiled
+    """Depress the active rows as vectors by shares of the full width, while no cell can run out of pulses.
 
-    active_s[cols]: summed conductance of the active rows, of which the energy of whole rows follows; ample: no cell
-    can run out of pulses yet.
+    n: columns that are addressed; active_s[cols]: summed conductance of the active rows, of which the energy follows.
     """
-    at, share, side, columns, strength = todo.at, todo.share, todo.side, on.at, on.strength
-    cols, m, k0, k1 = d.shape[1], _NONE, words[0], words[1]
-    whole, random = 2 * n > cols, c.update == STOCHASTIC  # a row that is mostly addressed is done as a vector
-    if c.update == WIDTH and ample and whole:
-        u, step, downs, lo, hi = d.u, d.step, p.downs, d.u_min, d.u_max
-        for i in active:
-            if p.even and n == cols:
-                _narrow_evenly(u, i * cols, strength, p.full_down, lo, hi)
-                p.rows[i] += 1
-            else:
-                _narrow_row(u, step, downs, i * cols, strength, p.full_down, lo, hi)
-        for j in range(cols):
-            d.selected_s[1] += strength[j] * active_s[j]
-        return
-    uniform = np.empty(cols if random and whole else 0)
+    cols, u, step = d.shape[1], d.u, d.step
+    downs, lo, hi = p.downs, d.u_min, d.u_max
     for i in active:
-        first = i * cols
-        for j in range(uniform.size):
-            uniform[j] = unit(bits(k0, k1, np.uint64(first + j)))
+        if p.even and n == cols:
+            _narrow_evenly(u, i * cols, strength, p.full_down, lo, hi)
+            p.rows[i] += 1
+        else:
+            _narrow_row(u, step, downs, i * cols, strength, p.full_down, lo, hi)
+    for j in range(cols):
+        d.selected_s[1] += strength[j] * active_s[j]
+
+
+@inner
+def _addressed(
+    cols: int, active: Any, row: int, on: Lines, n: int, update: int, words: Any, todo: Todo
+) -> tuple[int, int]:  # pragma: no cover - compiled
+    """Gather the depressions of the n cells of `on` in the active rows, from active[row] on, while there is room.
+
+    Gives how many, and the place in `active` of the first row that had no room.
+    """
+    at, share, side = todo.at, todo.share, todo.side
+    columns, strength = on.at, on.strength
+    m, random = _NONE, update == STOCHASTIC
+    k0, k1 = words[0], words[1]
+    while row < active.size and m + n <= at.size:
+        first = active[row] * cols
         for q in range(n):
-            j = columns[q]
-            if random and (uniform[j] if whole else unit(bits(k0, k1, np.uint64(first + j)))) >= strength[j]:
-                continue
-            at[m], share[m], side[m] = first + j, strength[j], 0
-            m += 1
-            if m == at.size:
-                _carry_out(d, c.update, todo, m, p)
-                m = _NONE
-    _carry_out(d, c.update, todo, m, p)
+            j, k = columns[np.uint64(q)], np.uint64(m + q)
+            at[k], share[k], side[k] = first + j, strength[np.uint64(j)], 0
+        m = m + n if not random else _chosen(todo, m, n, k0, k1)
+        row += 1
+    return m, row
 
 
-@njit(cache=True)
+@inner
+def _chosen(todo: Todo, m: int, n: int, k0: Any, k1: Any) -> int:  # pragma: no cover - compiled
+    """Keep of the n pulses from place m on those that their random number allows, with their share as probability."""
+    at, share = todo.at, todo.share
+    for q in range(m, m + n):
+        at[m], share[m] = at[q], share[q]
+        m += unit(bits(k0, k1, at[q])) < share[q]
+    return m
+
+
+@inner
 def _narrow_row(
     u: Any, step: Any, downs: Any, first: int, strength: Any, full: float, lo: float, hi: float
 ) -> None:  # pragma: no cover - compiled
@@ -436,7 +456,7 @@ def _narrow_row(
         downs[at] += share > 0
 
 
-@njit(cache=True)
+@inner
 def _narrow_evenly(
     u: Any, first: int, strength: Any, full: float, lo: float, hi: float
 ) -> None:  # pragma: no cover - compiled
@@ -446,31 +466,44 @@ def _narrow_evenly(
         u[at] = min(max(u[at] + full * strength[np.uint64(q)], lo), hi)
 
 
-@njit(cache=True)
-def _change(
+@inner
+def change(
     u: float, z: float, low: float, per_u: float, buckets: Any, delta: Any, slope: Any, sigma: Any, sigma_slope: Any,
     following: Any,
 ) -> Any:  # pragma: no cover - compiled  # fmt: skip
-    """delta(u) + sigma(u) z out of a `kernels.Table` that was taken apart."""
+    """delta(u) + sigma(u) z out of a `kernels.Table` that was taken apart.
+
+    The first step to the next piece is an addition, not a branch: whether it is needed cannot be foreseen, and a
+    branch that was foreseen wrongly costs as much as the rest of the pulse. A second step is rare.
+    """
     p = np.uint64(buckets[np.uint64(min(max(int((u - low) * per_u), 0), buckets.size - 1))])
+    p += np.uint64(u >= following[p])
     while u >= following[p]:
         p += np.uint64(1)
     return delta[p] + u * slope[p] + z * (sigma[p] + u * sigma_slope[p])
 
 
-@njit(cache=True)
+@inner
 def _carry_out(d: LoopDevice, update: int, todo: Todo, n: int, p: Pulsed) -> None:  # pragma: no cover - compiled
     """One pulse on each of the first n cells, in order, unless a cell has had its most in this loop.
 
     Widths are for devices that are linear in the width. Everything is taken apart once: an array that is fetched from
     its tuple in the loop is counted as a new reference, which costs more than the pulse.
     """
-    at, share, side, ups, downs, most = todo.at, todo.share, todo.side, p.ups, p.downs, p.most
-    u, step, pulses, base_s, gain_s, levels = d.u, d.step, d.pulses, d.base_s, d.gain_s, d.levels
-    k0, k1, lo, hi, wide = np.uint64(d.k0), np.uint64(d.k1), d.u_min, d.u_max, update == WIDTH
-    a, b, a_buckets, b_buckets = d.up.pieces, d.down.pieces, d.up.buckets, d.down.buckets
-    a0, a1, a2, a3, a4, a_low, a_per_u = a[DELTA], a[SLOPE], a[SIGMA], a[SIGMA_SLOPE], a[NEXT], a[HEAD, 0], a[HEAD, 1]
-    b0, b1, b2, b3, b4, b_low, b_per_u = b[DELTA], b[SLOPE], b[SIGMA], b[SIGMA_SLOPE], b[NEXT], b[HEAD, 0], b[HEAD, 1]
+    at, share, side = todo.at, todo.share, todo.side
+    ups, downs, most = p.ups, p.downs, p.most
+    u, step, pulses = d.u, d.step, d.pulses
+    base_s, gain_s, levels = d.base_s, d.gain_s, d.levels
+    k0, k1, lo = np.uint64(d.k0), np.uint64(d.k1), d.u_min
+    hi, wide = d.u_max, update == WIDTH
+    a, b = d.up.pieces, d.down.pieces
+    a_buckets, b_buckets = d.up.buckets, d.down.buckets
+    a0, a1, a2 = a[DELTA], a[SLOPE], a[SIGMA]
+    a3, a4, a_low = a[SIGMA_SLOPE], a[NEXT], a[HEAD, 0]
+    a_per_u = a[HEAD, 1]
+    b0, b1, b2 = b[DELTA], b[SLOPE], b[SIGMA]
+    b3, b4, b_low = b[SIGMA_SLOPE], b[NEXT], b[HEAD, 0]
+    b_per_u = b[HEAD, 1]
     noisy = a[HEAD, 3] > 0 or b[HEAD, 3] > 0
     many_most, many_base, many_gain = np.uint64(most.size > 1), np.uint64(base_s.size > 1), np.uint64(gain_s.size > 1)
     selected_up_s, selected_down_s, z = 0.0, 0.0, 0.0
@@ -481,16 +514,16 @@ def _carry_out(d: LoopDevice, update: int, todo: Todo, n: int, p: Pulsed) -> Non
         x, part_s = u[c], base_s[c * many_base] + gain_s[c * many_gain] * level(u[c], levels)
         if wide:
             part_s *= share[q]
-            change = (p.full_up if side[q] else p.full_down) * share[q]
+            moved = (p.full_up if side[q] else p.full_down) * share[q]
         else:
             if noisy:
                 had = np.uint64(pulses[c]) + np.uint64(ups[c]) + np.uint64(downs[c])
                 z = normal(bits(k0, k1, (had << _S32) | np.uint64(c)))
             if side[q]:
-                change = _change(x, z, a_low, a_per_u, a_buckets, a0, a1, a2, a3, a4)
+                moved = change(x, z, a_low, a_per_u, a_buckets, a0, a1, a2, a3, a4)
             else:
-                change = _change(x, z, b_low, b_per_u, b_buckets, b0, b1, b2, b3, b4)
-        u[c] = min(max(x + step[c] * change, lo), hi)
+                moved = change(x, z, b_low, b_per_u, b_buckets, b0, b1, b2, b3, b4)
+        u[c] = min(max(x + step[c] * moved, lo), hi)
         if side[q]:
             selected_up_s += part_s
             ups[c] += 1

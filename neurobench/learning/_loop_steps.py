@@ -21,7 +21,7 @@ from neurobench.bench.stimulus import (
     VectorRead,
 )
 from neurobench.errors import UsageError
-from neurobench.physics.noise import fill_uniforms
+from neurobench.physics.noise import Key, fill_uniforms
 
 from ._loop_kernels import BINDSNET, BRIAN, REFERENCE, STOCHASTIC, WIDTH, Constants, State
 from .synapses import over_a
@@ -128,12 +128,12 @@ def strengths(c: Constants, s: State, active: IndexArray, fires: BoolArray) -> t
     return down, up
 
 
-def batches(c: Constants, strength: FloatArray, draw: int) -> Batches:
+def batches(c: Constants, strength: FloatArray, of: Key, draw: int) -> Batches:
     """The cells [rows, cols] that are pulsed together, with their share of the full width."""
     addressed = strength > 0
     if c.update == STOCHASTIC:
         uniform = np.empty(strength.size)
-        fill_uniforms(c.k0, c.k1, draw, uniform)
+        fill_uniforms(*of, draw, uniform)
         addressed &= uniform.reshape(strength.shape) < strength
     if c.update != WIDTH:
         yield 1.0, addressed
@@ -193,7 +193,7 @@ def _pulse(
     """The pulses of one tick: first all that depress."""
     c, draw = program.rule.constants(), 2 * (program.first_tick + tick)
     for side, (sign, full) in enumerate(((-1, program.depress), (1, program.potentiate))):
-        for share, cells in batches(c, wished[side], draw + side):
+        for share, cells in batches(c, wished[side], program.rule.draws(), draw + side):
             pulse = full if share == 1.0 else replace(full, width_s=full.width_s * share)
             applied = yield from counted.fire(cells, pulse, sign, bias)
             if applied is not None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from neurobench.physics.kernels import HEAD, Table, level, pulse_cell
-from neurobench.physics.noise import bits, fill_normals, normal, operation, unit
+from neurobench.physics.kernels import DELTA, HEAD, NEXT, SIGMA, SIGMA_SLOPE, SLOPE, level
+from neurobench.physics.noise import bits, normal, unit
 
-from ._loop_kernels import BINDSNET, BRIAN, REFERENCE, STOCHASTIC, WIDTH
+from ._loop_kernels import BINDSNET, BRIAN, REFERENCE, STOCHASTIC, WIDTH, change, inner, outer
 
 if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray
@@ -51,8 +51,6 @@ class Constants(NamedTuple):
     a_minus: float
     refractory: float
     budget: int
-    k0: int
-    k1: int
     delay: int
     order: int
     update: int
@@ -75,9 +73,6 @@ class Device(NamedTuple):
     full_down: float
     k0: int
     k1: int
-    read_k0: int
-    read_k1: int
-    first_read: int
     sigma2: float
     relative2: float
     many_base: int
@@ -96,25 +91,26 @@ class State(NamedTuple):
     late_a: FloatArray
 
 
-@njit(cache=True)
+@outer
 def recurrent(
     ticks: int, first_tick: int, indptr: Any, rows_in: Any, c: Constants, d: Device, neurons: Any, pre: Any, late: Any,
-    row_start: Any, col_start: Any, wiring: Any, floats: Any, ints: Any, leak_s: Any, levels: Any, up: Any,
-    up_buckets: Any, down: Any, down_buckets: Any, start: Any, queue: Any, selected_s: Any,
+    words: Any, active: Any, row_start: Any, col_start: Any, wiring: Any, floats: Any, ints: Any, leak_s: Any,
+    levels: Any, up: Any, up_buckets: Any, down: Any, down_buckets: Any, start: Any, queue: Any, selected_s: Any,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
     """All ticks. Lines that spike in tick t: queue[start[t + delay] : start[t + delay + 1]], from t = -delay on.
 
-    Dendritic, they are neurons and inputs; axonal, neurons alone. selected_s: as in `LoopDevice`.
+    Dendritic, they are neurons and inputs; axonal, neurons alone. selected_s: as in `LoopDevice`. words[ticks, 3, 2]:
+    key words of each tick's random numbers: of the depressions, the potentiations, the read. active[2 rows]: room.
     """
-    active = np.empty(2 * pre.size, np.int32)
-    current, post, pre_scale, post_scale = neurons[CURRENT], neurons[POST], 1.0, 1.0
+    current, post = neurons[CURRENT], neurons[POST]
+    pre_scale, post_scale = 1.0, 1.0
     for tick in range(ticks):
         now, at = tick + c.delay, first_tick + tick
         inputs = rows_in[indptr[tick] : indptr[tick + 1]]
         ago = now - 1 if c.dendritic else now - c.delay
         n = _driven(start[ago], start[ago + 1], queue, inputs, c.dendritic, active)
         if n:
-            _read(active[:n], tick, c, d, neurons, row_start, wiring, floats, leak_s, levels)
+            _read(active[:n], words[tick, 2], c, d, neurons, row_start, wiring, floats, leak_s, levels)
         if c.dendritic and c.delay > 1:
             _copy(current, late[(at + c.delay - 1) % c.delay])
             _copy(late[at % c.delay], current)
@@ -148,18 +144,24 @@ def recurrent(
                         back, pre, pre_scale, c, d, col_start, wiring, floats, ints, post.size
                     )  # fmt: skip
                 else:
-                    earlier = _earlier(back, c.order, neurons)
+                    earlier = neurons[_earlier(back, c.order, neurons)]
                     selected_s[1] += _widen_rows(here, earlier, post_scale, c, d, row_start, wiring, floats, ints)
             elif c.learn:
                 if potentiate:
                     n = _meet_cols(back, pre, pre_scale, c, col_start, wiring, floats, ints, post.size)
                 else:
-                    earlier = _earlier(back, c.order, neurons)
+                    earlier = neurons[_earlier(back, c.order, neurons)]
                     n = _meet_rows(here, earlier, post_scale, c, row_start, wiring, floats, ints)
-                _pulse(
-                    n, potentiate, at, c, d, wiring, floats, ints, levels, up, up_buckets, down, down_buckets,
-                    selected_s,
-                )  # fmt: skip
+                side = 0 if potentiate else 1
+                if c.update == STOCHASTIC:
+                    n = _pick(n, words[tick, 1 - side], wiring, floats, ints)
+                if c.update == WIDTH:
+                    selected_s[side] += _widen(n, potentiate, d, c.budget, floats, ints)
+                else:
+                    pieces, buckets = (up, up_buckets) if potentiate else (down, down_buckets)
+                    selected_s[side] += _whole(
+                        n, potentiate, pieces, buckets, d, c.budget, wiring, floats, ints, levels
+                    )
             if half == 0 and (c.order == REFERENCE or c.order == BRIAN):
                 _raise(post, back, c.summed, post_scale)
         if c.order == NEST:
@@ -169,7 +171,7 @@ def recurrent(
     _decay(post, post_scale)
 
 
-@njit(cache=True)
+@inner
 def _driven(
     first: int, end: int, queue: Any, inputs: Any, dendritic: bool, active: Any
 ) -> int:  # pragma: no cover - compiled
@@ -184,7 +186,7 @@ def _driven(
     return n
 
 
-@njit(cache=True)
+@inner
 def _queued(inputs: Any, end: int, queue: Any) -> int:  # pragma: no cover - compiled
     """Put the inputs' spikes into the queue; where it ends then."""
     for i in inputs:
@@ -196,9 +198,9 @@ def _queued(inputs: Any, end: int, queue: Any) -> int:  # pragma: no cover - com
 # ---------------------------------------------------------------------------------------------- reads and neurons
 
 
-@njit(cache=True)
+@inner
 def _read(
-    active: Any, tick: int, c: Constants, d: Device, neurons: Any, row_start: Any, wiring: Any, floats: Any,
+    active: Any, words: Any, c: Constants, d: Device, neurons: Any, row_start: Any, wiring: Any, floats: Any,
     leak_s: Any, levels: Any,
 ) -> None:  # pragma: no cover - compiled  # fmt: skip
     """Column currents (0 before) while these rows are at read_v, with the noise of a vector read."""
@@ -225,13 +227,11 @@ def _read(
     for j in range(current.size):
         current[j] *= c.read_v
     if noisy:
-        drawn = neurons[EARLIER]  # free until spikes meet
-        fill_normals(d.read_k0, d.read_k1, d.first_read + tick, drawn)
         for j in range(current.size):
-            current[j] += c.read_v * np.sqrt(variance[j]) * drawn[j]
+            current[j] += c.read_v * np.sqrt(variance[j]) * normal(bits(words[0], words[1], np.uint64(j)))
 
 
-@njit(cache=True)
+@inner
 def _neurons(
     leak: float, gain_per_a: float, refractory: float, late: bool, charged: bool, tick: int, neurons: Any, end: int,
     queue: Any,
@@ -240,8 +240,10 @@ def _neurons(
 
     `late`: order "brian"; `charged`: there may be currents. Short loops over few vectors, for the compiler's sake.
     """
-    membrane, free, drive, current = neurons[MEMBRANE], neurons[FREE], neurons[DRIVE], neurons[CURRENT]
-    now, first, early_gain, fired = float(tick), end, 0.0 if late or not charged else gain_per_a, 0
+    membrane, free = neurons[MEMBRANE], neurons[FREE]
+    drive, current = neurons[DRIVE], neurons[CURRENT]
+    now, first = float(tick), end
+    early_gain, fired = 0.0 if late or not charged else gain_per_a, 0
     for j in range(membrane.size):
         v = membrane[j] * leak + drive[j] + early_gain * current[j]
         v = v if free[j] <= now else 0.0
@@ -259,7 +261,7 @@ def _neurons(
     return end
 
 
-@njit(cache=True)
+@inner
 def _search(membrane: Any, end: int, queue: Any) -> int:  # pragma: no cover - compiled
     """Put the neurons at threshold into the queue; only blocks in which there is one are looked through."""
     for lo in range(0, membrane.size, BLOCK):
@@ -273,26 +275,26 @@ def _search(membrane: Any, end: int, queue: Any) -> int:  # pragma: no cover - c
     return end
 
 
-@njit(cache=True)
+@inner
 def _set(values: Any, to: float) -> None:  # pragma: no cover - compiled
     for k in range(values.size):  # written out: numba compiles a slice's assignment for a second
         values[k] = to
 
 
-@njit(cache=True)
+@inner
 def _copy(values: Any, to: Any) -> None:  # pragma: no cover - compiled
     for k in range(values.size):
         to[k] = values[k]
 
 
-@njit(cache=True)
+@inner
 def _decay(trace: Any, factor: float) -> None:  # pragma: no cover - compiled
     for k in range(trace.size):
         x = trace[k] * factor
         trace[k] = x if x >= FADED else 0.0
 
 
-@njit(cache=True)
+@inner
 def _raise(trace: Any, lines: Any, summed: bool, scale: float) -> None:  # pragma: no cover - compiled
     one = 1.0 / scale  # a trace is kept divided by what all have decayed since they were brought up to date
     for k in lines:
@@ -303,20 +305,20 @@ def _raise(trace: Any, lines: Any, summed: bool, scale: float) -> None:  # pragm
 # ---------------------------------------------------------------------------------------------- pairs and pulses
 
 
-@njit(cache=True)
-def _earlier(back: Any, order: int, neurons: Any) -> Any:  # pragma: no cover - compiled
-    """The neurons' traces by which rows depress; "reference": 0 of those that fire just now."""
+@inner
+def _earlier(back: Any, order: int, neurons: Any) -> int:  # pragma: no cover - compiled
+    """Which row holds the neurons' traces by which rows depress; "reference": 0 of those that fire just now."""
     if order != REFERENCE:
-        return neurons[POST]
+        return POST
     earlier = neurons[EARLIER]
     _copy(neurons[POST], earlier)
     for j in back:
         if j < earlier.size:
             earlier[j] = 0.0
-    return earlier
+    return EARLIER
 
 
-@njit(cache=True)
+@inner
 def _meet_rows(
     here: Any, post: Any, scale: float, c: Constants, row_start: Any, wiring: Any, floats: Any, ints: Any
 ) -> int:  # pragma: no cover - compiled
@@ -331,13 +333,14 @@ def _meet_rows(
     return int(n)
 
 
-@njit(cache=True)
+@inner
 def _meet_cols(
     back: Any, pre: Any, scale: float, c: Constants, col_start: Any, wiring: Any, floats: Any, ints: Any, cols: int
 ) -> int:  # pragma: no cover - compiled
     """Pick the cells of neurons that fire whose rows' traces count; how many."""
     least, a, n = max(c.pre_least, FADED), c.a_plus, np.uint64(0)
-    place, row, picked, strength = wiring[PLACE], wiring[ROW], ints[PICKED], floats[STRENGTH]
+    place, row = wiring[PLACE], wiring[ROW]
+    picked, strength = ints[PICKED], floats[STRENGTH]
     for j in back:
         if j >= cols:
             continue
@@ -348,31 +351,12 @@ def _meet_cols(
     return int(n)
 
 
-@njit(cache=True)
-def _pulse(
-    n: int, potentiate: bool, tick: int, c: Constants, d: Device, wiring: Any, floats: Any, ints: Any, levels: Any,
-    up: Any, up_buckets: Any, down: Any, down_buckets: Any, selected_s: Any,
-) -> None:  # pragma: no cover - compiled  # fmt: skip
-    """Pulse the first n cells that were picked as the rule's update says."""
-    if n == 0:
-        return
-    side = 0 if potentiate else 1
-    if c.update == WIDTH:
-        selected_s[side] += _widen(n, potentiate, d, c.budget, floats, ints)
-        return
-    if c.update == STOCHASTIC:
-        n = _pick(n, c.k0, c.k1, 2 * tick + 1 - side, wiring, floats, ints)
-    pieces, buckets = (up, up_buckets) if potentiate else (down, down_buckets)
-    selected_s[side] += _whole(n, potentiate, pieces, buckets, d, c.budget, wiring, floats, ints, levels)
-
-
-@njit(cache=True)
-def _pick(
-    n: int, k0: int, k1: int, draw: int, wiring: Any, floats: Any, ints: Any
-) -> int:  # pragma: no cover - compiled
+@inner
+def _pick(n: int, words: Any, wiring: Any, floats: Any, ints: Any) -> int:  # pragma: no cover - compiled
     """Keep each cell with its strength as probability, keyed by tick, sign and cell; how many are kept."""
-    a, b = operation(k0, k1, draw)
-    picked, flat, strength, kept = ints[PICKED], wiring[FLAT], floats[STRENGTH], 0
+    a, b = words[0], words[1]
+    picked, flat = ints[PICKED], wiring[FLAT]
+    strength, kept = floats[STRENGTH], 0
     for q in range(n):
         k = picked[q]
         picked[kept] = k
@@ -380,12 +364,13 @@ def _pick(
     return kept
 
 
-@njit(cache=True)
+@inner
 def _widen(
     n: int, potentiate: bool, d: Device, budget: int, floats: Any, ints: Any
 ) -> float:  # pragma: no cover - compiled
     """One pulse of a share of the width on each cell; the conductances times the shares, summed."""
-    u, base, gain, step, strength = floats[U], floats[BASE], floats[GAIN], floats[STEP], floats[STRENGTH]
+    u, base, gain = floats[U], floats[BASE], floats[GAIN]
+    step, strength = floats[STEP], floats[STRENGTH]
     picked, pulsed, one = ints[PICKED], ints[PULSED], np.int32(UP if potentiate else DOWN)
     full, many_base, many_gain = (
         d.full_up if potentiate else d.full_down,
@@ -410,20 +395,16 @@ def _widen(
 # order.
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz"})
+@njit(fastmath={"reassoc", "nsz"}, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _widen_rows(
     here: Any, post: Any, scale: float, c: Constants, d: Device, row_start: Any, wiring: Any, floats: Any, ints: Any
 ) -> float:  # pragma: no cover - compiled
     """Depress by widths the cells of rows that spike; see `_widen`."""
     u, pulsed, col = floats[U], ints[PULSED], wiring[COL]
-    base, gain, a, least, budget = (
-        floats[BASE, 0],
-        floats[GAIN, 0],
-        c.a_minus,
-        max(c.post_least, FADED),
-        np.int32(c.budget),
-    )
-    full, u_min, u_max, selected_s = d.full_down * floats[STEP, 0], d.u_min, d.u_max, 0.0
+    base, gain, a = floats[BASE, 0], floats[GAIN, 0], c.a_minus
+    least, budget = max(c.post_least, FADED), np.int32(c.budget)
+    full, u_min = d.full_down * floats[STEP, 0], d.u_min
+    u_max, selected_s = d.u_max, 0.0
     one, budget = np.int32(DOWN), np.int32(c.budget)
     for i in here:
         for k in range(np.uint64(row_start[i]), np.uint64(row_start[i + 1])):
@@ -436,21 +417,18 @@ def _widen_rows(
     return selected_s
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz"})
+@njit(fastmath={"reassoc", "nsz"}, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _widen_cols(
     back: Any, pre: Any, scale: float, c: Constants, d: Device, col_start: Any, wiring: Any, floats: Any, ints: Any,
     cols: int,
 ) -> float:  # pragma: no cover - compiled  # fmt: skip
     """Potentiate by widths the cells of neurons that fire; see `_widen`."""
-    u, pulsed, place, row = floats[U], ints[PULSED], wiring[PLACE], wiring[ROW]
-    base, gain, a, least, budget = (
-        floats[BASE, 0],
-        floats[GAIN, 0],
-        c.a_plus,
-        max(c.pre_least, FADED),
-        np.int32(c.budget),
-    )
-    full, u_min, u_max, selected_s = d.full_up * floats[STEP, 0], d.u_min, d.u_max, 0.0
+    u, pulsed = floats[U], ints[PULSED]
+    place, row = wiring[PLACE], wiring[ROW]
+    base, gain, a = floats[BASE, 0], floats[GAIN, 0], c.a_plus
+    least, budget = max(c.pre_least, FADED), np.int32(c.budget)
+    full, u_min = d.full_up * floats[STEP, 0], d.u_min
+    u_max, selected_s = d.u_max, 0.0
     one, budget = np.int32(UP), np.int32(c.budget)
     for j in back:
         if j >= cols:
@@ -466,15 +444,19 @@ def _widen_cols(
     return selected_s
 
 
-@njit(cache=True)
+@inner
 def _whole(
     n: int, potentiate: bool, pieces: Any, buckets: Any, d: Device, budget: int, wiring: Any, floats: Any, ints: Any,
     levels: Any,
 ) -> float:  # pragma: no cover - compiled  # fmt: skip
     """One whole pulse on each cell; the conductances, summed."""
-    u, base, gain, step, table, z = floats[U], floats[BASE], floats[GAIN], floats[STEP], Table(pieces, buckets), 0.0
+    u, base, gain = floats[U], floats[BASE], floats[GAIN]
+    step, low, per_u = floats[STEP], pieces[HEAD, 0], pieces[HEAD, 1]
+    delta, slope, following = pieces[DELTA], pieces[SLOPE], pieces[NEXT]
+    sigma, sigma_slope, z = pieces[SIGMA], pieces[SIGMA_SLOPE], 0.0
     picked, pulsed, one = ints[PICKED], ints[PULSED], np.int32(UP if potentiate else DOWN)
-    flat, before, noisy, selected_s = wiring[FLAT], ints[HAD], pieces[HEAD, 3] > 0, 0.0
+    flat, before = wiring[FLAT], ints[HAD]
+    noisy, selected_s = pieces[HEAD, 3] > 0, 0.0
     k0, k1 = np.uint64(d.k0), np.uint64(d.k1)
     for q in range(n):
         k = picked[q]
@@ -485,19 +467,20 @@ def _whole(
         if noisy:
             count = np.uint64(np.uint32(before[k])) + np.uint64(had)
             z = normal(bits(k0, k1, (count << _S32) | np.uint64(flat[k])))
-        u[k] = pulse_cell(u[k], table, step[k * d.many_step], z, d.u_min, d.u_max)
+        moved = change(u[k], z, low, per_u, buckets, delta, slope, sigma, sigma_slope, following)
+        u[k] = min(max(u[k] + step[k * d.many_step] * moved, d.u_min), d.u_max)
         pulsed[k] += one
     return selected_s
 
 
-@njit(cache=True)
+@outer
 def gather(flat: Any, values: Any, out: Any) -> None:  # pragma: no cover - compiled
     """Copy some of the values together."""
     for k in range(flat.size):
         out[k] = values[flat[k]]
 
 
-@njit(cache=True)
+@outer
 def put_back(
     flat: Any, floats: Any, ints: Any, u: Any, pulses: Any, ups: Any, downs: Any
 ) -> None:  # pragma: no cover - compiled

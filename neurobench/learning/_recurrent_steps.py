@@ -157,7 +157,7 @@ def _pulse(
     """The pulses of one sign in one tick."""
     full = program.potentiate if sign > 0 else program.depress
     constants: Any = program.rule.constants()
-    for share, cells in batches(constants, strength, draw):
+    for share, cells in batches(constants, strength, program.rule.draws(), draw):
         pulse = full if share == 1.0 else replace(full, width_s=full.width_s * share)
         applied = yield from counted.fire(cells, pulse, sign, bias)
         if applied is not None:

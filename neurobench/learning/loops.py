@@ -23,7 +23,7 @@ from neurobench.bench.steps import BenchView, Loop, LoopAnswer, LoopBounds, Loop
 from neurobench.bench.stimulus import BoolArray, Direction, FloatArray, IndexArray, Pulse, require
 from neurobench.errors import CapabilityMissing, UsageError
 from neurobench.physics.kernels import LoopDevice
-from neurobench.physics.noise import Key, Stream, key
+from neurobench.physics.noise import Key, Stream, key, operations
 
 from ._loop_kernels import Constants, Pulsed, State, full_step, lif_stdp, scratch
 from ._loop_steps import run_stepped
@@ -154,7 +154,6 @@ class Rule:
 
     def constants(self) -> Constants:
         """What the kernel needs, per tick and as numbers."""
-        draws = key(self.seed, Stream.LOOP)  # they belong to the rule, not to the chip
         return Constants(
             leak=_decay(self.tick_s, self.tau_membrane_s),
             pre_decay=_decay(self.tick_s, self.tau_pre_s),
@@ -169,8 +168,6 @@ class Rule:
             a_plus=float(self.a_plus),
             a_minus=float(self.a_minus),
             refractory=float(round(self.refractory_s / self.tick_s)),
-            k0=draws.k0,
-            k1=draws.k1,
             summed=self.traces == "all",
             post_only=self.pairing == "post",
             inhibit=bool(self.inhibit),
@@ -178,6 +175,10 @@ class Rule:
             order=_OPTIONS["order"].index(self.order),
             update=_OPTIONS["update"].index(self.update),
         )
+
+    def draws(self) -> Key:
+        """Key of the random numbers of "stochastic": they belong to the rule, not to the chip."""
+        return key(self.seed, Stream.LOOP)
 
     def scalars(self) -> dict[str, float]:
         """All fields as numbers, options by their place in the list of what is allowed."""
@@ -273,12 +274,13 @@ class LifStdp(LoopProgram):
             counts[0], counts[1], most, int(most.min() - of_rows.max()), full_step(device, 1), full_step(device, -1),
             np.zeros(self.shape[0], np.int16), even,
         )  # fmt: skip
-        on, todo, late, room = scratch(ticks, device.shape, self.rule.constants().pre_decay)
+        draws = operations(self.rule.draws(), 2 * self.first_tick, 2 * ticks).reshape(ticks, 2, 2)
+        on, todo, late, room = scratch(ticks, device.shape, self.rule.constants().pre_decay, draws)
         kernel: Any = lif_stdp
         fired = kernel(
-            ticks, self.first_tick, np.array(self.spikes.indptr, np.int32), rows, self.spikes.begins(),
-            self.rule.constants(), device, *noise.key, noise.first_read, noise.sigma2, noise.relative2, state, pulsed,
-            on, todo, late, room,
+            ticks, np.array(self.spikes.indptr, np.int32), rows, self.spikes.begins(), self.rule.constants(), device,
+            operations(noise.key, noise.first_read, ticks), noise.sigma2, noise.relative2, state, pulsed, on, todo,
+            late, room,
         )  # fmt: skip
         device.pulses[:] += counts[0].astype(np.uint32) + counts[1].astype(np.uint32)
         ups, downs = counts.reshape(2, *self.shape)

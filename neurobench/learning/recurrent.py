@@ -23,7 +23,7 @@ from neurobench.bench.counts import CellCounts
 from neurobench.bench.steps import BenchView, LoopAnswer, LoopBounds, LoopProgram, Step
 from neurobench.bench.stimulus import BoolArray, Direction, FloatArray, IndexArray, Pulse, require
 from neurobench.physics.kernels import HEAD, LoopDevice, conductances
-from neurobench.physics.noise import Stream, key
+from neurobench.physics.noise import Key, Stream, key, operations
 
 from ._loop_kernels import full_step
 from ._recurrent_kernel import (
@@ -144,7 +144,6 @@ class RecurrentRule:
 
     def constants(self) -> Constants:
         """What the kernel needs, per tick and as numbers."""
-        draws = key(self.seed, Stream.LOOP)  # they belong to the rule, not to the chip
         return Constants(
             leak=_decay(self.tick_s, self.tau_membrane_s),
             pre_decay=_decay(self.tick_s, self.tau_pre_s),
@@ -158,8 +157,6 @@ class RecurrentRule:
             a_minus=float(self.a_minus),
             refractory=float(round(self.refractory_s / self.tick_s)),
             budget=int(self.cell_budget),
-            k0=draws.k0,
-            k1=draws.k1,
             delay=self.delay,
             order=_OPTIONS["order"].index(self.order),
             update=_OPTIONS["update"].index(self.update),
@@ -168,6 +165,10 @@ class RecurrentRule:
             summed=self.traces == "all",
             learn=bool(self.learn),
         )
+
+    def draws(self) -> Key:
+        """Key of the random numbers of "stochastic": they belong to the rule, not to the chip."""
+        return key(self.seed, Stream.LOOP)
 
     def scalars(self) -> dict[str, float]:
         """All fields as numbers, options by their place in the list of what is allowed."""
@@ -335,15 +336,17 @@ class RecurrentStdp(LoopProgram):
         require(self.shape == device.shape, f"the network is for {self.shape} cells, the chip has {device.shape}")
         require(len(self.spikes.indptr) > ticks, f"the input has {len(self.spikes.indptr) - 1} ticks")
         check_width(self.rule.update, device)
+        noise = noise or SILENT
         floats, ints = self.net.room.gathered(self.net.flat, device)
         neurons, pre, late = self._neurons(), np.array(self.start.pre), np.array(self.start.late_a)
         start, queue = self._queue(ticks)
         kernel: Any = recurrent
         kernel(
             ticks, self.first_tick, self.spikes.indptr, self.spikes.rows, self.rule.constants(),
-            _numbers(device, noise or SILENT, floats), neurons, pre, late, self.net.row_start, self.net.col_start,
-            self.net.wiring, floats, ints, _leak_s(self.net, device) if self.rule.leakage else np.empty((0, 0)),
-            device.levels, *device.up, *device.down, start, queue, device.selected_s,
+            _numbers(device, noise, floats), neurons, pre, late, self._words(ticks, noise),
+            np.empty(2 * len(pre), np.int32), self.net.row_start, self.net.col_start, self.net.wiring, floats, ints,
+            _leak_s(self.net, device) if self.rule.leakage else np.empty((0, 0)), device.levels,
+            *device.up, *device.down, start, queue, device.selected_s,
         )  # fmt: skip
         pulses = np.empty(len(self.net.flat), np.int16), np.empty(len(self.net.flat), np.int16)
         put_back(self.net.flat, floats, ints, device.u, device.pulses, *pulses)
@@ -351,6 +354,11 @@ class RecurrentStdp(LoopProgram):
         state = State(neurons[MEMBRANE], wait, pre, neurons[POST], late)
         flying = _raster(start, queue, ticks, self.flying.shape)
         return self.answer(ticks, self._own(start, queue, ticks), pulses, state, flying)
+
+    def _words(self, ticks: int, noise: LoopNoise) -> AnyArray:
+        """Key words of each tick's random numbers [ticks, 3, 2]: depressions, potentiations, read."""
+        draws = operations(self.rule.draws(), 2 * self.first_tick, 2 * ticks).reshape(ticks, 2, 2)
+        return np.concatenate([draws, operations(noise.key, noise.first_read, ticks)[:, None]], axis=1)
 
     def _neurons(self) -> FloatArray:
         """The kernel's vectors of neurons, with the state at the start."""
@@ -433,8 +441,8 @@ def _numbers(device: LoopDevice, noise: LoopNoise, floats: FloatArray) -> Device
     kinds = ((BASE, device.base_s), (GAIN, device.gain_s), (STEP, device.step))
     base, gain, step = (int(v.size > 1 and bool(np.any(floats[row] != floats[row, :1]))) for row, v in kinds)
     return Device(
-        device.u_min, device.u_max, full_step(device, 1), full_step(device, -1), device.k0, device.k1, *noise.key,
-        noise.first_read, noise.sigma2, noise.relative2, base, gain, step, not (base or gain or step),
+        device.u_min, device.u_max, full_step(device, 1), full_step(device, -1), device.k0, device.k1,
+        noise.sigma2, noise.relative2, base, gain, step, not (base or gain or step),
     )  # fmt: skip
 
 

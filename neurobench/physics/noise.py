@@ -18,6 +18,8 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from neurobench.bench.stimulus import FloatArray
 
 
@@ -105,7 +107,7 @@ def unit(word: Any) -> Any:  # pragma: no cover - compiled
     return np.float64(np.int64(word >> _S11)) * _TO_UNIT
 
 
-@njit(cache=True)
+@njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _slow_normal(word: Any) -> Any:  # pragma: no cover - compiled
     """The draws (1.2 %) that fall outside a layer's core: wedge, tail, or once more from fresh bits."""
     while True:
@@ -144,6 +146,15 @@ def operation(k0: int, k1: int, index: int) -> Any:  # pragma: no cover - compil
     a, b, i = np.uint64(k0), np.uint64(k1), np.uint64(index)
     first = bits(a, b, i * _U_ODD)
     return first, bits(b, first, i * _U_ODD + _U1)
+
+
+def operations(of: Key, first: int, count: int) -> NDArray[np.uint64]:
+    """Key words [count, 2] of the operations first .. first + count - 1: `operation` for many at once."""
+    plain: Any = bits.py_func
+    a, b = np.uint64(of.k0 & _MASK), np.uint64(of.k1 & _MASK)
+    i = (np.uint64(first & _MASK) + np.arange(count, dtype=np.uint64)) * _U_ODD
+    words = plain(a, b, i)
+    return np.stack([words, plain(b, words, i + _U1)], axis=1)
 
 
 @njit(cache=True)

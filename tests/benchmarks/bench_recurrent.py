@@ -131,11 +131,21 @@ def compare(name: str, found: list[dict[str, Any] | None], ours_s: float) -> flo
 
 
 def test_the_cost_of_a_tick_grows_with_events_and_not_with_synapses(tmp_path: Path) -> None:
-    """The same number of spikes in networks of growing size; then more spikes in one of them."""
-    print("\nneurons  synapses  spikes/tick  us/tick")
-    for neurons, share in ((250, 2.0), (500, 0.9), (1000, 0.4), (1000, 0.8), (1000, 1.6), (1000, 3.2)):
+    """Networks of growing size, then more spikes in one of them; last the same network without any (its neurons).
+
+    A spike reads and depresses its row's used cells and potentiates its column's: 0.2 x neurons of them.
+    """
+    print("\nneurons  synapses  spikes/tick  cells/tick  us/tick")
+    found = {}
+    for neurons, share in ((250, 2.0), (500, 0.9), (1000, 0.4), (1000, 3.2), (1000, 12.8), (1000, 51.2), (1000, -1.0)):
         learn(tmp_path, f"{neurons}-{share}-first", neurons, 2, share)
-        found = learn(tmp_path, f"{neurons}-{share}", neurons, 10, share)
-        synapses, ticks = len(common.job(neurons).origin), 10_000
-        cost = found["processor_s"] / ticks * 1e6
-        print(f"{neurons:7d} {synapses:9d} {found['spikes'] / ticks:12.2f} {cost:8.1f}")
+        one = learn(tmp_path, f"{neurons}-{share}", neurons, 10, share)
+        spikes, us = one["spikes"] / 10_000, one["processor_s"] * 100
+        found[neurons, share] = spikes * 0.2 * neurons, us
+        synapses = len(common.job(neurons).origin)
+        print(f"{neurons:7d} {synapses:9d} {spikes:12.2f} {spikes * 0.2 * neurons:11.0f} {us:8.1f}")
+    rest, few, many = (found[1000, share] for share in (-1.0, 0.4, 51.2))
+    assert rest[0] == 0
+    events, above = many[0] / few[0], (many[1] - rest[1]) / (few[1] - rest[1])
+    print(f"{events:.1f} times the events, {above:.1f} times the cost above the neurons' own")
+    assert above >= events / 4

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -127,35 +127,67 @@ def test_the_dense_loop_against_brian2_and_on_measured_devices(tmp_path: Path, i
     assert ideal["best"] <= 3 * rows["gong-rram, window"]["best"]
 
 
+class Cost(NamedTuple):
+    """Of a tick: cells read, cells pulsed, processor time of the kernel in us, and what of it is there without events.
+
+    That share is what a loop does once for each cell and in each tick for each neuron.
+    """
+
+    read: float
+    pulsed: float
+    us: float
+    floor_us: float
+
+    @property
+    def events(self) -> float:
+        return self.read + self.pulsed
+
+    @property
+    def above_us(self) -> float:
+        return self.us - self.floor_us
+
+
+def cost(rows: int, cols: int, driven: float, update: str) -> Cost:
+    """`driven` rows spike in a tick. The gain goes with their number, so that each neuron fires equally often."""
+    config = load_bench("emulator", {"chip.model": "ideal", "chip.rows": rows, "chip.cols": cols})
+    guard = open_bench(config, seed=1)
+    rule = Rule(0.16 / driven / (0.1 * 2e-5), **(WIDTHS if update == "width" else SINGLE))
+    raster, pulse = np.random.default_rng(1).random((1000, rows)) < driven / rows, Pulse(1.0, 1e-5)
+    took: dict[str, list[float]] = {"events": [], "none": []}
+    for _ in range(5):
+        for name, spikes in (("events", sparse(raster)), ("none", sparse(np.zeros_like(raster)))):
+            device = guard.raw.chip.loop_device(pulse, pulse)  # type: ignore[attr-defined]
+            begin = time.process_time()
+            answer = LifStdp.fresh(rule, spikes, (rows, cols), pulse, pulse).compiled(1000, device)
+            took[name].append(1e3 * (time.process_time() - begin))
+            if name == "events":
+                pulsed = int(answer.potentiations.sum(dtype=np.int64) + answer.depressions.sum(dtype=np.int64))
+                assert len(answer.spikes) > 1000, "the neurons fire"
+    guard.close()
+    return Cost(raster.sum() * cols / 1000, pulsed / 1000, min(took["events"]), min(took["none"]))
+
+
 @pytest.mark.parametrize("update", ["width", "window"])
 def test_the_cost_of_a_tick_grows_with_its_events_and_not_with_the_synapses(update: str) -> None:
-    """Eight rows spike in a tick at 784 x 256; on larger arrays so few that the cells they reach stay as many.
-
-    Processor time of the kernel alone, best of five; beside it that of a whole loop step on the bench.
-    """
-    print(f"\nupdate {update!r}: events a tick (cells of rows that spike), kernel and loop step in us per tick")
-    for rows, cols in ((784, 256), (1568, 512), (2048, 1024), (4096, 1024)):
-        config = load_bench("emulator", {"chip.model": "ideal", "chip.rows": rows, "chip.cols": cols})
-        guard = open_bench(config, seed=1)
-        chip = guard.raw.chip  # type: ignore[attr-defined]
-        rule = Rule(0.02 / (0.1 * 2e-5), **(WIDTHS if update == "width" else SINGLE))
-        raster = np.random.default_rng(1).random((1000, rows)) < 8 * 256 / cols / rows
-        pulse = Pulse(1.0, 1e-5)
-        loop = LifStdp.fresh(rule, sparse(raster), (rows, cols), pulse, pulse)
-        kernel, step = [], []
-        for k in range(5):
-            device = chip.loop_device(pulse, pulse)
-            begin = time.process_time()
-            answer = loop.compiled(1000, device)
-            kernel.append(time.process_time() - begin)
-            begin = time.process_time()
-            guard.loop(1 + k, Loop(loop, 1000))
-            step.append(time.process_time() - begin)
+    """Larger arrays with as many cells read; then more in one array."""
+    print(f"\nupdate {update!r}: a tick's cells read, pulses; us (without events)")
+    found = {}
+    same = [(784, 256, 8.0), (1568, 512, 4.0), (2048, 1024, 2.0), (8192, 1024, 2.0)]
+    more = [(2048, 1024, driven) for driven in (0.5, 2.0, 8.0, 32.0)]
+    for rows, cols, driven in same + more:
+        one = found[rows, cols, driven] = cost(rows, cols, driven, update)
         print(
-            f"  {rows:5d} x {cols:4d}, {rows * cols / 1e6:5.2f} M synapses: {raster.sum() * cols / 1000:6,.0f} events, "
-            f"{len(answer.spikes)} spikes, {1e3 * min(kernel):8.1f} {1e3 * min(step):8.1f}"
+            f"  {rows:5d} x {cols:4d}, {rows * cols / 1e6:5.2f} M synapses: {one.read:8,.0f} {one.pulsed:8,.0f} "
+            f"{one.us:8.1f} ({one.floor_us:.1f})"
         )
-        guard.close()
+    grown, busier = (
+        (found[pair[-1]].events / found[pair[0]].events, found[pair[-1]].above_us / found[pair[0]].above_us)
+        for pair in (same, more)
+    )
+    print(f"  42 times the synapses, {grown[0]:.1f} times the events: {grown[1]:.1f} times the cost above the floor")
+    print(f"  the same synapses, {busier[0]:.1f} times the events: {busier[1]:.1f} times")
+    assert grown[1] <= 4 * grown[0], "an event in a large array costs a miss of the cache, not a search"
+    assert busier[1] >= busier[0] / 4
 
 
 FIRST_USE = """
@@ -165,25 +197,29 @@ from neurobench.bench.config import load_bench, open_bench
 from neurobench.bench.steps import Loop
 from neurobench.bench.stimulus import Pulse
 from neurobench.learning.loops import LifStdp, Rule, sparse
-guard = open_bench(load_bench("emulator", {"chip.model": "ideal", "chip.rows": 8, "chip.cols": 4}), seed=1)
-loop = LifStdp.fresh(Rule(1e4, update="width"), sparse(np.ones((10, 8), bool)), (8, 4), *2 * [Pulse(1.0, 1e-5)])
+from neurobench.learning.recurrent import RecurrentRule, RecurrentStdp, net, no_input
+guard = open_bench(load_bench("emulator", {"chip.model": "ideal", "chip.rows": 8, "chip.cols": 8}), seed=1)
+pulses = 2 * [Pulse(1.0, 1e-5)]
+dense = LifStdp.fresh(Rule(1e4, update="width"), sparse(np.ones((10, 8), bool)), (8, 8), *pulses)
+rule, wired = RecurrentRule(1e4, update="width"), net(~np.eye(8, dtype=bool))
+recurrent = RecurrentStdp.fresh(rule, wired, np.full(8, 1.1), no_input(10), *pulses)
 times = []
 for k in range(2):
     begin = time.process_time()
-    guard.loop(1 + k, Loop(loop, 10))
+    guard.loop(1 + k, Loop(LOOP, 10))
     times.append(time.process_time() - begin)
 print(times[0] - times[1])
 """
 
 
-def test_the_first_use_compiles_in_five_seconds(tmp_path: Path) -> None:
-    """Processor time of the first loop with an empty cache of compiled code, and with a full one."""
+@pytest.mark.parametrize("loop", ["dense", "recurrent"])
+def test_the_first_use_compiles_in_five_seconds(tmp_path: Path, loop: str) -> None:
+    """Processor time of the first loop with an empty cache of compiled code (better of two) and with a full one."""
     found = []
-    for _ in range(2):
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-        done = subprocess.run(
-            [sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=True, env=environment, timeout=300
-        )
+    for cache in ("one", "other", "other"):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / cache)}
+        command = [sys.executable, "-c", FIRST_USE.replace("Loop(LOOP", f"Loop({loop}")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=300)
         found.append(float(done.stdout.split()[-1]))
-    print(f"\nfirst loop: {found[0]:.1f} s with an empty cache, {found[1]:.2f} s with a full one")
-    assert found[0] <= 5.0
+    print(f"\n{loop}: {found[0]:.1f}, {found[1]:.1f} s with an empty cache, {found[2]:.2f} s with a full one")
+    assert min(found[:2]) <= 5.0
