@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from neurobench.physics.compiling import inner, outer
 from neurobench.physics.kernels import DELTA, HEAD, NEXT, SIGMA, SIGMA_SLOPE, SLOPE, LoopDevice, level, piece_of
 from neurobench.physics.noise import bits, normal, unit
 
@@ -25,11 +25,6 @@ GATHERED = 4096  # pulses that are gathered before they are carried out
 _S32 = np.uint64(32)
 # A plain 0 is a type of its own for the compiler: all that it is handed to would be compiled twice.
 _NONE: Any = np.int64(0)
-
-# Kernels neither make nor keep arrays, so none is counted (`_nrt`); what only kernels call needs no way in from Python
-# or C. Without either, compiling takes half as long.
-outer: Any = njit(cache=True, _nrt=False, no_cfunc_wrapper=True)
-inner: Any = njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 class Constants(NamedTuple):
@@ -341,7 +336,7 @@ def _owed(
         for e in range(seen[row], done):
             if n == at.size:
                 seen[row] = e
-                return n
+                return int(n)
             tick, cell = spikes[e, 0], first + spikes[e, 1]
             trace = x * decay[tick - then]
             recent = trace >= c.pre_least and trace > 0
@@ -355,7 +350,7 @@ def _owed(
             else:
                 n += 1
         seen[row] = done
-    return n
+    return int(n)
 
 
 @inner

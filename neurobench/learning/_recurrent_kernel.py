@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from neurobench.physics.compiling import inner, outer, summing
 from neurobench.physics.kernels import DELTA, HEAD, NEXT, SIGMA, SIGMA_SLOPE, SLOPE, level
 from neurobench.physics.noise import bits, normal, unit
 
-from ._loop_kernels import BINDSNET, BRIAN, REFERENCE, STOCHASTIC, WIDTH, change, inner, outer
+from ._loop_kernels import BINDSNET, BRIAN, REFERENCE, STOCHASTIC, WIDTH, change
 
 if TYPE_CHECKING:
     from neurobench.bench.stimulus import FloatArray
@@ -395,7 +395,7 @@ def _widen(
 # order.
 
 
-@njit(fastmath={"reassoc", "nsz"}, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@summing
 def _widen_rows(
     here: Any, post: Any, scale: float, c: Constants, d: Device, row_start: Any, wiring: Any, floats: Any, ints: Any
 ) -> float:  # pragma: no cover - compiled
@@ -417,7 +417,7 @@ def _widen_rows(
     return selected_s
 
 
-@njit(fastmath={"reassoc", "nsz"}, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@summing
 def _widen_cols(
     back: Any, pre: Any, scale: float, c: Constants, d: Device, col_start: Any, wiring: Any, floats: Any, ints: Any,
     cols: int,

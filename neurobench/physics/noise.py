@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from .compiling import inner
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -107,7 +109,7 @@ def unit(word: Any) -> Any:  # pragma: no cover - compiled
     return np.float64(np.int64(word >> _S11)) * _TO_UNIT
 
 
-@njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@inner
 def _slow_normal(word: Any) -> Any:  # pragma: no cover - compiled
     """The draws (1.2 %) that fall outside a layer's core: wedge, tail, or once more from fresh bits."""
     while True:
