@@ -1,0 +1,28 @@
+"""What all views are: a widget that draws a snapshot when it is told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from PySide6.QtWidgets import QWidget
+
+if TYPE_CHECKING:
+    from neurobench.runs.history import Snapshot
+
+
+class View(QWidget):
+    """A live view. `name` is its key in layouts and settings, `title` stands on its dock.
+
+    `draw` must be pure: what is seen depends on the snapshot (and the view's own settings) alone, and the same snapshot
+    drawn twice costs nothing the second time. None: no run is open.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+
+    def draw(self, snapshot: Snapshot | None) -> None:
+        """Show this; cheap: at most a few milliseconds, since 30 of these come every second for each open view."""
+        raise NotImplementedError
+
+    def restyle(self) -> None:
+        """Colours or font sizes have changed: take them from `gui.theme` again."""
