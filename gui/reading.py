@@ -1,0 +1,134 @@
+"""The two threads beside the window: one reads the run file, one asks the engine. The window never waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurobench.errors import NeurobenchError
+from neurobench.runs.history import Follower
+from neurobench.runs.runfile import RunFile
+
+if TYPE_CHECKING:
+    from neurobench.runs.engine import Engine
+    from neurobench.runs.history import Snapshot
+
+EVERY_S = 1 / 30
+ASK_EVERY_S = 0.1
+WIRE_BYTES = 64_000  # so much of the dialogue is taken in at a time; of a longer one its end
+
+
+class Reader(threading.Thread):
+    """Follows one run file and keeps the newest snapshot, or the one that was asked for, in `latest`."""
+
+    def __init__(self, path: Path, hear: Callable[[list[str]], None]) -> None:
+        super().__init__(name=f"reader of {path.name}", daemon=True)
+        self.path = path
+        self.latest: Snapshot | None = None
+        self.problem: str | None = None
+        self.reads = 0
+        self._at: int | None = None
+        self._again = True  # the slider was moved: show it even if the file has not grown
+        self._wake, self._quit = threading.Event(), threading.Event()
+        self._wire = Wire(path.with_name(path.name + ".wire.log"), hear)
+
+    def show_at(self, seq: int | None) -> None:
+        """Show the run as it stood after that step; None: the newest."""
+        self._at, self._again = seq, True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread; it lets go of the file."""
+        self._quit.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Until it is stopped."""
+        try:
+            follower = Follower(self.path)
+        except (NeurobenchError, OSError) as error:
+            self.problem = str(error)
+            return
+        try:
+            while not self._quit.is_set():
+                self._once(follower)
+        finally:
+            follower.close()
+
+    def _once(self, follower: Follower) -> None:
+        try:
+            grown = follower.read()
+            if grown or self._again or self.latest is None:
+                self._again = False
+                self.latest, self.problem = follower.snapshot(self._at), None
+                self.reads += 1
+            self._wire.read()
+        except (NeurobenchError, OSError) as error:
+            self.problem = str(error)
+        # Between two looks the thread gives way; a long file is read through without a pause that anybody would see.
+        self._wake.wait(EVERY_S)
+        self._wake.clear()
+
+
+class Wire:
+    """What the instruments said since the last look, from the log beside the run file."""
+
+    def __init__(self, path: Path, hear: Callable[[list[str]], None]) -> None:
+        self._path, self._hear, self._at, self._rest = path, hear, 0, b""
+
+    def read(self) -> None:
+        """Tell the new lines, if there are any."""
+        try:
+            size = self._path.stat().st_size
+        except OSError:
+            return
+        if size == self._at:
+            return
+        self._at = self._at if size > self._at else 0  # it began anew
+        with self._path.open("rb") as file:
+            file.seek(max(self._at, size - WIRE_BYTES))
+            found = self._rest + file.read(WIRE_BYTES)
+            self._at = file.tell()
+        *lines, self._rest = found.split(b"\n")
+        if lines:
+            self._hear([line.decode(errors="replace") for line in lines])
+
+
+class Link(threading.Thread):
+    """Asks an engine how it is, ten times a second, until it has ended; `state` is None then, and `ended` is set."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(name=f"link to {engine.path.name}", daemon=True)
+        self.engine = engine
+        self.state: str | None = "ready"
+        self.outputs: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "not asked yet"}
+        self.last_words: dict[str, Any] = {}
+        self.ended = threading.Event()
+        self._quit = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread; the engine hears nothing of it."""
+        self._quit.set()
+
+    def run(self) -> None:
+        """Until the engine has ended or nobody wants to know any more."""
+        while not self._quit.is_set():
+            self.state = self.engine.state()
+            if self.state is None and not self.engine.alive:
+                self.last_words = last_words(self.engine.path)
+                self.ended.set()
+                return
+            outputs = self.engine.outputs()
+            self.outputs = outputs
+            self._quit.wait(ASK_EVERY_S)
+
+
+def last_words(path: Path) -> dict[str, Any]:
+    """How a run has ended, from its file: status, error, outputs."""
+    try:
+        with RunFile.open(path) as run:
+            return {"status": run.status, "error": run.value("error"), "outputs": run.value("outputs")}
+    except (NeurobenchError, OSError) as error:
+        return {"status": "damaged", "error": str(error), "outputs": None}

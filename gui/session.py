@@ -1,0 +1,582 @@
+"""The one owner of what goes on in the window: bench, run, queue, and what is shown.
+
+Pages and views ask here and hear here; nobody else talks to an engine. Nothing in here waits: what takes time is done
+in threads or child processes, and its end comes back as a call in the window's own thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, load_bench
+from neurobench.errors import NeurobenchError
+from neurobench.runs.request import Request, prepare
+from neurobench.system import runs_folder
+
+from .jobs import Job
+from .reading import Link, Reader
+from .states import LIVE, BenchState, Event, after
+
+if TYPE_CHECKING:
+    from neurobench.runs.engine import Engine
+    from neurobench.runs.history import Snapshot
+
+FRAME_MS = 33
+HARD_OFF_S = 2.0  # a second abort within this time ends the engine itself
+UNKNOWN: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "nobody has asked the bench yet"}
+EMULATED: dict[str, Any] = {"on": False, "age_s": 0.0, "how": "emulated"}
+
+# What an engine says of its run, and where the window stands then.
+FOLLOWS = {
+    "ready": BenchState.STARTING, "running": BenchState.RUNNING, "pausing": BenchState.PAUSING,
+    "paused": BenchState.PAUSED, "stopping": BenchState.STOPPING, "aborting": BenchState.ABORTING,
+}  # fmt: skip
+ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A request that waits its turn. `status`: "waiting", "running", or the words of how it ended."""
+
+    id: int
+    request: Request
+    status: str = "waiting"
+
+
+class Session(QObject):
+    """See the module. Methods that cannot do what is asked say why by `said` and return False."""
+
+    state_changed = Signal(object)
+    snapshot_changed = Signal()
+    said = Signal(str, str)
+    queue_changed = Signal()
+    bench_changed = Signal()
+    outputs_changed = Signal()
+    wire = Signal(list)
+    _posted = Signal(object)  # a call from another thread, to be made in this one
+
+    def __init__(self, folder: Path | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.runs_folder = folder or runs_folder()
+        self.state = BenchState.DISCONNECTED
+        self.bench: BenchConfig | None = None
+        self.bench_name, self.bench_settings = "", dict[str, Any]()
+        self.checked: dict[str, Any] | None = None
+        self.confirmed = False
+        self.snapshot: Snapshot | None = None
+        self.at_seq: int | None = None
+        self.request: Request | None = None
+        self.queue: tuple[Queued, ...] = ()
+        self.outputs: dict[str, Any] = UNKNOWN
+        self.run_path: Path | None = None
+        self.hand = False
+        self.on_death: str | None = None  # "keep" or "abort" if the window dies; None: as the bench suggests
+        self._engine: Engine | None = None
+        self._reader: Reader | None = None
+        self._link: Link | None = None
+        self._queue_on, self._ids, self._running_id = False, 0, 0
+        self._aborted_at, self._abort_at_begin = -1e9, False
+        self._jobs: list[Job] = []
+        self._then: Callable[[], None] | None = None
+        self._pool = ThreadPoolExecutor(4, "window")
+        self._posted.connect(self._call)
+        self._clock = QTimer(self)
+        self._clock.setInterval(FRAME_MS)
+        self._clock.timeout.connect(self._tick)
+        self._clock.start()
+
+    # -- the bench ----------------------------------------------------------------------------------------------
+
+    def connect_bench(self, bench: str, settings: Mapping[str, Any] | None = None) -> bool:
+        """Take a bench by name or file. What is not emulated is checked first: who is there, nothing is fired."""
+        if self.state in LIVE:
+            return self._refuse("the bench cannot be changed while a run is going on")
+        if self.state is BenchState.CONNECTING:
+            return self._refuse("a bench is being connected already")
+        try:
+            config = load_bench(bench, dict(settings or {}))
+        except (NeurobenchError, OSError) as error:
+            return self._refuse(str(error))
+        self.bench, self.bench_name, self.bench_settings = config, str(bench), dict(settings or {})
+        self.checked, self.confirmed = None, False
+        self._move(Event.CONNECT)
+        self.bench_changed.emit()
+        if config.bench.backend == "emulator":
+            self._connected(None)
+        else:
+            self._check(str(bench), self.bench_settings)
+        return True
+
+    def _check(self, bench: str, settings: Mapping[str, Any]) -> None:
+        words = ["check", bench]
+        for key, value in settings.items():
+            words += ["--bench-set", f"{key}={value}"]
+        self.job(words, self._checked, self._not_connected)
+
+    def _checked(self, found: dict[str, Any]) -> None:
+        if found["exit_code"] == 0:
+            self._connected(found)
+        else:
+            self._not_connected(str(found.get("error") or f"the check ended with code {found['exit_code']}"))
+
+    def _connected(self, found: dict[str, Any] | None) -> None:
+        if self.state is not BenchState.CONNECTING:
+            return  # somebody thought better of it
+        self.checked = found
+        self._set_outputs(EMULATED if found is None else found.get("outputs") or UNKNOWN)
+        self._move(Event.CONNECTED)
+        self.bench_changed.emit()
+
+    def _not_connected(self, words: str) -> None:
+        if self._move(Event.FAILED):
+            self.said.emit("error", f"{self.bench_name} is not connected: {words}")
+            self.bench_changed.emit()
+
+    def disconnect_bench(self) -> bool:
+        """Let go of the bench; nothing holds it between runs anyway."""
+        if not self._move(Event.DISCONNECT):
+            return self._refuse(f"there is nothing to disconnect while {self.state.value}")
+        self.bench, self.checked, self.confirmed = None, None, False
+        self._set_outputs(UNKNOWN)
+        self.bench_changed.emit()
+        return True
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the bench is an emulator or a simulated one: then no chip can be harmed."""
+        return self.bench is not None and self.bench.bench.backend in SIMULATED_BACKENDS
+
+    @property
+    def chip_id(self) -> str:
+        """The chip on the bench, by its check or its file."""
+        told = (self.checked or {}).get("chip_id") or (self.checked or {}).get("chip")
+        return str(told) if isinstance(told, str) else ("" if self.bench is None else self.bench.chip.id)
+
+    def confirm_limits(self, chip_id: str) -> bool:
+        """The operator has typed the chip's name below its limits; from now on runs may start on it."""
+        if self.bench is None:
+            return self._refuse("no bench is connected, so there are no limits to confirm")
+        if not self.simulated and chip_id.strip() != self.chip_id:
+            return self._refuse(f"the chip on this bench is called {self.chip_id!r}, not {chip_id.strip()!r}")
+        self.confirmed = True
+        self.bench_changed.emit()
+        return True
+
+    # -- a run --------------------------------------------------------------------------------------------------
+
+    def start(self, request: Request) -> bool:
+        """Begin a run in an engine of its own."""
+        if (words := self._why_not()) is not None:
+            return self._refuse(words)
+        self.request = request
+        self._begin(lambda: self._started(request), hand=False)
+        return True
+
+    def _why_not(self) -> str | None:
+        if self.state in LIVE:
+            return ALREADY
+        if self.state is BenchState.FAULT:
+            return "there was a fault: acknowledge it first, once you have seen what it was"
+        if self.bench is None or self.state is not BenchState.READY:
+            return "no bench is connected: choose one (Ctrl+2)"
+        if not (self.simulated or self.confirmed):
+            return f"the limits of chip {self.chip_id} are not confirmed yet: see Connect (Ctrl+2)"
+        return None
+
+    def _started(self, request: Request) -> Engine:
+        from neurobench.runs import launch
+
+        return launch.start(prepare(request), self.runs_folder, held=self._held)
+
+    @property
+    def _held(self) -> bool:
+        """Whether a run ends, in order, if the window dies."""
+        return (self.on_death or ("keep" if self.simulated else "abort")) == "abort"
+
+    def _begin(self, start: Callable[[], Engine], *, hand: bool) -> None:
+        self.hand, self._abort_at_begin = hand, False
+        self._move(Event.START)
+
+        def work() -> None:
+            try:
+                engine = start()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the operator is to hear it
+                words = str(error) or type(error).__name__
+                self._posted.emit(lambda: self._not_begun(words))
+            else:
+                self._posted.emit(lambda: self._begun(engine))
+
+        self._pool.submit(work)
+
+    def _not_begun(self, words: str) -> None:
+        self.hand = False
+        self._end_queued("refused: " + words)
+        self._move(Event.ENDED if self.state is BenchState.ABORTING else Event.FAILED)
+        self.said.emit("error", words)
+        self._perhaps_then()
+
+    def _begun(self, engine: Engine) -> None:
+        self._follow(engine)
+        self.show(engine.path)
+        if self._abort_at_begin:
+            self._abort_now(engine)
+        else:
+            self._move(Event.BEGUN)
+
+    def _follow(self, engine: Engine) -> None:
+        if self._link is not None:
+            self._link.stop()
+        self._engine, self._link = engine, Link(engine)
+        self._link.start()
+
+    def pause(self) -> bool:
+        """Halt between two steps, outputs at rest."""
+        return self._ask(Event.PAUSE, "pause")
+
+    def resume(self) -> bool:
+        """Go on after a pause."""
+        return self._ask(Event.RESUME, "resume")
+
+    def stop(self) -> bool:
+        """End in order, between two steps."""
+        return self._ask(Event.STOP, "stop")
+
+    def _ask(self, event: Event, what: str) -> bool:
+        engine = self._engine
+        if engine is None or after(self.state, event) is None:
+            return self._refuse(f"nothing to {what} while {self.state.value}")
+        self._move(event)
+        self._pool.submit(self._asked, getattr(engine, what), what)
+        return True
+
+    def _asked(self, ask: Callable[[], bool], what: str) -> None:
+        if not ask():
+            self._posted.emit(lambda: self.said.emit("info", f"the run had ended or moved on before it could {what}"))
+
+    def abort(self) -> bool:
+        """Cut the outputs now. A second call within two seconds ends the engine itself: its watcher rests the bench."""
+        again = time.monotonic() - self._aborted_at < HARD_OFF_S
+        self._aborted_at = time.monotonic()
+        if self.state is BenchState.STARTING or self.state is BenchState.CONNECTING:
+            self._abort_at_begin = True
+            self._move(Event.ABORT)
+            return True
+        engine = self._engine
+        if engine is None or self.state not in LIVE:
+            return self._refuse("no run of this window is going on; outputs: " + self.outputs_words())
+        self._move(Event.ABORT)
+        if again:
+            self.said.emit("warning", "HARD OFF: the engine is ended, its watcher brings the bench to rest")
+            self._aside(engine.kill)
+        else:
+            self._abort_now(engine)
+        return True
+
+    def _abort_now(self, engine: Engine) -> None:
+        self._aside(engine.abort)
+
+    def _aside(self, call: Callable[[], object]) -> None:
+        """In a thread of its own: an abort must not stand in a queue."""
+        threading.Thread(target=call, name="abort", daemon=True).start()
+
+    def outputs_words(self) -> str:
+        """The outputs in words, as they were read back."""
+        on = self.outputs.get("on")
+        word = "UNKNOWN" if on is None else "ON" if on else "OFF"
+        return f"{word} ({self.outputs.get('how', 'unknown')})"
+
+    def acknowledge(self) -> bool:
+        """Leave FAULT, once the outputs are verified to be off."""
+        if self.state is not BenchState.FAULT:
+            return self._refuse("there is no fault to acknowledge")
+        if self.outputs.get("on") is False:
+            return self._move(Event.ACKNOWLEDGE)
+        self.said.emit("info", "bringing the bench to rest first, since nobody has read back that its outputs are off")
+        self.job(["rest", self.bench_name], self._rested, lambda words: self.said.emit("error", words))
+        return True
+
+    def _rested(self, found: dict[str, Any]) -> None:
+        if found["exit_code"] == 0:
+            self._set_outputs({"on": False, "age_s": 0.0, "how": "brought to rest"})
+            self._move(Event.ACKNOWLEDGE)
+        else:
+            self.said.emit("error", f"the bench could not be brought to rest: {found.get('error')}")
+
+    # -- by hand ------------------------------------------------------------------------------------------------
+
+    def hand_open(self) -> bool:
+        """Open the bench for single reads and pulses by hand, recorded in a run file of their own."""
+        if (words := self._why_not()) is not None:
+            return self._refuse(words)
+        config, seed = self.bench, 0
+        assert config is not None
+
+        def started() -> Engine:
+            from neurobench.runs import hand
+
+            return hand.start(config, seed, self.runs_folder, held=self._held)
+
+        self.request = None
+        self._begin(started, hand=True)
+        return True
+
+    def hand_do(self, request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> bool:
+        """One request of a hand session (see runs/hand.py); `answer` is called with what came of it."""
+        engine = self._engine
+        if engine is None or not self.hand or self.state is not BenchState.RUNNING:
+            return self._refuse(f"the bench is not open by hand (it is {self.state.value})")
+
+        def work() -> None:
+            try:
+                found = engine.ask_hand(request)
+            except (NeurobenchError, OSError, EOFError) as error:
+                found = {"refused": str(error) or type(error).__name__}
+            self._posted.emit(lambda: answer(found))
+
+        self._pool.submit(work)
+        return True
+
+    def hand_close(self) -> bool:
+        """End the hand session in order."""
+        return self.stop() if self.hand else self._refuse("no hand session is open")
+
+    # -- the queue ----------------------------------------------------------------------------------------------
+
+    def enqueue(self, request: Request) -> int:
+        """Put a request at the end of the queue; its number."""
+        self._ids += 1
+        self._set_queue((*self.queue, Queued(self._ids, request)))
+        return self._ids
+
+    def replace(self, queue_id: int, request: Request) -> bool:
+        """Another request in its place, while it waits."""
+        return self._edit(queue_id, lambda one: replace(one, request=request))
+
+    def duplicate(self, queue_id: int) -> bool:
+        """The same once more, behind it."""
+        at = self._place(queue_id)
+        if at is None:
+            return self._refuse(f"the queue has no entry {queue_id}")
+        self._ids += 1
+        again = Queued(self._ids, self.queue[at].request)
+        self._set_queue((*self.queue[: at + 1], again, *self.queue[at + 1 :]))
+        return True
+
+    def remove(self, queue_id: int) -> bool:
+        """Take an entry out, unless it runs."""
+        at = self._place(queue_id)
+        if at is None or self.queue[at].status == "running":
+            return self._refuse("an entry that runs is not removed: stop or abort it")
+        self._set_queue((*self.queue[:at], *self.queue[at + 1 :]))
+        return True
+
+    def move(self, queue_id: int, by: int) -> bool:
+        """Move an entry up (by < 0) or down."""
+        at = self._place(queue_id)
+        if at is None:
+            return self._refuse(f"the queue has no entry {queue_id}")
+        left = [*self.queue[:at], *self.queue[at + 1 :]]
+        left.insert(min(max(at + by, 0), len(left)), self.queue[at])
+        self._set_queue(tuple(left))
+        return True
+
+    def start_queue(self) -> bool:
+        """Run what waits, one after another; a fault or an abort halts the queue."""
+        if not any(one.status == "waiting" for one in self.queue):
+            return self._refuse("nothing waits in the queue (Ctrl+Enter puts the form into it)")
+        self._queue_on = True
+        return True if self.state in LIVE else self._next()
+
+    def stop_queue(self) -> None:
+        """Let the run that is going on end, and begin no other."""
+        self._queue_on = False
+
+    def _next(self) -> bool:
+        waiting = next((one for one in self.queue if one.status == "waiting"), None)
+        if waiting is None:
+            self._queue_on = False
+            return False
+        if not self.start(waiting.request):
+            self._queue_on = False
+            return False
+        self._running_id = waiting.id
+        return self._edit(waiting.id, lambda one: replace(one, status="running"))
+
+    def _end_queued(self, words: str) -> None:
+        if self._running_id:
+            ended, self._running_id = self._running_id, 0
+            self._edit(ended, lambda one: replace(one, status=words))
+
+    def _place(self, queue_id: int) -> int | None:
+        return next((at for at, one in enumerate(self.queue) if one.id == queue_id), None)
+
+    def _edit(self, queue_id: int, change: Callable[[Queued], Queued]) -> bool:
+        if self._place(queue_id) is None:
+            return self._refuse(f"the queue has no entry {queue_id}")
+        self._set_queue(tuple(change(one) if one.id == queue_id else one for one in self.queue))
+        return True
+
+    def _set_queue(self, queue: tuple[Queued, ...]) -> None:
+        self.queue = queue
+        self.queue_changed.emit()
+
+    # -- what is shown ------------------------------------------------------------------------------------------
+
+    def open_run(self, path: Path) -> bool:
+        """Show a run, live or old. A live one that no window holds is taken over: it can be paused and aborted here."""
+        path = Path(path)
+        if not path.is_file():
+            return self._refuse(f"there is no run file {path}")
+        self.show(path)
+        if self.state not in LIVE:
+            self._pool.submit(self._attach, path)
+        return True
+
+    def _attach(self, path: Path) -> None:
+        from neurobench.runs import engine
+
+        with contextlib.suppress(NeurobenchError, OSError):
+            found = engine.attach(path)
+            if found.alive:
+                self._posted.emit(lambda: self._attached(found))
+
+    def _attached(self, engine: Engine) -> None:
+        if self.state not in LIVE and self._move(Event.BEGUN):
+            self._follow(engine)
+            self.said.emit("info", f"attached to {engine.path.name}, which was going on already")
+
+    def show(self, path: Path) -> None:
+        """Show another run file from now on."""
+        if self._reader is not None:
+            self._reader.stop()
+        self.run_path, self.snapshot, self.at_seq = path, None, None
+        self._reader = Reader(path, lambda lines: self._posted.emit(lambda: self.wire.emit(lines)))
+        self._reader.start()
+        self.snapshot_changed.emit()
+
+    def show_at(self, seq: int | None) -> bool:
+        """Show the run as it stood after a step (the time slider); None: the newest."""
+        if self._reader is None:
+            return self._refuse("no run is open")
+        self.at_seq = seq
+        self._reader.show_at(seq)
+        return True
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def keep_running(self) -> None:
+        """Let the engine go on without a window."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.let_go()
+
+    def close_all(self, then: Callable[[], None]) -> None:
+        """Abort what goes on, and call `then` once its engine has ended and the outputs are known to be off."""
+        self._then, self._queue_on = then, False
+        if self.state in LIVE and self.state is not BenchState.ABORTING:
+            self.abort()
+        self._perhaps_then()
+
+    def _perhaps_then(self) -> None:
+        if self._then is not None and self.state not in LIVE:
+            then, self._then = self._then, None
+            then()
+
+    def shutdown(self) -> None:
+        """End all threads and child processes of this window; an engine that was not aborted goes on if it is not held."""
+        self._clock.stop()
+        threads = [thread for thread in (self._reader, self._link) if thread is not None]
+        for thread in threads:
+            thread.stop()
+        for job in list(self._jobs):
+            job.cancel()
+            job.wait()
+        for thread in threads:
+            thread.join(5.0)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def job(self, words: list[str], done: Callable[[dict[str, Any]], None], failed: Callable[[str], None]) -> Job:
+        """A child process of the command line; one of the two is called at its end."""
+        job = Job(words, self)
+        self._jobs.append(job)
+
+        def ended(call: Callable[[Any], None], found: Any) -> None:
+            if job in self._jobs:
+                self._jobs.remove(job)
+            call(found)
+            job.deleteLater()
+
+        job.done.connect(lambda found: ended(done, found))
+        job.failed.connect(lambda text: ended(failed, text))
+        job.start()
+        return job
+
+    def _call(self, call: Callable[[], None]) -> None:
+        call()
+
+    def _refuse(self, words: str) -> bool:
+        self.said.emit("warning", words)
+        return False
+
+    def _move(self, event: Event) -> bool:
+        to = after(self.state, event)
+        if to is None:
+            return False
+        if to is not self.state:
+            self.state = to
+            self.state_changed.emit(to)
+        return True
+
+    def _set_outputs(self, outputs: dict[str, Any]) -> None:
+        if outputs != self.outputs:
+            self.outputs = outputs
+            self.outputs_changed.emit()
+
+    def _tick(self) -> None:
+        reader, link = self._reader, self._link
+        if reader is not None and reader.latest is not None and reader.latest is not self.snapshot:
+            self.snapshot = reader.latest
+            self.snapshot_changed.emit()
+        if reader is not None and reader.problem is not None:
+            words, reader.problem = reader.problem, None
+            self.said.emit("error", words)
+        if link is not None:
+            self._heard(link)
+
+    def _heard(self, link: Link) -> None:
+        if link.ended.is_set():
+            self._link, self._engine = None, None
+            self._run_ended(link.last_words)
+            return
+        self._set_outputs(link.outputs)
+        to = FOLLOWS.get(link.state or "")
+        way = next((event for event in Event if to is not None and after(self.state, event) is to), None)
+        # An abort that was asked for is not taken back by an answer that was given before it.
+        if way is not None and to is not self.state and self.state is not BenchState.ABORTING:
+            self._move(way)
+
+    def _run_ended(self, said: Mapping[str, Any]) -> None:
+        status, error = str(said.get("status")), said.get("error")
+        self._set_outputs(said.get("outputs") or (EMULATED if self.simulated else UNKNOWN))
+        self.hand = False
+        self._end_queued(status)
+        failed = status in ("fault", "crashed", "damaged")
+        if failed or status == "aborted":
+            self._queue_on = False
+        level = "error" if failed else "warning" if status == "aborted" else "info"
+        self.said.emit(level, f"the run ended: {status}" + (f"; {error}" if error else ""))
+        self._move(Event.FAILED if failed else Event.ENDED)
+        if self._queue_on and self.state is BenchState.READY:
+            self._next()
+        self._perhaps_then()
