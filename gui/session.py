@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from neurobench.errors import NeurobenchError
 from neurobench.runs.request import Request, prepare
 from neurobench.system import runs_folder
 
+from . import waiting
 from .jobs import Job
 from .reading import Link, Reader
 from .states import LIVE, BenchState, Event, after
@@ -41,15 +42,6 @@ FOLLOWS = {
     "paused": BenchState.PAUSED, "stopping": BenchState.STOPPING, "aborting": BenchState.ABORTING,
 }  # fmt: skip
 ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A request that waits its turn. `status`: "waiting", "running", or the words of how it ended."""
-
-    id: int
-    request: Request
-    status: str = "waiting"
 
 
 class Session(QObject):
@@ -75,7 +67,7 @@ class Session(QObject):
         self.snapshot: Snapshot | None = None
         self.at_seq: int | None = None
         self.request: Request | None = None
-        self.queue: tuple[Queued, ...] = ()
+        self.queue: waiting.Queue = ()
         self.outputs: dict[str, Any] = UNKNOWN
         self.run_path: Path | None = None
         self.hand = False
@@ -83,7 +75,7 @@ class Session(QObject):
         self._engine: Engine | None = None
         self._reader: Reader | None = None
         self._link: Link | None = None
-        self._queue_on, self._ids, self._running_id = False, 0, 0
+        self._queue_on, self._running_id = False, 0
         self._aborted_at, self._abort_at_begin = -1e9, False
         self._jobs: list[Job] = []
         self._then: Callable[[], None] | None = None
@@ -211,9 +203,9 @@ class Session(QObject):
                 engine = start()
             except Exception as error:  # noqa: BLE001 - whatever it is, the operator is to hear it
                 words = str(error) or type(error).__name__
-                self._posted.emit(lambda: self._not_begun(words))
+                self._post(lambda: self._not_begun(words))
             else:
-                self._posted.emit(lambda: self._begun(engine))
+                self._post(lambda: self._begun(engine))
 
         self._pool.submit(work)
 
@@ -260,7 +252,7 @@ class Session(QObject):
 
     def _asked(self, ask: Callable[[], bool], what: str) -> None:
         if not ask():
-            self._posted.emit(lambda: self.said.emit("info", f"the run had ended or moved on before it could {what}"))
+            self._post(lambda: self.said.emit("info", f"the run had ended or moved on before it could {what}"))
 
     def abort(self) -> bool:
         """Cut the outputs now. A second call within two seconds ends the engine itself: its watcher rests the bench."""
@@ -340,7 +332,7 @@ class Session(QObject):
                 found = engine.ask_hand(request)
             except (NeurobenchError, OSError, EOFError) as error:
                 found = {"refused": str(error) or type(error).__name__}
-            self._posted.emit(lambda: answer(found))
+            self._post(lambda: answer(found))
 
         self._pool.submit(work)
         return True
@@ -353,45 +345,32 @@ class Session(QObject):
 
     def enqueue(self, request: Request) -> int:
         """Put a request at the end of the queue; its number."""
-        self._ids += 1
-        self._set_queue((*self.queue, Queued(self._ids, request)))
-        return self._ids
+        self._set_queue(waiting.added(self.queue, request))
+        return self.queue[-1].id
 
     def replace(self, queue_id: int, request: Request) -> bool:
         """Another request in its place, while it waits."""
-        return self._edit(queue_id, lambda one: replace(one, request=request))
+        return self._edit(queue_id, waiting.changed(self.queue, queue_id, lambda one: replace(one, request=request)))
 
     def duplicate(self, queue_id: int) -> bool:
         """The same once more, behind it."""
-        at = self._place(queue_id)
-        if at is None:
-            return self._refuse(f"the queue has no entry {queue_id}")
-        self._ids += 1
-        again = Queued(self._ids, self.queue[at].request)
-        self._set_queue((*self.queue[: at + 1], again, *self.queue[at + 1 :]))
-        return True
+        at = waiting.place(self.queue, queue_id)
+        again = () if at is None else waiting.added(self.queue, self.queue[at].request, queue_id)
+        return self._edit(queue_id, again)
 
     def remove(self, queue_id: int) -> bool:
         """Take an entry out, unless it runs."""
-        at = self._place(queue_id)
-        if at is None or self.queue[at].status == "running":
+        if queue_id == self._running_id:
             return self._refuse("an entry that runs is not removed: stop or abort it")
-        self._set_queue((*self.queue[:at], *self.queue[at + 1 :]))
-        return True
+        return self._edit(queue_id, tuple(one for one in self.queue if one.id != queue_id))
 
     def move(self, queue_id: int, by: int) -> bool:
         """Move an entry up (by < 0) or down."""
-        at = self._place(queue_id)
-        if at is None:
-            return self._refuse(f"the queue has no entry {queue_id}")
-        left = [*self.queue[:at], *self.queue[at + 1 :]]
-        left.insert(min(max(at + by, 0), len(left)), self.queue[at])
-        self._set_queue(tuple(left))
-        return True
+        return self._edit(queue_id, waiting.moved(self.queue, queue_id, by))
 
     def start_queue(self) -> bool:
         """Run what waits, one after another; a fault or an abort halts the queue."""
-        if not any(one.status == "waiting" for one in self.queue):
+        if waiting.next_waiting(self.queue) is None:
             return self._refuse("nothing waits in the queue (Ctrl+Enter puts the form into it)")
         self._queue_on = True
         return True if self.state in LIVE else self._next()
@@ -401,31 +380,26 @@ class Session(QObject):
         self._queue_on = False
 
     def _next(self) -> bool:
-        waiting = next((one for one in self.queue if one.status == "waiting"), None)
-        if waiting is None:
-            self._queue_on = False
+        one = waiting.next_waiting(self.queue)
+        self._queue_on = one is not None and self.start(one.request)
+        if one is None or not self._queue_on:
             return False
-        if not self.start(waiting.request):
-            self._queue_on = False
-            return False
-        self._running_id = waiting.id
-        return self._edit(waiting.id, lambda one: replace(one, status="running"))
-
-    def _end_queued(self, words: str) -> None:
-        if self._running_id:
-            ended, self._running_id = self._running_id, 0
-            self._edit(ended, lambda one: replace(one, status=words))
-
-    def _place(self, queue_id: int) -> int | None:
-        return next((at for at, one in enumerate(self.queue) if one.id == queue_id), None)
-
-    def _edit(self, queue_id: int, change: Callable[[Queued], Queued]) -> bool:
-        if self._place(queue_id) is None:
-            return self._refuse(f"the queue has no entry {queue_id}")
-        self._set_queue(tuple(change(one) if one.id == queue_id else one for one in self.queue))
+        self._running_id = one.id
+        self._set_queue(waiting.ended(self.queue, one.id, "running"))
         return True
 
-    def _set_queue(self, queue: tuple[Queued, ...]) -> None:
+    def _end_queued(self, words: str) -> None:
+        ended, self._running_id = self._running_id, 0
+        if ended:
+            self._set_queue(waiting.ended(self.queue, ended, words))
+
+    def _edit(self, queue_id: int, queue: waiting.Queue) -> bool:
+        if waiting.place(self.queue, queue_id) is None:
+            return self._refuse(f"the queue has no entry {queue_id}")
+        self._set_queue(queue)
+        return True
+
+    def _set_queue(self, queue: waiting.Queue) -> None:
         self.queue = queue
         self.queue_changed.emit()
 
@@ -447,7 +421,7 @@ class Session(QObject):
         with contextlib.suppress(NeurobenchError, OSError):
             found = engine.attach(path)
             if found.alive:
-                self._posted.emit(lambda: self._attached(found))
+                self._post(lambda: self._attached(found))
 
     def _attached(self, engine: Engine) -> None:
         if self.state not in LIVE and self._move(Event.BEGUN):
@@ -459,7 +433,7 @@ class Session(QObject):
         if self._reader is not None:
             self._reader.stop()
         self.run_path, self.snapshot, self.at_seq = path, None, None
-        self._reader = Reader(path, lambda lines: self._posted.emit(lambda: self.wire.emit(lines)))
+        self._reader = Reader(path, lambda lines: self._post(lambda: self.wire.emit(lines)))
         self._reader.start()
         self.snapshot_changed.emit()
 
@@ -492,7 +466,7 @@ class Session(QObject):
             then()
 
     def shutdown(self) -> None:
-        """End all threads and child processes of this window; an engine that was not aborted goes on if it is not held."""
+        """End all threads and child processes of this window; an engine goes on unless it is held."""
         self._clock.stop()
         threads = [thread for thread in (self._reader, self._link) if thread is not None]
         for thread in threads:
@@ -521,6 +495,11 @@ class Session(QObject):
         job.failed.connect(lambda text: ended(failed, text))
         job.start()
         return job
+
+    def _post(self, call: Callable[[], None]) -> None:
+        """Have it called in the window's own thread, from any other; a window that has gone hears nothing."""
+        with contextlib.suppress(RuntimeError):
+            self._posted.emit(call)
 
     def _call(self, call: Callable[[], None]) -> None:
         call()
