@@ -186,7 +186,8 @@ QHeaderView::section { background: $window; color: $text_dim; border: none; bord
     padding: 4px 6px; }
 QTableView, QTreeView, QListView { border: 1px solid $line; background: $field; alternate-background-color: $panel;
     gridline-color: $line; }
-QTableView::item:selected, QTreeView::item:selected, QListView::item:selected { background: $accent; color: $on_accent; }
+QTableView::item:selected, QTreeView::item:selected, QListView::item:selected {
+    background: $accent; color: $on_accent; }
 QTabWidget::pane { border: 1px solid $line; }
 QTabBar::tab { background: $window; color: $text_dim; border: 1px solid $line; padding: 4px 10px; }
 QTabBar::tab:selected { background: $panel; color: $text; border-bottom-color: $accent; }
