@@ -561,6 +561,39 @@ def import_curve(
     _say(Said(OK, found, lambda console: console.print("\n".join([*found["report"], *found["written"]]))), as_json)
 
 
+@app.command("device", rich_help_panel=BENCHES)
+def device(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="A device by name, or a card or curve file.")],
+    mirror: Annotated[bool, typer.Option("--assume-mirror", help="Let the unmeasured direction mirror the other.")] = (
+        False
+    ),
+    as_json: JsonOpt = False,
+) -> None:
+    """Say what a device card holds: facts, doubts, and its curves beside the points that they come from."""
+    from neurobench.runs import chips, library, screen
+
+    found = library.plain(chips.device(name, mirror))
+    _say(Said(OK, found, lambda console: screen.table(console, found)), as_json)
+
+
+@app.command("make-chip", rich_help_panel=BENCHES)
+def make_chip(
+    bench: BenchOpt = None,
+    bench_settings: BenchSetOpt = None,
+    seed: SeedOpt = None,
+    defects: Annotated[
+        Path | None, typer.Option("--defects", metavar="FILE", help="Cells to break, row,column,kind to a line.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="BENCH.toml", help="Keep it: a new file.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Make an emulated chip and say what it is like; with --out keep it beside a bench file that names it."""
+    from neurobench.runs import chips, library, screen
+
+    found = library.plain(chips.make(bench or "emulator", bench_settings or (), seed or 0, defects, out))
+    _say(Said(OK, found, lambda console: screen.table(console, found)), as_json)
+
+
 # ---------------------------------------------------------------------------------------------- the way in and out
 
 
