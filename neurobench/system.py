@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,11 +69,14 @@ def _leave_group(target: Callable[..., None], args: tuple[Any, ...]) -> None:
     target(*args)
 
 
-def start_detached(module: str, *arguments: str, log: Path | None = None) -> int:
+def start_detached(
+    module: str, *arguments: str, log: Path | None = None, environment: Mapping[str, str] | None = None
+) -> int:
     """Start `python -m module arguments` in its own session and return its pid.
 
-    The parent may end in any way without waiting. Output is appended to `log`, or thrown away. The working directory
-    is not on the import path (-P): a program that puts volts on devices must not load code by accident.
+    The parent may end in any way without waiting. Output is appended to `log`, or thrown away; `environment` comes on
+    top of this process's own. The working directory is not on the import path (-P): a program that puts volts on
+    devices must not load code by accident.
     """
     with Path(log or os.devnull).open("ab") as output:
         process = subprocess.Popen(
@@ -81,6 +84,7 @@ def start_detached(module: str, *arguments: str, log: Path | None = None) -> int
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
             **_own_session(),
         )
     # Reap it whenever it ends: otherwise a dead child of a living parent would look alive for ever.
@@ -104,6 +108,23 @@ def pid_alive(pid: int) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def kill_process(pid: int, argument: str) -> bool:
+    """End a process at once and as it is, if it is the one that was started with that argument.
+
+    False if there is none: another one may have got its number since.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if argument not in process.cmdline():
+            return False
+        process.kill()
+    except psutil.Error:
+        return False
+    return True
 
 
 # ---------------------------------------------------------------------------------------------- locks

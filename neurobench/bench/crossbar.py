@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import sleep, time
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from neurobench.errors import CapabilityMissing, UsageError
@@ -20,6 +21,7 @@ Isolation = Literal["passive", "1t1r", "isolated"]
 CompliancePath = Literal["smu", "transistor", "series_ohm", "none"]
 Delivery = Literal["exactly_once", "at_most_once"]
 EnergyBasis = Literal["model", "measured", "bound", "unknown"]
+Hearer = Callable[[str, str, str], None]  # instrument, ">" or "<", what was said
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,24 @@ class Identity:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Whether anything drives the lines, as it was heard last. `on` is None where nobody knows.
+
+    `how`: "read back" from the bench, "commanded" without an answer that proves it, or "emulated". Off is only said
+    where it was read back, or where the chip is emulated. `since_s` is of the computer's monotonic clock.
+    """
+
+    on: bool | None = None
+    how: Literal["read back", "commanded", "emulated"] = "commanded"
+    since_s: float = field(default_factory=monotonic)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was heard."""
+        return max(monotonic() - self.since_s, 0.0)
+
+
 class Crossbar(ABC):
     """A crossbar on a bench. One contract for emulator, VISA bench and FPGA bridge.
 
@@ -294,6 +314,14 @@ class Crossbar(ABC):
     @abstractmethod
     def close(self) -> None:
         """Rest and let go of the links."""
+
+    def outputs(self) -> Outputs:
+        """Whether anything is driven, as this end knows it; asks nobody, so that any thread may ask at any time."""
+        return Outputs()
+
+    def overhear(self, hear: Hearer | None) -> None:
+        """Let `hear` have everything that goes over the links from here on; an emulated chip has none."""
+        del hear
 
     @property
     def clock_s(self) -> float:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused, UsageError
 
 from .counts import CellCounts, Counts
-from .crossbar import Applied, Capabilities, Crossbar, Identity, NotDone, Outcome, Reading, Witness
+from .crossbar import Applied, Capabilities, Crossbar, Identity, NotDone, Outcome, Outputs, Reading, Witness
 from .passport import EXCLUDED, ROUNDING, CellState, Lifetime, Passport
 from .steps import BenchView, DeviceSpan, Loop, LoopAnswer
 from .stimulus import (
@@ -502,6 +502,10 @@ class Guard:
     def rest(self) -> None:
         """Outputs off, from any state and any thread."""
         self.raw.rest()
+
+    def outputs(self) -> Outputs:
+        """Whether anything is driven, as it was heard last; asks nobody."""
+        return self.raw.outputs()
 
     def close(self) -> None:
         """Rest, close the links, save the passport and let go of the chip."""

@@ -12,6 +12,8 @@ import importlib
 import json
 import os
 import shutil
+import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -19,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,15 +34,21 @@ from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, end_abandoned
 from neurobench.runs.runner import RunOutcome, run
 from neurobench.runs.states import Control, State
-from neurobench.system import WINDOWS, on_stop_signal, pid_alive, start_detached, utc_now
+from neurobench.system import WINDOWS, kill_process, on_stop_signal, pid_alive, start_detached, utc_now
 
 PATIENCE_S = 0.03  # how long an abort waits for the runner before it cuts the outputs over the second path
 REST_S = 2.0  # how long the second path may take before the watcher is left to do it
 LAST_WORDS_S = 1.0  # how long a runner that was cut off may take to come back and end its record
 START_S = 60.0
 GOODBYE_S = 2.0  # how long an engine that has ended waits for the client that started it to ask how it began
+ANSWER_S = 1.0  # how long a client waits for a word of an engine that may hang
+CLIENTS = 16  # that may knock at the same moment
+GONE = "the loss of the window that held this run"
+# The arithmetic of a run is small: more threads than one only wait for each other, and for the window's.
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 CONTROL = ".control"
+UNKNOWN: Mapping[str, Any] = {"on": None, "age_s": 0.0, "how": "commanded"}  # of outputs that nobody has heard of
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Spec:
     `path`: the run file. `protocol`: a registered name or "module:Class". `opener`: "module:function" that turns
     (`bench`, seed, limits profile) into a Guard. `manifest`: more for the record. `go_on`: resume the file at `path`.
     `watched`: whether a watcher process rests the bench if the engine dies; an emulated chip dies with it, and needs
-    none.
+    none. `held`: no run begins before a client holds it (see `Engine.hold`).
     """
 
     path: str
@@ -64,6 +72,7 @@ class Spec:
     accept_doubt: bool = False
     accept_baseline: bool = False
     watched: bool = True
+    held: bool = False
 
 
 def open_config(bench: Mapping[str, Any], seed: int, profile: str = "") -> Guard:
@@ -91,13 +100,20 @@ def protocol_of(spec: Spec) -> Protocol:
 
 
 class Engine:
-    """A running engine as its client sees it. Dropping it changes nothing: the run goes on."""
+    """A running engine as its client sees it. Dropping it changes nothing: the run goes on, unless it is held.
+
+    Any thread may call any of this. An engine that is dead or hangs keeps nobody waiting for longer than a second.
+    """
 
     def __init__(self, path: Path, folder: Path, key: bytes, pid: int) -> None:
         self.path = path
         self.pid = pid
         self._folder = folder
         self._key = key
+        self._state = State.READY.value
+        self._outputs: tuple[float, dict[str, Any]] = time.monotonic(), dict(UNKNOWN)
+        self._holding = threading.Lock()
+        self._hold: Connection | None = None
 
     def pause(self) -> bool:
         """Halt between two steps; False if the run cannot be paused now."""
@@ -115,6 +131,59 @@ class Engine:
         """Cut the outputs now: at the latest 100 ms after this call."""
         return bool(self._ask("abort"))
 
+    def state(self) -> str | None:
+        """Where the run is, as a value of `states.State`; None once the engine has ended.
+
+        Of an engine that lives and does not answer: what it said last.
+        """
+        found = self._ask("state")
+        if isinstance(found, str):
+            self._state = found
+        return self._state if isinstance(found, str) or self.alive else None
+
+    def outputs(self) -> dict[str, Any]:
+        """Whether anything is driven: `on` (None: nobody knows), `age_s` since that was heard, `how` it is known.
+
+        "read back" from the bench, "commanded" and not read back, or "emulated". Of an engine that does not answer
+        nothing is known, since its last answer.
+        """
+        found = self._ask("outputs")
+        if isinstance(found, dict):
+            self._outputs = time.monotonic() - found["age_s"], found
+            return found
+        heard_s, last = self._outputs
+        return {**last, "on": None, "age_s": time.monotonic() - heard_s}
+
+    def hold(self) -> bool:
+        """From now on the engine aborts in order if this process dies, or drops this handle, without `let_go`."""
+        with self._holding:
+            if self._hold is None:
+                self._hold = self._held()
+            return self._hold is not None
+
+    def let_go(self) -> bool:
+        """The run goes on whatever becomes of this process; False if it was not held, or has ended."""
+        with self._holding:
+            link, self._hold = self._hold, None
+        if link is None:
+            return False
+        with contextlib.suppress(OSError, EOFError, ValueError), link:
+            return bool(_exchanged(link, "let_go", ANSWER_S))
+        return False
+
+    def kill(self) -> bool:
+        """Hard off: end the engine's process as it is. Its watcher rests the bench; an emulated chip dies with it.
+
+        False if there is no such process any more.
+        """
+        watched = self._watched()
+        if not kill_process(self.pid, str(self._folder)):
+            return False
+        if not watched and self.wait(ANSWER_S):
+            _control_path(self.path).unlink(missing_ok=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return True
+
     @property
     def alive(self) -> bool:
         """Whether the engine's process runs."""
@@ -129,19 +198,36 @@ class Engine:
             time.sleep(0.02)
         return True
 
-    def _ask(self, command: str) -> Any:
+    def _ask(self, command: str, patience_s: float = ANSWER_S) -> Any:
+        """Its answer; None if it has ended, or says nothing in time."""
         try:
             with connect(self._folder, self._key) as link:
-                send(link, command)
-                return receive(link)
-        except (OSError, EOFError):
-            return False  # it has ended
+                return _exchanged(link, command, patience_s)
+        except (OSError, EOFError, ValueError, AuthenticationError):
+            return None
 
-    def wait_until_begun(self) -> None:
+    def _held(self) -> Connection | None:
+        try:
+            link = connect(self._folder, self._key)
+        except (OSError, EOFError, ValueError, AuthenticationError):
+            return None
+        with contextlib.suppress(OSError, EOFError, ValueError):
+            if _exchanged(link, "hold", ANSWER_S):
+                return link
+        link.close()
+        return None
+
+    def _watched(self) -> bool:
+        try:
+            return _load(self._folder)[0].watched
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # its folder is gone: it has ended, or was never whole
+
+    def wait_until_begun(self, *, held: bool = False) -> None:
         """Return once the first step can be seen in the run file; raise what made the run impossible."""
         end = time.monotonic() + START_S
         while True:
-            answer = self._ask("begun")
+            answer = self._ask("begun", START_S) if not held or self.hold() else None
             if answer:
                 break
             if not self.alive or time.monotonic() > end:
@@ -151,6 +237,12 @@ class Engine:
         if answer != "begun":
             kind, words = answer
             raise _error(kind, words)
+
+
+def _exchanged(link: Connection, message: Any, patience_s: float) -> Any:
+    """Send and wait for the answer; None if it does not come in time."""
+    send(link, message)
+    return receive(link) if link.poll(patience_s) else None
 
 
 def _public_name(kind: type[BaseException]) -> str:
@@ -172,9 +264,10 @@ def start(spec: Spec) -> Engine:
     folder = Path(tempfile.mkdtemp(prefix="neurobench-engine-"))
     key = os.urandom(32)
     (folder / "spec.json").write_text(json.dumps({**asdict(spec), "key": key.hex()}))
-    pid = start_detached("neurobench.runs.engine", str(folder), log=folder / "log")
+    single = {name: os.environ.get(name, "1") for name in THREADS}
+    pid = start_detached("neurobench.runs.engine", str(folder), log=folder / "log", environment=single)
     engine = Engine(Path(spec.path).absolute(), folder, key, pid)
-    engine.wait_until_begun()
+    engine.wait_until_begun(held=spec.held)
     return engine
 
 
@@ -185,7 +278,10 @@ def attach(path: Path | str) -> Engine:
         found = json.loads(_control_path(path).read_text())
     except (OSError, ValueError) as error:
         raise UnknownName(f"no engine is running {path}") from error
-    return Engine(path, Path(found["folder"]), bytes.fromhex(found["key"]), found["pid"])
+    engine = Engine(path, Path(found["folder"]), bytes.fromhex(found["key"]), found["pid"])
+    if not engine.alive and not engine._watched():  # killed on an emulated chip: nobody tidied up after it
+        raise UnknownName(f"no engine is running {path}: the last one was killed")
+    return engine
 
 
 def _control_path(path: Path) -> Path:
@@ -197,8 +293,30 @@ def _address(folder: Path) -> str:
 
 
 def connect(folder: Path, key: bytes) -> Connection:
-    """A connection to the engine of that folder."""
-    return Client(_address(folder), family="AF_PIPE" if WINDOWS else "AF_UNIX", authkey=key)
+    """A connection to the engine of that folder; OSError if it does not take part in time."""
+    if WINDOWS:
+        return Client(_address(folder), family="AF_PIPE", authkey=key)
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.settimeout(ANSWER_S)
+        opened.connect(_address(folder))
+        opened.setblocking(True)
+        _wait_at_most(opened, ANSWER_S)
+        link = Connection(os.dup(opened.fileno()))
+        try:
+            answer_challenge(link, key)
+            deliver_challenge(link, key)
+        except BaseException:
+            link.close()
+            raise
+        _wait_at_most(opened, 0)  # for ever: a watcher waits for as long as the run takes
+        return link
+
+
+def _wait_at_most(opened: socket.socket, seconds: float) -> None:
+    """How long a read or a write of this connection may take in the system; 0: as long as it takes."""
+    moment = struct.pack("ll", int(seconds), 0)
+    for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        opened.setsockopt(socket.SOL_SOCKET, way, moment)
 
 
 def send(link: Connection, message: Any) -> None:
@@ -230,6 +348,7 @@ class _Host:
         self._created = False
         self._tell_begun = threading.Event()
         self._watch_begun = threading.Event()
+        self._hold_begun = threading.Event()
         self.client_knows = threading.Event()  # that it has begun, or why it has not
         self._watchers: list[Connection] = []
 
@@ -256,6 +375,8 @@ class _Host:
             self.guard = guard
             if spec.watched and not self._watch_begun.wait(START_S):
                 raise BenchFault("the watcher did not start, so nobody would rest the bench if the engine died")
+            if spec.held and not self._hold_begun.wait(START_S):
+                raise BenchFault("the window that was to hold this run is gone")
             outcome = self._recorded(protocol, guard)
             fallback = 0 if outcome.status == "finished" else 1
             self.exit_code = getattr(outcome.error, "exit_code", fallback)
@@ -306,24 +427,37 @@ class _Host:
     # -- clients ------------------------------------------------------------------------------------------------
 
     def listen(self, listener: Listener) -> None:
-        """Serve clients until the process ends."""
+        """Serve clients until the process ends. One that hangs while it is let in keeps no other one waiting."""
         while True:
-            with contextlib.suppress(OSError, EOFError, AuthenticationError):
+            with contextlib.suppress(OSError, EOFError):
                 link = listener.accept()
-                threading.Thread(target=self._converse, args=(link,), daemon=True).start()
+                threading.Thread(target=self._receive, args=(link,), daemon=True).start()
+
+    def _receive(self, link: Connection) -> None:
+        with contextlib.suppress(OSError, EOFError, ValueError, AuthenticationError):
+            deliver_challenge(link, self.key)
+            answer_challenge(link, self.key)
+            self._converse(link)
+            return
+        link.close()
 
     def _converse(self, link: Connection) -> None:
-        with contextlib.suppress(OSError, EOFError, ValueError):
+        """Answer one client until it goes; if it goes while it holds the run, abort."""
+        held = False
+        try:
             while True:
                 command = receive(link)
                 if command == "watch":
                     self._watchers.append(link)
                     self._watch_begun.set()
                     return
+                held = command == "hold" or (held and command != "let_go")
                 send(link, self._answer(command))
                 if command == "begun":
                     self.client_knows.set()
-        link.close()
+        finally:
+            if held:
+                self.control.abort(GONE)
 
     def _answer(self, command: str) -> Any:
         commands: dict[str, Callable[[], Any]] = {
@@ -332,9 +466,22 @@ class _Host:
             "stop": self.control.stop,
             "abort": self.control.abort,
             "state": lambda: self.control.state.value,
+            "outputs": self._outputs,
+            "hold": self._is_held,
+            "let_go": lambda: True,
             "begun": lambda: self._tell_begun.wait(START_S) and self.begun,
         }
         return commands.get(command, lambda: False)()
+
+    def _is_held(self) -> bool:
+        self._hold_begun.set()
+        return True
+
+    def _outputs(self) -> dict[str, Any]:
+        if self.guard is None:
+            return dict(UNKNOWN)
+        found = self.guard.outputs()
+        return {"on": found.on, "age_s": found.age_s, "how": found.how}
 
     def say_goodbye(self) -> None:
         """Tell the watcher that the bench is at rest and it may go; it stays, to rest the bench, if that is not so."""
@@ -411,7 +558,7 @@ def serve(folder: Path) -> int:
     """Run what stands in the folder, in this process, and return its exit code."""
     spec, key = _load(folder)
     host = _Host(spec, folder, key)
-    listener = Listener(_address(folder), family="AF_PIPE" if WINDOWS else "AF_UNIX", authkey=key)
+    listener = Listener(_address(folder), family="AF_PIPE" if WINDOWS else "AF_UNIX", backlog=CLIENTS)
     threading.Thread(target=host.listen, args=(listener,), daemon=True).start()
     if spec.watched:
         start_detached("neurobench.runs.watcher", str(folder), log=folder / "watcher.log")

@@ -48,6 +48,22 @@ def launch(
         guard.close()
 
 
+def start(prepared: Prepared, out: Path | None = None, *, held: bool = False) -> engine.Engine:
+    """Begin a run in an engine of its own, whatever its bench is, and return once it has begun.
+
+    `held`: it aborts in order if this process dies, until `let_go` is called. Raises what makes the run impossible
+    from the start, as `launch` does.
+    """
+    while True:
+        path = new_path(out or runs_folder(), prepared.request)
+        try:
+            return engine.start(replace(_spec(prepared, path), held=held))
+        except (RunFileError, InUse):
+            if not _taken(path):
+                raise
+            # another run has taken this name since: this one takes the next
+
+
 def resume(
     path: Path, watch: Watch | None = None, *, accept_doubt: bool = False, accept_baseline: bool = False
 ) -> BaseException | None:
@@ -134,9 +150,11 @@ def _as_begun(request: Request, began: Mapping[str, Any] | None) -> dict[str, An
 def _spec(prepared: Prepared, path: Path) -> engine.Spec:
     asked = prepared.request
     bench, parameters = said_in(prepared.bench), prepared.protocol.model_dump(mode="json")
+    watched = prepared.bench.bench.backend not in IN_PROCESS  # an emulated chip dies with its engine
     return engine.Spec(
-        str(path.absolute()), asked.protocol, parameters, bench, asked.seed, manifest=jsonable(manifest(prepared))
-    )
+        str(path.absolute()), asked.protocol, parameters, bench, asked.seed, manifest=jsonable(manifest(prepared)),
+        watched=watched,
+    )  # fmt: skip
 
 
 def _by_engine(spec: engine.Spec, watch: Watch | None) -> BaseException | None:
