@@ -1,0 +1,62 @@
+"""The hidden conductances of an emulated chip: what no reader of a chip can know, in a view of its own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from PySide6.QtWidgets import QLabel, QWidget
+
+from neurobench.runs.history import Snapshot
+
+from ..selection import Selection
+from .plots import HeatMap, Panel, name, scaled, spanning
+
+MARK = "EMULATOR TRUTH"
+
+
+class TruthView(Panel):
+    """What the emulated devices really are, never in one picture with what was read."""
+
+    name: ClassVar[str] = "truth"
+    title: ClassVar[str] = "Emulator truth"
+
+    def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
+        super().__init__(parent)
+        self._mark = QLabel(MARK)
+        self._mark.setProperty("role", "simulated")
+        self._mark.setToolTip("Hidden state of the emulator. Nothing on a real bench can show this.")
+        self._map = HeatMap()
+        self._map.setAccessibleName("Map of hidden conductances; arrow keys move a cursor")
+        self._map.pointed.connect(self._pointed)
+        self._unit = "S"
+        self._fill(self._map, self._mark)
+
+    def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
+        return (snapshot.truth_s,)
+
+    def _missing(self, snapshot: Snapshot) -> str:
+        if not snapshot.about.simulated:
+            return "This chip is real: nobody knows its true conductances, only what was read back."
+        return "" if snapshot.truth_s is not None else "This run has recorded nothing of the hidden state of its chip."
+
+    def draw(self, snapshot: Snapshot | None) -> None:
+        """Show what the emulator hid; the mark stands there whenever there is anything."""
+        super().draw(snapshot)
+        self._mark.setVisible(snapshot is not None and not self._missing(snapshot))
+
+    def _draw(self, snapshot: Snapshot) -> None:
+        assert snapshot.truth_s is not None
+        factor, self._unit = scaled(snapshot.truth_s, "S")
+        grid = snapshot.truth_s * factor
+        self._map.paint_grid(grid, spanning(grid), "cividis", f"hidden G ({self._unit})")
+        name(self._map.plot, "left", "row")
+        name(self._map.plot, "bottom", "column")
+        self._say()
+
+    def _say(self, of_cell: str = "") -> None:
+        self._caption.say(f"{of_cell}hidden conductances of the emulated chip, not read back")
+
+    def _pointed(self, row: int, col: int) -> None:
+        value = self._map.grid[row, col]
+        self._say(f"W{row} B{col}: {value:.4g} {self._unit}   |   " if np.isfinite(value) else "")
