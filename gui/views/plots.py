@@ -1,4 +1,4 @@
-"""What the live views are made of: a panel with words where there is nothing to see, plots and maps in the theme's colours."""
+"""What the live views are made of: a panel with words where there is nothing to see, plots and maps in the theme."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ class Marks:
 
 
 class HeatMap(Canvas):
-    """A grid of numbers as colours, with its scale; arrows move a cursor, and `pointed` tells where it or the mouse is."""
+    """A grid of numbers as colours, with its scale; `pointed` tells where the mouse is, or the cursor that arrows move."""
 
     pointed = Signal(int, int)
 

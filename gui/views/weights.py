@@ -113,7 +113,7 @@ def _named(connection: Mapping[str, Any]) -> str:
 
 
 def _chosen(snapshot: Snapshot, layer: str) -> tuple[FloatArray, tuple[str, str], bool, tuple[str, str]]:
-    """Siemens [rows, cols], what they are as letter and words, whether 0 is their middle, and the names of both sides."""
+    """Siemens [rows, cols], their letter and words, whether 0 is their middle, and the names of both sides."""
     for one in _connections(snapshot):
         if layer == _named(one):
             (row0, row1), (col0, col1) = one["rows"], one["cols"]

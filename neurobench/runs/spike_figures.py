@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -303,23 +303,48 @@ def _theory(axes: Axes, theory: Mapping[str, Any], factor: float, ms: float) -> 
 
 
 def _fit(axes: Axes, fit: Mapping[str, Any], dt_s: FloatArray, scale: tuple[float, str], ms: float) -> None:
-    intervals = fit.get("intervals") or {}
-    for side, sign in (("plus", 1.0), ("minus", -1.0)):
+    for one in fitted(fit, dt_s):
+        x, factor = one.dt_s * ms, scale[0]
+        words = one.words(scale, (ms, "ms" if ms == 1e3 else "µs"))
+        axes.plot(x, one.dg_s * factor, color=RED, linewidth=1.5, label=words)
+        if one.ends_s is not None:
+            axes.fill_between(x, one.ends_s[0] * factor, one.ends_s[1] * factor, color=RED, alpha=0.12, linewidth=0)
+
+
+class Fitted(NamedTuple):
+    """A fitted branch of a learning window: its curve dg_s over dt_s, between `ends_s` (None: no interval is known).
+
+    a_s and tau_s: value, and where they are known the ends of the interval.
+    """
+
+    side: int
+    dt_s: FloatArray
+    dg_s: FloatArray
+    ends_s: tuple[FloatArray, FloatArray] | None
+    a_s: tuple[float, ...]
+    tau_s: tuple[float, ...]
+
+    def words(self, of_a: tuple[float, str], of_tau: tuple[float, str]) -> str:
+        """Amplitude and time constant with their intervals, by factors and units."""
+        sign = "+" if self.side > 0 else "−"
+        return f"A{sign} = {_told_as(self.a_s, *of_a)}, τ = {_told_as(self.tau_s, *of_tau)}"
+
+
+def fitted(fit: Mapping[str, Any], dt_s: FloatArray) -> list[Fitted]:
+    """The branches that a fit found, as far as the measured dt_s reach."""
+    intervals, found = fit.get("intervals") or {}, []
+    for side, sign in (("plus", 1), ("minus", -1)):
         a, tau = fit.get(f"a_{side}"), fit.get(f"tau_{side}_s")
         if a is None or tau is None or not (isfinite(a) and isfinite(tau) and tau > 0):
             continue
-        reach = float(np.abs(dt_s[dt_s * sign > 0]).max(initial=0.0)) or 5 * tau
-        at_s = np.linspace(reach / 400, reach, 200)
-        a_told, tau_told = intervals.get(f"a_{side}"), intervals.get(f"tau_{side}_s")
-        label = (
-            f"A{'+' if sign > 0 else '−'} = {a * scale[0]:.3g}{_interval(a_told, scale[0])} {scale[1]}, "
-            f"τ = {tau * ms:.3g}{_interval(tau_told, ms)} {'ms' if ms == 1e3 else 'µs'}"
-        )
-        x, factor = sign * at_s * ms, scale[0]
-        axes.plot(x, _branch(a, tau, at_s) * factor, color=RED, linewidth=1.5, label=label)
-        if a_told is not None and tau_told is not None:
-            ends = [_branch(a_told[k], tau_told[k], at_s) * factor for k in (1, 2)]
-            axes.fill_between(x, ends[0], ends[1], color=RED, alpha=0.12, linewidth=0)
+        reach_s = float(np.abs(dt_s[dt_s * sign > 0]).max(initial=0.0)) or 5 * tau
+        at_s = np.linspace(reach_s / 400, reach_s, 200)
+        a_s, tau_s = (tuple(intervals.get(f"{key}_{side}{end}") or ()) for key, end in (("a", ""), ("tau", "_s")))
+        ends = None
+        if a_s and tau_s:
+            ends = _branch(a_s[1], tau_s[1], at_s), _branch(a_s[2], tau_s[2], at_s)
+        found.append(Fitted(sign, sign * at_s, _branch(a, tau, at_s), ends, (a, *a_s[1:]), (tau, *tau_s[1:])))
+    return found
 
 
 def _branch(a_s: float, tau_s: float, at_s: FloatArray) -> FloatArray:
@@ -328,8 +353,9 @@ def _branch(a_s: float, tau_s: float, at_s: FloatArray) -> FloatArray:
     return branch
 
 
-def _interval(told: Sequence[float] | None, factor: float) -> str:
-    return "" if told is None else f" [{told[1] * factor:.3g}, {told[2] * factor:.3g}]"
+def _told_as(values: Sequence[float], factor: float, unit: str) -> str:
+    value, *ends = (f"{one * factor:.3g}" for one in values)
+    return f"{value}{f' [{ends[0]}, {ends[1]}]' if ends else ''} {unit}"
 
 
 def _relative(axes: Axes, g0_s: Any, factor: float) -> None:
