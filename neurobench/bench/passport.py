@@ -209,12 +209,17 @@ class Passport:
         return passport
 
     @classmethod
-    def _read(cls, path: Path, chip_id: str, shape: tuple[int, int]) -> Passport:
+    def look(cls, path: Path) -> Passport:
+        """What the file says, without taking the chip: for whoever only shows it. Raises RunFileError if damaged."""
         header, arrays = _load(path)
         try:
-            passport = cls._from(header, arrays, path)
+            return cls._from(header, arrays, path)
         except (KeyError, TypeError, ValueError) as error:
             raise RunFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def _read(cls, path: Path, chip_id: str, shape: tuple[int, int]) -> Passport:
+        passport = cls.look(path)
         if passport.shape != tuple(shape):
             said = f"the chip has {passport.shape} cells, the bench file says {tuple(shape)}"
             raise ConfigError(f"{path}: {said} ([chip] rows, cols)")
