@@ -22,6 +22,7 @@ from neurobench.errors import InstrumentError, LinkLost, UsageError
 
 if TYPE_CHECKING:
     from neurobench.bench.board import Board
+    from neurobench.bench.crossbar import Hearer
 
     from .instruments._roles import Clock
 
@@ -36,6 +37,7 @@ SPEED_TRIES = 3
 NEAR = 0.03  # how far the agreed speed may be from the wanted one
 NOT_FOUND_S = 3.0  # how long a board that does not answer is looked for when the bench is opened
 STUCK_S = 1.5  # how long another thread may be in the port, by the computer's clock, before it counts as stuck there
+MOST_SHOWN = 32  # bytes of a payload in a log
 BITS = 10  # of a byte on the line
 
 
@@ -98,6 +100,7 @@ class Link:
     def __init__(self, open_port: Callable[[], Port], clock: Clock, settings: Board, name: str = "the board") -> None:
         self.clock, self.settings, self.name = clock, settings, name
         self.counts = LinkCounts()
+        self.hear: Hearer | None = None
         self.session = 0
         self.identity: BoardIdentity | None = None
         self._open_port = open_port
@@ -144,6 +147,8 @@ class Link:
         urgent = b"\0" if request.op in (Op.REST, Op.HELLO) else b""  # ends whatever stands half sent before it
         with self._turn(urgent=request.op == Op.REST):
             self.counts.sent += 1
+            if self.hear is not None:
+                self.hear("board", ">", said(request))
             self._try(lambda port: port.write(urgent + frames.encode(request)))
 
     @contextlib.contextmanager
@@ -182,6 +187,8 @@ class Link:
         data = self._try(_read_some)
         for reply in self._deframer.feed(data):
             self._heard_s = self.clock.now_s()
+            if self.hear is not None:
+                self.hear("board", "<", answered(reply))
             if self._waited.get(reply.tag) == reply.op:
                 self._inbox[reply.tag] = reply
 
@@ -451,6 +458,23 @@ def words(reply: Reply) -> str:
     if reply.status == Status.LIMIT and reply.payload:
         return f"{known} {frames.LIMIT_NAMES[reply.payload[0] % len(frames.LIMIT_NAMES)]}"
     return f"{known}: {reply.payload.decode('utf-8', 'replace')}" if reply.status == Status.CHIP else known
+
+
+def said(request: Request) -> str:
+    """A request in words, for a log."""
+    return f"{request.op.name} #{request.tag} {_hex(request.payload)}".rstrip()
+
+
+def answered(reply: Reply) -> str:
+    """A reply in words, for a log."""
+    op = Op(reply.op).name if reply.op in set(Op) else f"op {reply.op:#x}"
+    payload = "" if reply.status == Status.CHIP else _hex(reply.payload)  # of a refusal the words say it
+    return f"{op} #{reply.tag} {words(reply)} {payload}".rstrip().rstrip(":")
+
+
+def _hex(payload: bytes) -> str:
+    shown = payload[:MOST_SHOWN].hex(" ", 4)
+    return shown if len(payload) <= MOST_SHOWN else f"{shown} ... ({len(payload)} bytes)"
 
 
 def _read_some(port: Port) -> bytes:

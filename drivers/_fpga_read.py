@@ -42,6 +42,7 @@ class Reader:
     def __init__(self, link: Link, plan: Plan, keep_on: Callable[[], None], gate: Gate) -> None:
         self._link, self._plan, self._keep_on, self._gate = link, plan, keep_on, gate
         self._last: tuple[int, int] = (0, 0)  # session and number of the last acquisition
+        self.ended = True  # the board has said that the last acquisition is over
 
     def cells(self, read: CellRead, flags: set[str]) -> FloatArray:
         """Currents [polarities, cells] in amperes, row-major; adds to `flags`."""
@@ -131,6 +132,7 @@ class Reader:
             if one.flags & Fetch.STOPPED:
                 return None
             over |= bool(one.flags & Fetch.OVER_RANGE)
+            self.ended = bool(one.flags & Fetch.COMPLETE)
             if one.first * block.width == len(data):  # else the one before it came too early: asked for again
                 data += one.data
         return _Fetched(data, over)

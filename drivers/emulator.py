@@ -24,6 +24,7 @@ from neurobench.bench.crossbar import (
     Identity,
     NotDone,
     Outcome,
+    Outputs,
     Reading,
     Witness,
 )
@@ -105,6 +106,7 @@ class Emulator(Crossbar):
         self._staged: _Staged | None = None
         self._answers: dict[int, Applied] = {}
         self._last_seq = -1
+        self._driving = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -166,7 +168,11 @@ class Emulator(Crossbar):
         self._staged = None
         chip = self.chip
         start_s = chip.counters.clock_s
-        (energy_j, pulses, slots), each_s, currents_a = self._fired(staged)
+        self._driving = True
+        try:
+            (energy_j, pulses, slots), each_s, currents_a = self._fired(staged)
+        finally:
+            self._driving = False
         chip.advance(slots * (each_s + self._overhead_s))
         basis: EnergyBasis = "unknown" if isnan(energy_j) else "model"
         shots_done, end_s = len(staged.shots), chip.counters.clock_s
@@ -251,7 +257,11 @@ class Emulator(Crossbar):
         self._refuse_writing(volts)
         if read.delay_s:
             self.chip.advance(read.delay_s)
-        return self._reader.sense(read)
+        self._driving = True
+        try:
+            return self._reader.sense(read)
+        finally:
+            self._driving = False
 
     def _refuse_writing(self, read_v: float) -> None:
         if self._event is not None and read_v > (most_v := lowest_threshold_v(self.chip)):
@@ -275,7 +285,11 @@ class Emulator(Crossbar):
         device = chip.loop_device(bounds.potentiate, bounds.depress)
         absolute, relative = self._reader.noise()
         noise = LoopNoise(self._read_key, chip.counters.reads, absolute**2, relative**2)
-        answer = loop.program.compiled(loop.ticks, device, noise)
+        self._driving = True
+        try:
+            answer = loop.program.compiled(loop.ticks, device, noise)
+        finally:
+            self._driving = False
         chip.counters.reads += loop.ticks
         seconds = answer.end_s - answer.start_s
         energy_j = chip.commit_loop(device, bounds.potentiate, bounds.depress, seconds)
@@ -312,6 +326,10 @@ class Emulator(Crossbar):
     def rest(self) -> None:
         """Outputs are at 0 V outside `fire` and `sense`; what was staged is dropped."""
         self._staged = None
+
+    def outputs(self) -> Outputs:
+        """Off, but for the moments in which it fires or reads."""
+        return Outputs(self._driving, "emulated")
 
     def keep(self, run_file: str, seq: int) -> None:
         """Put the chip into its drawer, with the run and step that were the last on it."""

@@ -24,6 +24,7 @@ from neurobench.bench.crossbar import (
     Identity,
     NotDone,
     Outcome,
+    Outputs,
     Reading,
     Unknown,
     Witness,
@@ -47,6 +48,7 @@ from ._fpga_read import Reader
 
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
+    from neurobench.bench.crossbar import Hearer
     from neurobench.bench.limits import Limits
     from neurobench.bench.steps import DeviceSpan
 
@@ -144,6 +146,7 @@ class FpgaCrossbar(Crossbar):
         self._gate = threading.RLock()  # held while a FIRE goes out: rest() comes before or after
         self._resting = threading.RLock()
         self._closed = False
+        self._outputs = Outputs()  # whoever opens it brings it to rest, and then it is known
 
     @property
     def capabilities(self) -> Capabilities:
@@ -320,16 +323,31 @@ class FpgaCrossbar(Crossbar):
         self._staged, self._began_s, done = None, self._clock.now_s(), 0
         self._known = _Known(seq, 0, sure=True)
         self._refuse_other_session(staged)
-        for k, program in enumerate(staged.programs):
-            number = (staged.number + k) & 0xFFFF
-            if k:
-                self._load_next(number, program)
-            self._fire_once(seq, number, program)
-            done += program.shots
-            self._known = _Known(seq, done, sure=True)
-            self._under_way = False
+        with self._driving():
+            for k, program in enumerate(staged.programs):
+                number = (staged.number + k) & 0xFFFF
+                if k:
+                    self._load_next(number, program)
+                self._fire_once(seq, number, program)
+                done += program.shots
+                self._known = _Known(seq, done, sure=True)
+                self._under_way = False
+        self._outputs = Outputs(False, "read back")  # the board has said that the last of them has ended
         self._answers = {seq: self._applied(staged.shots, done)}
         return self._answers[seq]
+
+    @contextlib.contextmanager
+    def _driving(self) -> Iterator[None]:
+        """In here the board may drive lines; if it fails, nobody knows whether it still does."""
+        with self._unless_halted("nothing was begun"):
+            self._outputs = Outputs(True)
+        try:
+            yield
+        except BaseException:
+            with self._gate:
+                if not self._halted.is_set():  # else rest() says how they stand
+                    self._outputs = Outputs()
+            raise
 
     def _load_next(self, number: int, program: _Program) -> None:
         """What is refused now was not refused before the first pulse: no longer the caller's mistake."""
@@ -369,6 +387,7 @@ class FpgaCrossbar(Crossbar):
                 status = self.link.status()  # also: the watchdog is kept quiet
                 if not (status.firing and status.fired == number):
                     break
+                self._outputs = Outputs(True, "read back")
                 if self._clock.now_s() > end_s:
                     raise LinkLost(f"{self.link.name} says that FIRE {number} of step {seq} goes on, and it cannot be")
                 reply = self.link.wait(request.tag, alive_s)
@@ -504,7 +523,9 @@ class FpgaCrossbar(Crossbar):
         self._prepare()
         start_s = self._clock.now_s()
         flags: set[str] = set()
-        currents_a = self._read(read, flags)
+        with self._driving():
+            currents_a = self._read(read, flags)
+        self._outputs = Outputs(False, "read back") if self._reader.ended else Outputs()
         if isinstance(read, CellRead):
             volts = np.full((1, 1), read.voltage_v)
             energy_j = float(np.abs(currents_a).sum()) * abs(read.voltage_v) * read.integration_s * read.averages
@@ -583,7 +604,17 @@ class FpgaCrossbar(Crossbar):
         self._halt()
         with self._resting:
             if not self._closed:
+                self._outputs = Outputs()
                 self._settled(self._rested)
+                self._outputs = Outputs(False, "read back")
+
+    def outputs(self) -> Outputs:
+        """Whether lines are driven, as the board's words said last."""
+        return self._outputs
+
+    def overhear(self, hear: Hearer | None) -> None:
+        """Every request to the board and every reply of it, in words."""
+        self.link.hear = hear
 
     def _halt(self) -> None:
         """No FIRE from here on."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf, nan, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ from neurobench.bench.crossbar import (
     Identity,
     NotDone,
     Outcome,
+    Outputs,
     Reading,
     Unknown,
     Witness,
@@ -38,6 +40,7 @@ from .instruments._roles import PulseSource, Smu, Sweep, Tally
 
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
+    from neurobench.bench.crossbar import Hearer
     from neurobench.bench.limits import Limits
 
 T = TypeVar("T")
@@ -106,6 +109,7 @@ class VisaCrossbar(Crossbar):
         self._gate = threading.RLock()  # held while a trigger goes out or a result is kept: rest() is before or after
         self._resting = threading.RLock()
         self._closed = False
+        self._outputs = Outputs(False, "read back")  # whoever has connected them has switched them off, and asked
 
     @property
     def capabilities(self) -> Capabilities:
@@ -141,9 +145,10 @@ class VisaCrossbar(Crossbar):
             self._nothing = _Nothing(seq, len(shots))
             return Witness()
         job = self._job(shots)
-        self._try(self._isolate)
-        self._try(lambda: self._program(job, 0))
-        witness = self._try(lambda: job.source.baseline(seq))
+        with self._driving():
+            self._try(self._isolate)
+            self._try(lambda: self._program(job, 0))
+            witness = self._try(lambda: job.source.baseline(seq))
         with self._unless_halted():
             self._last = self._staged = _Staged(seq, job, witness)
         return witness
@@ -163,6 +168,19 @@ class VisaCrossbar(Crossbar):
         with self._gate:
             self._refuse_halted("what was begun is undone")
             yield
+
+    @contextlib.contextmanager
+    def _driving(self) -> Iterator[None]:
+        """Sources are switched on in here, and stay so until `rest`. If it fails, nobody knows how they stand."""
+        with self._unless_halted():
+            self._outputs = Outputs(True)
+        try:
+            yield
+        except BaseException:
+            with self._gate:
+                if not self._halted.is_set():  # else rest() says how they stand
+                    self._outputs = Outputs()
+            raise
 
     def _isolate(self) -> None:
         if self._routed is None or self._routed:
@@ -197,11 +215,12 @@ class VisaCrossbar(Crossbar):
         if staged is None or staged.seq != seq:
             raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
         self._staged, progress = None, _Progress(seq, 0, self._clock.now_s(), [])
-        for k in range(len(staged.job.repeats)):
-            self._progress = progress._replace(shots=k)
-            self._fire_shot(staged, k)
-            self._progress = progress._replace(shots=k + 1)
-            self._measured(staged, progress.currents_a)
+        with self._driving():
+            for k in range(len(staged.job.repeats)):
+                self._progress = progress._replace(shots=k)
+                self._fire_shot(staged, k)
+                self._progress = progress._replace(shots=k + 1)
+                self._measured(staged, progress.currents_a)
         applied = self._applied(staged, self._progress)
         self._answers = {seq: applied}
         self._leave()
@@ -374,13 +393,14 @@ class VisaCrossbar(Crossbar):
         start_s = self._clock.now_s()
         range_a = self._range_a(read)
         settle_s = self._config.instruments.settle_s or 0.0
-        self._try(lambda: self.team.smu.prepare(range_a, read.integration_s, settle_s))
-        self._settle_in(range_a, read.integration_s)
         cells = np.argwhere(read.mask)
         currents, flags = np.empty((1 + read.both_polarities, len(cells))), set[str]()
-        for n, (row, col) in enumerate(cells.tolist()):
-            currents[:, n] = self._read_cell(row, col, read, flags)
-        self._try(self._isolate)
+        with self._driving():
+            self._try(lambda: self.team.smu.prepare(range_a, read.integration_s, settle_s))
+            self._settle_in(range_a, read.integration_s)
+            for n, (row, col) in enumerate(cells.tolist()):
+                currents[:, n] = self._read_cell(row, col, read, flags)
+            self._try(self._isolate)
         return self._reading(read, currents, range_a, start_s, flags)
 
     def _settle_in(self, range_a: float, integration_s: float) -> None:
@@ -467,12 +487,23 @@ class VisaCrossbar(Crossbar):
         with self._resting:
             if self._closed:
                 return
+            self._outputs = Outputs()
             self._connected.silence(self._hottest())
+            self._outputs = Outputs(False, "read back")
             self._set_up = self._metered = self._routed = None
             ground = self._paths.grounded()
             patiently(lambda: self._ask(lambda: self.team.matrix.route(ground)))
             self._routed = ground
             self._connected.seal()
+
+    def outputs(self) -> Outputs:
+        """How the sources stand: off only where `rest` has read it back, unknown after an answer was lost."""
+        return self._outputs
+
+    def overhear(self, hear: Hearer | None) -> None:
+        """Every line to and from the instruments, with the role of the instrument."""
+        for role, link in self._connected.links.items():
+            link.log = None if hear is None else partial(hear, role)
 
     def _halt(self) -> None:
         """No trigger from here on, and none that was begun counts as known."""

@@ -27,6 +27,7 @@ from typing import Any, Self
 
 from neurobench import errors, registry
 from neurobench.bench.config import BenchConfig, open_bench
+from neurobench.bench.crossbar import Outputs
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Protocol
 from neurobench.errors import BenchFault, NeurobenchError, UnknownName, UsageError
@@ -136,10 +137,13 @@ class Engine:
 
         Of an engine that lives and does not answer: what it said last.
         """
-        found = self._ask("state")
-        if isinstance(found, str):
-            self._state = found
-        return self._state if isinstance(found, str) or self.alive else None
+        try:
+            self._state = self._exchange("state", ANSWER_S) or self._state
+        except (TimeoutError, BlockingIOError):
+            return self._state if self.alive else None
+        except (OSError, EOFError, ValueError, AuthenticationError):
+            return None
+        return self._state
 
     def outputs(self) -> dict[str, Any]:
         """Whether anything is driven: `on` (None: nobody knows), `age_s` since that was heard, `how` it is known.
@@ -201,10 +205,13 @@ class Engine:
     def _ask(self, command: str, patience_s: float = ANSWER_S) -> Any:
         """Its answer; None if it has ended, or says nothing in time."""
         try:
-            with connect(self._folder, self._key) as link:
-                return _exchanged(link, command, patience_s)
+            return self._exchange(command, patience_s)
         except (OSError, EOFError, ValueError, AuthenticationError):
             return None
+
+    def _exchange(self, command: str, patience_s: float) -> Any:
+        with connect(self._folder, self._key) as link:
+            return _exchanged(link, command, patience_s)
 
     def _held(self) -> Connection | None:
         try:
@@ -531,8 +538,9 @@ class _Host:
         words = f"Aborted: by {self.control.reason}; the bench did not answer, and was cut off over the second path"
         with contextlib.suppress(NeurobenchError):
             end_abandoned(
-                self.path, status="aborted", state=State.ABORTED.value, error=words, stuck=True, exit_code=130
-            )
+                self.path, status="aborted", state=State.ABORTED.value, error=words, stuck=True, exit_code=130,
+                outputs={**self._outputs(), "at": utc_now()},
+            )  # fmt: skip
         self.at_rest = at_rest
         self.say_goodbye()
         self.tidy()
@@ -595,11 +603,12 @@ class _Watched:
         self.link.close()
 
 
-def rest_bench(spec: Spec) -> None:
-    """Open the bench of a dead engine and bring it to rest."""
+def rest_bench(spec: Spec) -> Outputs:
+    """Open the bench of a dead engine and bring it to rest; what was read back then."""
     guard = open_guard(spec)
     try:
         guard.rest()
+        return guard.outputs()
     finally:
         guard.close()
 
@@ -616,9 +625,10 @@ def watch(folder: Path) -> None:
 
 def _rest_dead(spec: Spec) -> None:
     said: dict[str, Any] = {"at": utc_now(), "rested": False}
+    outputs = Outputs()
     for _ in range(20):
         try:
-            rest_bench(spec)
+            outputs = rest_bench(spec)
             said = {"at": utc_now(), "rested": True}
             break
         except Exception as error:  # noqa: BLE001 - whatever it is, try again and then say so
@@ -626,7 +636,7 @@ def _rest_dead(spec: Spec) -> None:
             time.sleep(0.25)
     with contextlib.suppress(NeurobenchError):
         _control_path(Path(spec.path).absolute()).unlink(missing_ok=True)
-        end_abandoned(spec.path, watcher=said)
+        end_abandoned(spec.path, watcher=said, outputs={"on": outputs.on, "how": outputs.how, "at": utc_now()})
 
 
 if __name__ == "__main__":

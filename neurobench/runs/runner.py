@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 
 from neurobench.bench.codec import pack
-from neurobench.bench.crossbar import Applied, Done, Reading, Unknown, Witness
+from neurobench.bench.crossbar import Applied, Done, Outputs, Reading, Unknown, Witness
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import (
     CELL_STATE,
@@ -37,6 +37,7 @@ from neurobench.errors import Aborted, BenchFault, InstrumentError, LinkLost, Ne
 from neurobench.runs.machine import machine
 from neurobench.runs.runfile import Record, jsonable_dict
 from neurobench.runs.states import Control, Event, State
+from neurobench.system import utc_now
 
 T = TypeVar("T")
 Status = Literal["finished", "not_converged", "aborted", "fault"]
@@ -258,7 +259,7 @@ class Runner:
                 status=outcome.status, state=self.control.state.value, stopped=outcome.stopped, pulses=outcome.pulses,
                 energy_j=outcome.energy_j, wall_s=outcome.wall_s, totals=self.totals, last_seq=self.seq,
                 error=None if outcome.error is None else f"{type(outcome.error).__name__}: {outcome.error}",
-                harm=self.guard.harm(),
+                harm=self.guard.harm(), outputs=_said_of(self.guard.outputs()),
                 exit_code=getattr(outcome.error, "exit_code", 0 if outcome.error is None else 1),
             )  # fmt: skip
             self.record.flush()
@@ -429,6 +430,11 @@ class Runner:
             if chip is not None:
                 self.record.snapshot(self.seq, chip)
                 self._snapshot_seen = time.monotonic()
+
+
+def _said_of(outputs: Outputs) -> dict[str, Any]:
+    """How the outputs stand, and when that was heard, for the record."""
+    return {"on": outputs.on, "how": outputs.how, "age_s": outputs.age_s, "at": utc_now()}
 
 
 def _no_step(step: object) -> Answer:
