@@ -139,12 +139,11 @@ def possible(action: Action, state: BenchState, page: str = "") -> bool:
     return state in action.states and (not page or not action.page or page in action.page.split())
 
 
-def why_not(action: Action, state: BenchState, page: str) -> str:
-    """Words for a key that was pressed in vain."""
+def why_not(action: Action, state: BenchState) -> str:
+    """Words for a command that was asked for in vain."""
     if state not in action.states:
         return f"{action.text} is not possible now: {_WHY[state]}"
-    pages = " or ".join(word.capitalize() for word in action.page.split())
-    return f"{action.text} belongs to {pages}, which is not shown"
+    return f"{action.text} belongs to {' or '.join(word.capitalize() for word in action.page.split())}: go there first"
 
 
 class Actions(QObject):
@@ -195,7 +194,7 @@ class Actions(QObject):
         """Why nothing happened when these keys were pressed; "" if they mean nothing, or something did."""
         for action, made in self:
             if not made.isEnabled() and action.keys and QKeySequence(action.keys) == keys:
-                return why_not(action, self._session.state, self.page)
+                return why_not(action, self._session.state)
         return ""
 
 
