@@ -21,9 +21,10 @@ _KEY = re.compile(r"\s*([\w.-]+)\s*=")
 _AT_LINE = re.compile(r"at line (\d+)")
 _NO_KEY = re.compile(r"no key '([^']+)'.*\((?:\[([\w.]+)\]|the file)\)")
 _PATH = re.compile(r"([a-z_]+(?:\.\w+)*)(?::| is missing)")
+BUILT_IN = "built in"
 UNITS = {"_v": "V", "_s": "s", "_a": "A", "_j": "J"}
 # limits that follow from another one where nobody says them: by which property, and how
-FOLLOWS = {"max_line_v": ("line_v", "as max_cell_v"), "max_victim_v": ("victim_v", "half of max_cell_v")}
+FOLLOWS = {"max_line_v": ("line_v", "as max_cell_v"), "max_victim_v": ("victim_v", "max_cell_v / 2")}
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,10 @@ def _said_by(name: str, config: BenchConfig, bench: str, said: Mapping[str, Any]
     if f"limits.{name}" in settings:
         return "a setting of this session"
     if name in said:
-        return f"built-in bench {bench}" if is_builtin(bench) else Path(bench).name
+        return BUILT_IN if is_builtin(bench) else Path(bench).name
     backend = config.bench.backend
     if not is_builtin(bench) and backend in SIMULATED_BACKENDS and name in _limits_said(backend):
-        return f"built-in bench {backend}"
+        return BUILT_IN
     if name in FOLLOWS:
         return FOLLOWS[name][1]
     return "nobody" if getattr(config.limits, name) is None else "default"

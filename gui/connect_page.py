@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFileDialog,
     QGroupBox,
@@ -26,7 +27,7 @@ from neurobench.bench.config import BenchConfig, bench_names, load_bench
 from neurobench.errors import NeurobenchError
 from neurobench.system import data_folder, replace_file
 
-from . import bench_text
+from . import bench_text, theme
 from .bench_words import Chip, Line, check_lines, chip_of, is_real
 from .connect_parts import (
     BenchFileTab,
@@ -53,7 +54,9 @@ ABOUT = {
     "visa-sim": "simulated SMU, generator, matrix",
     "fpga-sim": "a simulated FPGA board",
 }
+WIDE_EM, LEFT_EM = 62, 16  # width from which three columns fit, and that of the first
 FILES = "bench-files.txt"  # in the user's data folder: bench files that were opened here, one on each line
+NOT_CONNECTED = (BenchState.CONNECTING, BenchState.DISCONNECTED)
 TOML = "Bench files (*.toml)"
 WHAT = Qt.ItemDataRole.UserRole + 1  # of a bench in the list: how it is called, and what it is
 
@@ -74,6 +77,7 @@ class ConnectPage(QWidget):
         self._job: Job | None = None
         self._config: BenchConfig | None = None
         self._chip = Chip(())
+        self._laid_out = (False, 0)
         self._build()
         self._fill_list()
         session.state_changed.connect(self._refresh)
@@ -96,19 +100,49 @@ class ConnectPage(QWidget):
             (self.file.wiring, "Wiring", "Which line is on which column of the switch matrix"),
         ):
             self.tabs.setTabToolTip(self.tabs.addTab(widget, title), tip)
-        split = QSplitter(Qt.Orientation.Horizontal)
-        for part in (self._left(), self.tabs, self._right()):
-            split.addWidget(part)
-        split.setChildrenCollapsible(False)
-        split.setSizes([250, 500, 430])
-        split.setStretchFactor(1, 1)
+        self.split = QSplitter(Qt.Orientation.Horizontal)
+        self._left_side, self._right_side = self._left(), self._right()
+        for part in (self._left_side, self.tabs, self._right_side):
+            self.split.addWidget(part)
+        self.split.setChildrenCollapsible(False)
         layout = QVBoxLayout(self)
-        layout.addWidget(split)
+        layout.addWidget(self.split)
         self._wire_up()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Three columns where there is room for them; else limits and passport become the first tab."""
+        em, beside = theme.em(), self.width() >= WIDE_EM * theme.em()
+        self._left_side.setMinimumWidth(LEFT_EM * em)
+        self.file.editor.setMinimumHeight(6 * em)
+        if beside is not (self.tabs.indexOf(self._right_side) < 0):
+            self._move_right_side(beside)
+        if (beside, em) != self._laid_out:
+            self._laid_out = beside, em
+            QTimer.singleShot(0, self, self._share_width)  # once the parts know their new font
+
+    def _share_width(self) -> None:
+        em, rest = theme.em(), self.width() - LEFT_EM * theme.em()
+        self.split.setSizes([LEFT_EM * em, rest * 11 // 20, rest * 9 // 20])
+
+    def _move_right_side(self, beside: bool) -> None:
+        if beside:
+            self.split.addWidget(self._right_side)
+        else:
+            self.tabs.insertTab(0, self._right_side, "Chip")
+            self.tabs.setTabToolTip(0, "What the chip bears, and what it has been through")
+            self.tabs.setCurrentIndex(0)
+        self._right_side.show()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Give the parts their room."""
+        super().resizeEvent(event)
+        self._lay_out()
 
     def _build_list(self) -> None:
         self.benches = named(QListWidget(), "benches", "Benches that are built in, and bench files that were opened")
         self.benches.setWordWrap(True)
+        self.benches.setSpacing(2)
         self.open_button = button("&Open bench file...", "Choose a bench.toml of your own")
         self.connect_button = button("&Connect", "Take this bench: it is checked first; nothing is fired", "primary")
         self.disconnect_button = button("&Disconnect", "Let go of the bench that is connected")
@@ -130,11 +164,8 @@ class ConnectPage(QWidget):
         layout.addWidget(self.benches, 1)
         layout.addWidget(self.open_button)
         layout.addWidget(self.now)
-        for pair in ((self.connect_button, self.disconnect_button), (self.test_button, self.rest_button)):
-            row = QHBoxLayout()
-            for one in pair:
-                row.addWidget(one)
-            layout.addLayout(row)
+        for one in (self.connect_button, self.disconnect_button, self.test_button, self.rest_button):
+            layout.addWidget(one)
         row = QHBoxLayout()
         row.addWidget(self.busy, 1)
         row.addWidget(self.cancel_button)
@@ -146,7 +177,7 @@ class ConnectPage(QWidget):
         panel = QWidget()
         layout = QVBoxLayout(panel)
         layout.setContentsMargins(0, 0, 0, 0)
-        for title, widget, share in (("Limits of this chip", self.limits, 3), ("Passport of this chip", self.chip, 2)):
+        for title, widget, share in (("Limits of this chip", self.limits, 5), ("Passport of this chip", self.chip, 3)):
             box = QGroupBox(title)
             inside = QVBoxLayout(box)
             inside.addWidget(widget)
@@ -191,7 +222,7 @@ class ConnectPage(QWidget):
         bench = str(item.data(Qt.ItemDataRole.UserRole))
         name, what = item.data(WHAT)
         changed = " (changed, not saved)" if bench in self._drafts else ""
-        connected = "● " if bench == self.session.bench_name and self.session.bench is not None else ""
+        connected = "● " if self._connected and bench == self.session.bench_name else ""
         item.setText(f"{connected}{name}{changed}\n{what}")
         item.setToolTip(f"{bench}: {what}")
 
@@ -230,7 +261,10 @@ class ConnectPage(QWidget):
             self._config = load_bench(self.bench, self._settings())
         except (NeurobenchError, OSError) as error:
             self._config = None
-            self._say(str(error), "bad")
+            said = (
+                str(error) if self.file.config is not None else f"{Path(self.bench).name} has mistakes: see Bench file"
+            )
+            self._say(f"✕ {said}", "bad")
         self._chip = Chip(()) if self._config is None else chip_of(self._config)
         self._refresh()
 
@@ -470,7 +504,7 @@ class ConnectPage(QWidget):
             words, role = "SIMULATED: no chip can be harmed, so nothing has to be confirmed.", "simulated"
         elif self._here and session.confirmed:
             words, role = f"✓ Confirmed for chip {session.chip_id}, until it is disconnected.", "ok"
-        elif self._here and session.state not in (BenchState.CONNECTING, BenchState.DISCONNECTED):
+        elif self._here:
             name = session.chip_id or "it has none: say it in [chip] id, and save"
             words, may = f"! Not confirmed. Nothing fires before you type the id of the chip: {name}", True
         self.limits.show_confirmed(words, role, may)
@@ -478,7 +512,11 @@ class ConnectPage(QWidget):
     @property
     def _here(self) -> bool:
         """Whether the bench that is chosen is the one that is connected."""
-        return self.session.bench is not None and self.session.bench_name == self.bench
+        return self._connected and self.session.bench_name == self.bench
+
+    @property
+    def _connected(self) -> bool:
+        return self.session.bench is not None and self.session.state not in NOT_CONNECTED
 
     def _enable(self) -> None:
         session, working = self.session, self._job is not None
@@ -488,7 +526,7 @@ class ConnectPage(QWidget):
         bad = "the bench file has mistakes" if self._config is None else ""
         asked = "something is being asked already" if working else ""
         _allow(self.connect_button, why or fault or bad or asked)
-        free = "no bench is connected" if session.bench is None else ""
+        free = "" if self._connected else "no bench is connected"
         _allow(self.disconnect_button, "a run is going on" if live else free)
         for one in (self.test_button, self.rest_button):
             _allow(one, why or bad or asked)
@@ -496,7 +534,7 @@ class ConnectPage(QWidget):
             _allow(one, why or asked)
         self.busy.setVisible(working or connecting)
         self.cancel_button.setVisible(working or connecting)
-        self.connect_button.setText("&Connect again" if self._here and not connecting else "&Connect")
+        self.connect_button.setText("&Connect again" if self._here else "&Connect")
         self.now.setText(self._now_words())
         unchanged = "" if self.bench in self._drafts else "nothing is changed"
         builtin = "a built-in bench is not changed, use Save as" if bench_text.is_builtin(self.bench) else ""
@@ -505,16 +543,20 @@ class ConnectPage(QWidget):
 
     def _now_words(self) -> str:
         session = self.session
-        if session.bench is None or session.state is BenchState.DISCONNECTED:
+        if session.bench is None or not (self._connected or session.state is BenchState.CONNECTING):
             return "No bench is connected"
-        doing = "Connecting" if session.state is BenchState.CONNECTING else "Connected:"
-        return f"{doing} {session.bench.bench.name}"
+        return f"{'Connected:' if self._connected else 'Connecting'} {session.bench.bench.name}"
 
     def restyle(self) -> None:
         """Colours and font of now."""
         self.self_test.restyle()
         self.chip.lines.restyle()
         self.file.editor.restyle()
+        for part in (self.instruments, self.file, self.file.wiring):
+            if (inside := part.layout()) is not None:
+                inside.invalidate()  # a page that is not seen would keep the room that another font took
+        self._lay_out()
+        self._refresh()
 
 
 def _scrolled(panel: QWidget) -> QScrollArea:

@@ -75,7 +75,7 @@ def look(label: QLabel, role: str) -> None:
 class Grid(QTableWidget):
     """A table to read: rows can be selected and copied, Tab leaves it, long texts wrap."""
 
-    def __init__(self, columns: Sequence[str], stretch: int, name: str, tip: str) -> None:
+    def __init__(self, columns: Sequence[str], stretch: Sequence[int], name: str, tip: str) -> None:
         super().__init__(0, len(columns))
         named(self, name, tip)
         self.setHorizontalHeaderLabels(list(columns))
@@ -89,8 +89,12 @@ class Grid(QTableWidget):
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(stretch, QHeaderView.ResizeMode.Stretch)
-        header.sectionResized.connect(self._fit)
+        for column in stretch:
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+        self._fitting = QTimer(self)  # once for all columns that a wider table makes wider
+        self._fitting.setSingleShot(True)
+        self._fitting.timeout.connect(self._fit)
+        header.sectionResized.connect(lambda: self._fitting.start(0))
         self._copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self, self.copy)
         self._copy.setContext(Qt.ShortcutContext.WidgetShortcut)
 
@@ -100,11 +104,12 @@ class Grid(QTableWidget):
         for at, row in enumerate(rows):
             for column, text in enumerate(row):
                 item = QTableWidgetItem(text)
-                item.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+                item.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
                 item.setToolTip(tips[at] if at < len(tips) else text)
                 if column == 0 and at < len(colours):
                     item.setForeground(QColor(colours[at]))
                 self.setItem(at, column, item)
+        self._fitting.start(0)
         self._fit()
 
     def copy(self) -> None:
@@ -117,14 +122,16 @@ class Grid(QTableWidget):
         return [item.text() if item is not None else "" for item in items]
 
     def _fit(self) -> None:
-        self.resizeRowsToContents()
+        self.verticalHeader().setMinimumSectionSize(theme.em())
+        for row in range(self.rowCount()):
+            self.setRowHeight(row, self.sizeHintForRow(row) + theme.em() // 3)
 
 
 class LinesView(Grid):
     """Lines of a check or of a passport: a mark with its word, what it is, what was found."""
 
     def __init__(self, name: str, tip: str) -> None:
-        super().__init__(("", "part", "what was found"), 2, name, tip)
+        super().__init__(("", "part", "what was found"), (2,), name, tip)
         self._lines: Sequence[Line] = ()
         self.horizontalHeader().hide()
 
@@ -156,15 +163,16 @@ class InstrumentsTab(QWidget):
         self.library = named(QLineEdit(), "VISA library", "pyvisa library: empty for its own choice, @py for pyvisa-py")
         self.library.setPlaceholderText("pyvisa's choice")
         self.where = sentence("dim")
-        self.table = Grid(("resource", "answers", "model", "role", "note"), 1, "instruments that answer",
+        self.table = Grid(("resource", "answers", "model and role"), (0, 1), "instruments that answer",
                           "What answered where. Ctrl+C copies")  # fmt: skip
         label = QLabel("VISA &library")
         label.setBuddy(self.library)
-        row = QHBoxLayout()
-        for widget in (self.ask, self.make, label, self.library):
-            row.addWidget(widget)
         layout = QVBoxLayout(self)
-        layout.addLayout(row)
+        for pair in ((self.ask, self.make), (label, self.library)):
+            row = QHBoxLayout()
+            for widget in pair:
+                row.addWidget(widget)
+            layout.addLayout(row)
         layout.addWidget(self.where)
         layout.addWidget(self.table, 1)
         self.ask.clicked.connect(self.search)
@@ -172,10 +180,15 @@ class InstrumentsTab(QWidget):
 
     def show_found(self, rows: Sequence[Mapping[str, Any]], where: str) -> None:
         """Show what a search found; `where`: what was searched."""
-        columns = ("resource", "answers", "model", "role", "why")
-        self.table.put([[str(row.get(name) or "") for name in columns] for row in rows])
+        self.table.put([_answer_row(row) for row in rows])
         what = "nothing answers" if not rows else f"{len(rows)} address{'es' if len(rows) > 1 else ''} found"
         self.where.setText(f"{what} on {where}")
+
+
+def _answer_row(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """An address, what answered there or why nobody was asked, and what neurobench knows it as."""
+    known = f"{row['model']} ({row['role']})" if row.get("model") else "not known"
+    return str(row["resource"]), str(row.get("answers") or row.get("why") or "no answer"), known
 
 
 class BenchFileTab(QWidget):
@@ -259,7 +272,7 @@ class WiringTab(QWidget):
         self._showing = False
         self._config: BenchConfig | None = None
         self.words = sentence("dim")
-        self.table = Grid(("what", "on the matrix", "number"), 0, "wiring",
+        self.table = Grid(("what", "on the matrix", "number"), (0,), "wiring",
                           "Type a number to change it; it goes into the text of the bench file")  # fmt: skip
         self.table.setEditTriggers(
             QAbstractItemView.EditTrigger.DoubleClicked
@@ -295,9 +308,10 @@ class WiringTab(QWidget):
         if config.instruments.matrix is None:
             return "This bench has no switch matrix: its instruments are on one cell, or wired by hand."
         matrix = config.instruments.matrix
+        where = f"{matrix.model} at {matrix.resource}" if matrix.resource else matrix.model
         return (
-            f"Matrix {matrix.model} {matrix.resource}: row of each terminal (1 is A; 0: not wired), column of each "
-            "line. Type a number to change it; then save the bench file."
+            f"Matrix {where}: row of each terminal (1 is A; 0: not wired), column of each line. "
+            "Type a number to change it; then save the bench file."
         )
 
     @staticmethod
@@ -357,7 +371,7 @@ class LimitsPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = Grid(("limit", "value", "while forming", "said by"), 3, "limits of the chip",
+        self.table = Grid(("limit", "value", "said by"), (2,), "limits of the chip",
                           "What this chip bears. What would go beyond is refused, never clipped")  # fmt: skip
         self.where = sentence("dim")
         self.edit = button("&Change limits...", "Limits are changed in the bench file, under [limits], nowhere else")
@@ -390,10 +404,9 @@ class LimitsPanel(QWidget):
     def show_limits(self, config: BenchConfig | None, bench: str, settings: Mapping[str, Any]) -> None:
         """Show the limits of a bench; None: its file has mistakes."""
         rows = [] if config is None else bench_text.limit_rows(config, bench, settings)
-        self.table.setColumnHidden(2, not any(row.forming for row in rows))
-        self.table.put(
-            [(row.name, row.value, row.forming, row.said_by) for row in rows], [row.meaning for row in rows]
-        )  # fmt: skip
+        values = [f"{row.value}, forming {row.forming}" if row.forming else row.value for row in rows]
+        shown = [(row.name, value, row.said_by) for row, value in zip(rows, values, strict=True)]
+        self.table.put(shown, [row.meaning for row in rows])
         builtin = bench_text.is_builtin(bench)
         own = f"In {Path(bench).name}, [limits]."
         where = "Built in: save a bench file of your own to change them." if builtin else own
