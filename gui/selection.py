@@ -201,6 +201,11 @@ class Selection(QObject):
         else:
             self.begin(to)
 
+    def point(self, by: Cell) -> None:
+        """Step with the cursor alone: what is chosen stays."""
+        self.cursor = self.anchor = _clipped((self.cursor[0] + by[0], self.cursor[1] + by[1]), self.shape)
+        self.changed.emit()
+
     def _block(self, base: BoolArray) -> None:
         (row0, row1), (col0, col1) = (sorted(pair) for pair in zip(self.anchor, self.cursor, strict=True))
         mask = base.copy()
