@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import queue
 import shutil
 import socket
 import struct
@@ -30,7 +31,7 @@ from neurobench.bench.config import BenchConfig, open_bench
 from neurobench.bench.crossbar import Outputs
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Protocol
-from neurobench.errors import BenchFault, NeurobenchError, UnknownName, UsageError
+from neurobench.errors import BenchFault, LinkLost, NeurobenchError, UnknownName, UsageError
 from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, end_abandoned
 from neurobench.runs.runner import RunOutcome, run
@@ -59,7 +60,8 @@ class Spec:
     `path`: the run file. `protocol`: a registered name or "module:Class". `opener`: "module:function" that turns
     (`bench`, seed, limits profile) into a Guard. `manifest`: more for the record. `go_on`: resume the file at `path`.
     `watched`: whether a watcher process rests the bench if the engine dies; an emulated chip dies with it, and needs
-    none. `held`: no run begins before a client holds it (see `Engine.hold`).
+    none. `held`: no run begins before a client holds it (see `Engine.hold`). `conductor`: "module:function" that does
+    what clients ask for instead of the protocol's steps (see `Conductor`); such a run ends when it is let go.
     """
 
     path: str
@@ -74,6 +76,60 @@ class Spec:
     accept_baseline: bool = False
     watched: bool = True
     held: bool = False
+    conductor: str = ""
+
+
+@dataclass
+class Asked:
+    """A request of a client to a run by hand, and the answer that its thread waits for."""
+
+    request: Mapping[str, Any]
+    answer: dict[str, Any] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def say(self, answer: Mapping[str, Any]) -> None:
+        """Answer it."""
+        self.answer = dict(answer)
+        self.done.set()
+
+
+class Inbox:
+    """Requests of clients, in the order in which they came; closed, it refuses all of them."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+        self._closed = ""
+        self._lock = threading.Lock()
+
+    def put(self, asked: Asked) -> None:
+        """Add one; it is refused at once where nobody will look at it any more."""
+        with self._lock:
+            if not self._closed:
+                self._waiting.put(asked)
+                return
+        asked.say({"refused": self._closed})
+
+    def take(self, patience_s: float) -> Asked | None:
+        """The next one, or None."""
+        try:
+            return self._waiting.get(timeout=patience_s)
+        except queue.Empty:
+            return None
+
+    def refuse_all(self, words: str) -> None:
+        """Refuse those that wait now."""
+        while (asked := self.take(0)) is not None:
+            asked.say({"refused": words})
+
+    def close(self, words: str) -> None:
+        """Refuse those that wait, and all that come."""
+        with self._lock:
+            self._closed = words
+        self.refuse_all(words)
+
+
+# What serves a run by hand until it ends: protocol, bench, record, control, seed, requests.
+Conductor = Callable[[Protocol, Guard, RunWriter, Control, int, Inbox], RunOutcome]
 
 
 def open_config(bench: Mapping[str, Any], seed: int, profile: str = "") -> Guard:
@@ -86,6 +142,13 @@ def open_guard(spec: Spec) -> Guard:
     module, _, name = spec.opener.partition(":")
     opener: Callable[[Mapping[str, Any], int, str], Guard] = getattr(importlib.import_module(module), name)
     return opener(spec.bench, spec.seed, protocol_of(spec).limits_profile)
+
+
+def conductor_of(spec: Spec) -> Conductor:
+    """What serves a run by hand."""
+    module, _, name = spec.conductor.partition(":")
+    found: Conductor = getattr(importlib.import_module(module), name)
+    return found
 
 
 def protocol_of(spec: Spec) -> Protocol:
@@ -174,6 +237,27 @@ class Engine:
         with contextlib.suppress(OSError, EOFError, ValueError), link:
             return bool(_exchanged(link, "let_go", ANSWER_S))
         return False
+
+    def ask_hand(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Let a session by hand do one thing (see runs/hand.py) and wait until it is done.
+
+        {"refused": words} where nothing was done, with "failed" where something may have been. Raises LinkLost if the
+        engine ends before it answers.
+        """
+        try:
+            link = connect(self._folder, self._key)
+        except (OSError, EOFError, ValueError, AuthenticationError):
+            return {"refused": "the session by hand has ended"}
+        try:
+            with link:
+                send(link, {"hand": dict(request)})
+                while not link.poll(ANSWER_S):
+                    if not self.alive:
+                        raise EOFError
+                found: dict[str, Any] = receive(link)
+                return found
+        except (OSError, EOFError) as error:
+            raise LinkLost(f"the engine ended before it answered; what was done stands in {self.path.name}") from error
 
     def kill(self) -> bool:
         """Hard off: end the engine's process as it is. Its watcher rests the bench; an emulated chip dies with it.
@@ -356,6 +440,7 @@ class _Host:
         self._tell_begun = threading.Event()
         self._watch_begun = threading.Event()
         self._hold_begun = threading.Event()
+        self._inbox = Inbox()
         self.client_knows = threading.Event()  # that it has begun, or why it has not
         self._watchers: list[Connection] = []
 
@@ -399,6 +484,8 @@ class _Host:
                 record.flush()
                 self._say_where()
                 threading.Thread(target=self._say_when_running, daemon=True).start()
+                if spec.conductor:
+                    return self._by_hand(protocol, guard, record)
                 if not spec.go_on:
                     return run(protocol, guard, seed=spec.seed, record=record, control=self.control)
                 return resume(
@@ -409,6 +496,12 @@ class _Host:
             if self.control.state is State.READY and not spec.go_on and self._created:
                 self.path.unlink(missing_ok=True)  # it never began: there is nothing to keep
             raise
+
+    def _by_hand(self, protocol: Protocol, guard: Guard, record: RunWriter) -> RunOutcome:
+        try:
+            return conductor_of(self.spec)(protocol, guard, record, self.control, self.spec.seed, self._inbox)
+        finally:
+            self._inbox.close("the session by hand has ended")
 
     def _say_when_running(self) -> None:
         self.control.wait_while(State.READY)
@@ -459,7 +552,7 @@ class _Host:
                     self._watch_begun.set()
                     return
                 held = command == "hold" or (held and command != "let_go")
-                send(link, self._answer(command))
+                send(link, self._hand(command["hand"]) if isinstance(command, dict) else self._answer(command))
                 if command == "begun":
                     self.client_knows.set()
         finally:
@@ -475,7 +568,7 @@ class _Host:
             "state": lambda: self.control.state.value,
             "outputs": self._outputs,
             "hold": self._is_held,
-            "let_go": lambda: True,
+            "let_go": self._let_go,
             "begun": lambda: self._tell_begun.wait(START_S) and self.begun,
         }
         return commands.get(command, lambda: False)()
@@ -483,6 +576,22 @@ class _Host:
     def _is_held(self) -> bool:
         self._hold_begun.set()
         return True
+
+    def _let_go(self) -> bool:
+        if self.spec.conductor:
+            self.control.stop()  # by hand without a hand: nothing more would ever happen
+        return True
+
+    def _hand(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What came of a request; it waits as long as that takes."""
+        if not self.spec.conductor:
+            return {"refused": "a protocol is running: it cannot be done by hand meanwhile"}
+        if self.control.state is not State.RUNNING:
+            return {"refused": f"the session is {self.control.state.value}: nothing was done"}
+        asked = Asked(request)
+        self._inbox.put(asked)
+        asked.done.wait()
+        return asked.answer
 
     def _outputs(self) -> dict[str, Any]:
         if self.guard is None:

@@ -97,8 +97,7 @@ def settle(path: Path) -> dict[str, Any]:
     `outcome`: "nothing open", "done", "not done" (resuming will fire it) or "unknown" (resuming needs the doubt
     accepted). `chip`: "settled" if it waited for this run, and is free for others now. No volts are sent.
     """
-    prepared = recorded(path)
-    guard = open_bench(prepared.bench, prepared.request.seed, prepared.protocol.limits_profile)
+    guard = _opened_again(path)
     try:
         with RunFile.open(path) as reader, RunWriter.reopen(path) as writer:
             last = next((row for row in reversed(list(reader.entries())) if row.settled is Settled.OPEN), None)
@@ -110,6 +109,17 @@ def settle(path: Path) -> dict[str, Any]:
             return found
     finally:
         guard.close()
+
+
+def _opened_again(path: Path) -> Guard:
+    """The bench of a recorded run, also of one that cannot be resumed: what it left open must be asked all the same."""
+    with RunFile.open(path) as reader:
+        asked, config = reader.value("request"), reader.value("config_said") or reader.value("config")
+        seed = reader.value("seed", 0)
+    if asked is None and config is not None:  # a session, of a script or by hand: under the usual limits
+        return open_bench(BenchConfig.model_validate(config), seed)
+    prepared = recorded(path)
+    return open_bench(prepared.bench, prepared.request.seed, prepared.protocol.limits_profile)
 
 
 def _settled(guard: Guard, writer: RunWriter, entry: Entry) -> dict[str, Any]:
@@ -131,7 +141,8 @@ def recorded(path: Path) -> Prepared:
         began = reader.value("protocol")
     if asked is None or config is None:
         raise ResumeRefused(
-            f"{path} does not say how it was started, so it cannot be resumed from here (a script's session never can)"
+            f"{path} does not say how it was started, so it cannot be resumed from here (a session never can, of a "
+            f"script or by hand; neurobench settle {path.stem} books what it did and frees the chip)"
         )
     request = Request(**asked)
     protocol = validated(protocol_class(request.protocol), _as_begun(request, began), request.protocol)
