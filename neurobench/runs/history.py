@@ -1,22 +1,40 @@
 """What a run has shown so far, put together from its run file: the same for a live run and an old one.
 
 A `Follower` reads what is new; `snapshot(at_seq)` is all that a view needs, for now or for any earlier step. Only what
-was read back through the bench is in it; the hidden truth of an emulated chip has a field of its own, for a view of its own.
+was read back through the bench is in it; the hidden truth of an emulated chip has a field of its own, for a view of
+its own.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neurobench.bench.codec import unpack
+from neurobench.bench.config import SIMULATED_BACKENDS
+from neurobench.bench.crossbar import Capabilities
 from neurobench.bench.steps import DeviceSpan
-from neurobench.bench.stimulus import BoolArray, FloatArray, PulseBatch, Waveforms
+from neurobench.bench.stimulus import BoolArray, FloatArray, Pulse, PulseBatch, Waveforms
+from neurobench.errors import RunFileError
 from neurobench.learning.statistics import Raster
 from neurobench.runs.drawing import Series
+from neurobench.runs.feed import Feed, FollowedFile, Place
+from neurobench.runs.heard import Heard
+from neurobench.runs.library import NUMBERLESS, protocol_name, run_id
+from neurobench.runs.standing import Line, Setting, Standing
+from neurobench.runs.traces import Traces as Traces
+
+KEY_BYTES = 64 << 20  # for what the run was like at earlier steps
+KEY_ROWS = 1000
+KEY_S = 0.05  # of work, after which an earlier step is kept, so that going back costs about as much
+MOST_KEYS = 64
 
 
 @dataclass(frozen=True)
@@ -48,8 +66,11 @@ class About:
 
 @dataclass(frozen=True)
 class Cells:
-    """The array as last read back, [rows, cols] each: siemens and their sigma (nan: never read), the bench's time of the
-    read, the first value read in this run, pulses of each sign in this run, cells that are out of use."""
+    """The array as last read back, [rows, cols] each.
+
+    Siemens and their sigma (nan: never read, or not known), the time of the read (as `Snapshot.at_s`), the first value
+    read in this run, pulses of each sign in this run, cells that are out of use.
+    """
 
     conductance_s: FloatArray
     sigma_s: FloatArray
@@ -64,7 +85,8 @@ class Cells:
 class Shown:
     """One step of the journal in words and numbers: for the schedule and for the console.
 
-    `sign`: 1 potentiates, -1 depresses, 0 both or neither; `cells`: how many are addressed; `pulses`: how many were fired.
+    `sign`: 1 potentiates, -1 depresses, 0 both or neither; `cells`: how many are addressed; `pulses`: how many were
+    fired.
     """
 
     seq: int
@@ -96,11 +118,11 @@ class Energy:
 class Snapshot:
     """A run as it stood after step `seq` (of `last_seq` so far). Arrays are not written to again.
 
-    at_s: the bench's time since the first step. `progress`: scalar series of the notes "epoch" by name (error, accuracy,
-    test_accuracy, loss, ...). weights_s: [outputs, inputs] or as noted; `single_cells`: a weight is one cell, no pair.
-    activations, targets: [patterns, outputs]. `notes`: the last value of every other note by name ("network",
-    "confusion", "activity", "preflight", "control", ...); `points`: all notes "point", `branches`: all notes "branch", in
-    order. `result`: what the protocol returned, {} before. `stimulus`: the last one that was fired.
+    at_s: the bench's time since the first step. `progress`: scalar series of the notes "epoch" by name (error,
+    accuracy, test_accuracy, loss, ...). weights_s: [inputs, outputs] or as noted; `single_cells`: a weight is one cell,
+    no pair. activations, targets: [patterns, outputs]. `notes`: the last value of every other note by name ("network",
+    "confusion", "activity", "preflight", "control", ...); `points`: all notes "point", `branches`: all notes "branch",
+    in order. `result`: what the protocol returned, {} before. `stimulus`: the last one that was fired.
     `recent`: the last steps, newest last. `truth_s`: the emulated chip's hidden conductances, never to be mixed with
     `cells`. `history` gives traces.
     """
@@ -131,13 +153,296 @@ class Snapshot:
     harm: Sequence[str]
 
 
-class Traces:
-    """Conductances over time, for whoever draws them."""
+# ---------------------------------------------------------------------------------------------- who and where
 
-    def trace(self, cells: Sequence[tuple[int, int]], until_seq: int) -> tuple[FloatArray, FloatArray]:
-        """Times [n] in seconds and conductances [n, cells] in siemens (nan: not read then)."""
-        raise NotImplementedError
 
-    def band(self, until_seq: int) -> tuple[FloatArray, FloatArray]:
-        """Times [n] and lower quartile, median, upper quartile [n, 3] of all cells that were read then."""
-        raise NotImplementedError
+def about_of(path: Path, manifest: Mapping[str, Any]) -> About:
+    """What a manifest says, also where the run had not begun yet: then as it was asked for."""
+    config, asked = manifest.get("config") or {}, manifest.get("request") or {}
+    bench, chip = config.get("bench") or {}, config.get("chip") or {}
+    identity, kind = manifest.get("identity") or {}, manifest.get("protocol") or {}
+    backend = str(identity.get("backend") or bench.get("backend") or "")
+    shape = _shape(manifest, chip)
+    limits = manifest.get("limits") or {n: v for n, v in (config.get("limits") or {}).items() if n != "forming"}
+    view = unpack(manifest["view"]) if "view" in manifest else {}
+    allowed = limits.get("max_pulses_per_cell") or inf
+    return About(
+        path=str(path), run_id=run_id(path), protocol=protocol_name(manifest) or "",
+        bench=str(manifest.get("bench") or asked.get("bench") or bench.get("name") or ""), backend=backend,
+        chip_id=str(manifest.get("chip_id") or chip.get("id") or ""), seed=manifest.get("seed", asked.get("seed")),
+        simulated=bool(manifest.get("simulated", backend in SIMULATED_BACKENDS)),
+        created=str(manifest.get("created", "")), shape=shape, limits=limits,
+        device=_span(manifest.get("device") or {}), parameters=kind.get("parameters") or asked.get("settings") or {},
+        excluded=_grid(view.get("excluded"), shape, np.bool_),
+        pulses_used=_grid(view.get("pulses_used"), shape, np.int64),
+        pulses_allowed=_still(np.full(shape, float(allowed))), chip=_chip_facts(manifest, chip, identity),
+    )  # fmt: skip
+
+
+def _shape(manifest: Mapping[str, Any], chip: Mapping[str, Any]) -> tuple[int, int]:
+    rows, cols = (manifest.get("capabilities") or {}).get("shape") or (chip.get("rows", 1), chip.get("cols", 1))
+    return int(rows), int(cols)
+
+
+def _grid(value: Any, shape: tuple[int, int], kind: type) -> Any:
+    return _still(np.zeros(shape, kind) if value is None else np.array(value, kind).reshape(shape))
+
+
+def _still(array: Any) -> Any:
+    array.setflags(write=False)
+    return array
+
+
+def _span(said: Mapping[str, Any]) -> DeviceSpan:
+    """The device as the manifest's JSON says it; what a newer version knows besides is left out."""
+    known = {name: value for name, value in said.items() if name in DeviceSpan.__dataclass_fields__}
+    return DeviceSpan(**{name: _field(value) for name, value in known.items()})
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Pulse(**value)
+    if isinstance(value, list):
+        return tuple(map(float, value))
+    return float(value) if isinstance(value, str) and value in NUMBERLESS else value
+
+
+def _chip_facts(manifest: Mapping[str, Any], chip: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, str]:
+    """How the chip is wired and what it is said to be, in words."""
+    can = manifest.get("capabilities") or {}
+    sign = can.get("potentiating_sign") or chip.get("potentiating_sign")
+    facts: dict[str, Any] = {
+        "polarity": "" if sign not in (1, -1) else f"V_row {'>' if sign > 0 else '<'} V_col potentiates",
+        "top electrode": chip.get("top_electrode"),
+        "isolation": can.get("isolation"),
+        "model": chip.get("model"),
+        "device": (manifest.get("device") or {}).get("origin"),
+        "firmware": (identity.get("details") or {}).get("firmware"),
+    }
+    return {name: str(value) for name, value in facts.items() if value}
+
+
+def _capabilities(manifest: Mapping[str, Any], shape: tuple[int, int]) -> Capabilities:
+    """As far as they say how a stimulus is cut into shots."""
+    can = manifest.get("capabilities") or {}
+    names = ("parallelism", "potentiating_sign", "measures_one_cell")
+    return Capabilities(shape, **{name: can[name] for name in names if name in can})
+
+
+# ---------------------------------------------------------------------------------------------- following
+
+
+class _Key(NamedTuple):
+    """The run as it stood when so much of its file was read."""
+
+    place: Place
+    standing: Standing
+
+
+class _Earlier(NamedTuple):
+    """An earlier step that was asked for, and where to go on from it."""
+
+    feed: Feed
+    standing: Standing
+
+
+class Follower:
+    """Reads a run file, live or finished, a little at a time, and tells how the run stands or stood.
+
+    For one thread. Errors: RunFileError if it is no run file or of a newer version; a file that is damaged further on
+    is told up to there, and `Snapshot.error` says what is wrong.
+    """
+
+    def __init__(self, path: Path, budget_s: float = 0.02) -> None:
+        self._file = FollowedFile.open(path)
+        self._budget_s = budget_s
+        self._feed = Feed(self._file)
+        self._stamp: tuple[int, ...] = ()
+        self._live = False
+        self._damage: str | None = None
+        self._result: Mapping[str, Any] = {}
+        self._is_result = False
+        self._keys: list[_Key] = []
+        self._key_every = KEY_ROWS
+        self._since_key = (0, 0.0)
+        self._earlier: _Earlier | None = None
+        self._shown: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        try:
+            self._begin()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Learn what the run is about, as far as it is known yet: nothing was taken in so far."""
+        manifest = self._file.manifest
+        self._known = "identity" in manifest
+        self._about = about = about_of(self._file.path, manifest)
+        heard = Heard(about.shape)
+        read_v = about.limits.get("max_read_v") or 0.0
+        setting = Setting(_capabilities(manifest, about.shape), float(read_v), about.simulated, heard)
+        self._heard, self._now = heard, Standing(setting, about.excluded)
+        self._keys = [_Key(self._feed.place, self._now.frozen())]
+
+    def read(self) -> bool:
+        """Take in what is new, for at most about `budget_s`. True if anything was, or more waits."""
+        live, stamp = self._file.live, self._file.stamp()
+        quiet = not live and not self._live and stamp == self._stamp and not self._feed.waiting
+        if quiet or self._damage is not None:
+            return False
+        before = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
+        self._live, end = live, time.monotonic() + self._budget_s
+        try:
+            if not self._known:
+                self._begin()
+            self._read_until(end)
+            self._stamp = stamp
+            self._end()
+        except RunFileError as error:
+            self._damage = str(error)
+            return True
+        after = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
+        return self._feed.waiting or before != after
+
+    def _read_until(self, end: float) -> None:
+        looked = False
+        while True:
+            row = self._feed.next()
+            if row is not None:
+                began = time.monotonic()
+                self._now.take(row)
+                self._keep_key(time.monotonic() - began)
+            elif looked and not self._feed.waiting:
+                return
+            else:
+                self._feed.refill()
+                looked = True
+                continue
+            if time.monotonic() > end:
+                return
+
+    def _end(self) -> None:
+        """The result, once all that was recorded before it was taken in."""
+        ended = bool(self._feed.facts.get("status")) and not self._feed.waiting
+        if ended and not self._is_result:
+            self._result = self._file.result or {}
+        elif not ended:
+            self._result = {}
+        self._is_result = ended
+
+    # -- earlier steps ------------------------------------------------------------------------------------------
+
+    def _keep_key(self, took_s: float) -> None:
+        """Now and then keep how it stands, from where a later question can begin."""
+        rows, work_s = self._since_key
+        self._since_key = rows + 1, work_s + took_s
+        share = self._key_every / KEY_ROWS
+        if rows < self._key_every and work_s < KEY_S * share:
+            return
+        self._since_key = 0, 0.0
+        self._keys.append(_Key(self._feed.place, self._now.frozen()))
+        size = 7 * 8 * self._now.excluded.size
+        if len(self._keys) > max(min(MOST_KEYS, KEY_BYTES // size), 3):
+            self._keys = self._keys[::2]
+            self._key_every *= 2
+
+    def _standing_at(self, seq: int) -> Standing:
+        """How it stood after step `seq`: from the nearest earlier one that was kept, or that was asked for last."""
+        key = next(key for key in reversed(self._keys) if key.standing.seq <= seq)
+        earlier = self._earlier
+        if earlier is None or not key.standing.seq <= earlier.standing.seq <= seq:
+            earlier = _Earlier(Feed(self._file, key.place), key.standing.frozen())
+        self._earlier = earlier
+        feed, standing = earlier
+        while (row := feed.next(seq)) is not None or feed.needs_more(seq):
+            if row is None:
+                feed.refill()
+            else:
+                standing.take(row)
+        return standing
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def snapshot(self, at_seq: int | None = None) -> Snapshot:
+        """How the run stands, or stood after step `at_seq`. Parts that have not changed are the objects from before."""
+        pending = self._feed.pending
+        if at_seq is not None and at_seq < self._now.seq:
+            return self._told(self._standing_at(max(at_seq, -1)))
+        if pending is None or (at_seq is not None and at_seq < pending.seq):
+            return self._told(self._now)
+        standing = self._now.frozen()
+        standing.take(pending)
+        return self._told(standing)
+
+    def _told(self, now: Standing) -> Snapshot:
+        still, energy = now.frozen(), now.totals
+        error = self._damage or self._feed.facts.get("error")
+        ended = now.seq >= self._feed.last_seq and not self._feed.waiting
+        heard = self._heard
+        return Snapshot(
+            about=self._about, history=heard.traces, live=self._live, status=self._status(), error=error, seq=now.seq,
+            last_seq=self._feed.last_seq, at_s=now.at_s, cells=self._cells(still),
+            progress=heard.progress(now.seq), weights_s=now.weights_s, single_cells=now.single_cells,
+            activations=now.activations, targets=now.targets, rasters=heard.rasters(now.seq), notes=now.notes,
+            points=heard.points.until(now.seq), branches=heard.branches.until(now.seq),
+            result=self._result if ended else {}, stimulus=now.stimulus, recent=self._recent(still),
+            energy=Energy(energy.energy_j, energy.read_energy_j, now.basis, energy.pulses, energy.reads,
+                          energy.compliance_hits),
+            truth_s=self._truth(now), harm=tuple(self._feed.facts.get("harm") or ()),
+        )  # fmt: skip
+
+    def _status(self) -> str:
+        ended = self._feed.facts.get("status")
+        if ended:
+            return str(ended)
+        return str(self._feed.facts.get("state", "ready")) if self._live else "crashed"
+
+    def _same(self, name: str, made_of: tuple[Any, ...]) -> Any:
+        """What was told under this name, if it was made of the same objects."""
+        known = self._shown.get(name)
+        alike = known is not None and len(known[0]) == len(made_of)
+        if known is not None and alike and all(a is b for a, b in zip(known[0], made_of, strict=True)):
+            return known[1]
+        return None
+
+    def _cells(self, now: Standing) -> Cells:
+        arrays = (now.conductance_s, now.sigma_s, now.read_at_s, now.first_s, now.ups, now.downs, now.excluded)
+        found: Cells | None = self._same("cells", arrays)
+        if found is None:
+            found = Cells(*arrays)
+            self._shown["cells"] = arrays, found
+        return found
+
+    def _recent(self, now: Standing) -> Sequence[Shown]:
+        lines = tuple(now.recent)
+        found: Sequence[Shown] | None = self._same("recent", lines)
+        if found is None:
+            found = tuple(_shown(line) for line in lines)
+            self._shown["recent"] = lines, found
+        return found
+
+    def _truth(self, now: Standing) -> FloatArray | None:
+        if not (self._about.simulated and now.truths):
+            return None
+        made_of = (now.truths,)
+        known = self._shown.get("truth")
+        if known is None or known[0] != made_of:
+            self._shown["truth"] = made_of, self._file.truth_at(now.seq)
+        found: FloatArray | None = self._shown["truth"][1]
+        return found
+
+
+def _shown(line: Line) -> Shown:
+    if line.shown is None:
+        line.shown = Shown(
+            line.seq, line.kind, line.at_s, line.words(), line.sign, line.cells, line.pulses, line.amplitude_v,
+            line.width_s, line.energy_j, line.doubt,
+        )  # fmt: skip
+    shown: Shown = line.shown
+    return shown

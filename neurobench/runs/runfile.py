@@ -517,7 +517,7 @@ class RunFile:
         self._copy: _Copy | None = None
 
     @classmethod
-    def open(cls, path: Path | str) -> RunFile:
+    def open(cls, path: Path | str) -> Self:
         """Open for reading."""
         path = Path(path).absolute()
         _check_kind(path)

@@ -1,0 +1,177 @@
+"""Rows of a run file in the order of its steps, a few at a time, for whoever follows a run while it is written.
+
+Journal and notes are two tables; a step is a row of one of them. A `Feed` merges them and gives back only what will not
+change any more: a pulse that is on its way, or in doubt, stands in `pending` until it is known what became of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from math import inf
+from typing import Any, NamedTuple
+
+from neurobench.bench.codec import unpack
+from neurobench.bench.stimulus import FloatArray
+from neurobench.runs.runfile import Entry, RunFile, Settled, _entry
+
+ROWS = 2000  # of each table, fetched at once
+FETCH_BYTES = 8 << 20
+FETCH_S = 0.005
+FACTS = ("status", "state", "error", "harm", "reached", "stopped", "doubt")  # what of the manifest changes on the way
+
+_ENTRIES = "SELECT seq, kind, step, witness, answer, state, t FROM journal WHERE seq > ? ORDER BY seq"
+_NOTES = "SELECT id, seq, name, value FROM notes WHERE id > ? ORDER BY id"
+_FACTS = f"SELECT key, value FROM manifest WHERE key IN ({','.join('?' * len(FACTS))})"
+_LAST = """SELECT max(coalesce((SELECT max(seq) FROM journal), -1),
+                      coalesce((SELECT seq FROM notes ORDER BY id DESC LIMIT 1), -1))"""
+
+
+class RawNote(NamedTuple):
+    """A note that is decoded when it is asked for; `place` numbers the notes of a file."""
+
+    place: int
+    seq: int
+    name: str
+    data: bytes
+
+    @property
+    def value(self) -> Any:
+        """The value that was noted."""
+        return unpack(self.data)
+
+
+class Place(NamedTuple):
+    """How far a file was read: the last row of the journal and the last note."""
+
+    seq: int = -1
+    note: int = 0
+
+
+class Batch(NamedTuple):
+    """What one look into the file gave; `all_entries`, `all_notes`: nothing came after these then."""
+
+    entries: list[Entry]
+    notes: list[RawNote]
+    all_entries: bool
+    all_notes: bool
+    last_seq: int
+    facts: dict[str, Any]
+
+
+class FollowedFile(RunFile):
+    """A run file that is looked into again and again."""
+
+    def after(self, place: Place, wants_entries: bool = True, wants_notes: bool = True) -> Batch:
+        """Rows after `place` and what the manifest says, all of one moment."""
+        with self._transaction() as db:
+            db.execute("BEGIN")
+            rows, all_rows = _some(db.execute(_ENTRIES, (place.seq,))) if wants_entries else ([], False)
+            notes, all_notes = _some(db.execute(_NOTES, (place.note,))) if wants_notes else ([], False)
+            said = db.execute(_FACTS, FACTS).fetchall()
+            last = db.execute(_LAST).fetchone()[0]
+        entries = [_entry(row) for row in rows]
+        facts = {key: self._loaded(value) for key, value in said}
+        return Batch(entries, [RawNote(*note) for note in notes], all_rows, all_notes, int(last), facts)
+
+    def truth_at(self, seq: int) -> FloatArray | None:
+        """The hidden conductances as they were recorded last, up to step `seq`."""
+        rows = self._rows("SELECT conductance_s FROM truth WHERE seq <= ? ORDER BY seq DESC LIMIT 1", seq)
+        return unpack(rows[0][0]) if rows else None
+
+    def stamp(self) -> tuple[int, ...]:
+        """What changes whenever somebody has written the file: sizes and times of it and of its log."""
+        found = []
+        for file in (self.path, *map(self._side, self._SIDES)):
+            try:
+                said = file.stat()
+            except OSError:
+                continue
+            found += [said.st_size, said.st_mtime_ns]
+        return tuple(found)
+
+
+def _some(cursor: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], bool]:
+    """Rows up to a number, a size and a time, at least two; and whether these are all.
+
+    Two, because the last one may be an intent that has to be read again.
+    """
+    rows: list[tuple[Any, ...]] = []
+    end, size = time.monotonic() + FETCH_S, 0
+    for row in cursor:
+        if len(rows) >= 2 and (len(rows) >= ROWS or size > FETCH_BYTES or time.monotonic() > end):
+            return rows, False
+        rows.append(row)
+        size += sum(len(part) for part in row if isinstance(part, bytes))
+    return rows, True
+
+
+class Feed:
+    """Settled rows after `place`, one by one: `next` gives what is at hand, `refill` looks into the file."""
+
+    def __init__(self, file: FollowedFile, place: Place = Place()) -> None:  # noqa: B008 - it is immutable
+        self.place = place  # up to where rows were given out
+        self.pending: Entry | None = None
+        self.last_seq = place.seq
+        self.facts: dict[str, Any] = {}
+        self._file = file
+        self._fetched = place
+        self._entries: deque[Entry] = deque()
+        self._notes: deque[RawNote] = deque()
+        self._all_entries = self._all_notes = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is more than was given out, as far as is known."""
+        return bool(self._entries or not self._all_entries or not self._all_notes or self._next_note() is not None)
+
+    def needs_more(self, until: int) -> bool:
+        """Whether rows with seq <= `until` may be in the file that are not at hand."""
+        entries = not self._all_entries and (not self._entries or self._entries[-1].seq < until)
+        return entries or (not self._all_notes and (not self._notes or self._notes[-1].seq <= until))
+
+    def refill(self) -> None:
+        """Look into the file for what comes after what is at hand."""
+        few = len(self._entries) < ROWS, len(self._notes) < ROWS
+        found = self._file.after(self._fetched, *few)
+        entries, self.pending = found.entries, None
+        if entries and found.all_entries and entries[-1].settled in (Settled.OPEN, Settled.DOUBT):
+            self.pending = entries.pop()
+        self._entries += entries
+        self._notes += found.notes
+        self._all_entries, self._all_notes = found.all_entries, found.all_notes
+        self.last_seq, self.facts = found.last_seq, found.facts
+        seq = entries[-1].seq if entries else self._fetched.seq
+        self._fetched = Place(seq, found.notes[-1].place if found.notes else self._fetched.note)
+
+    def next(self, until: float = inf) -> Entry | RawNote | None:
+        """The next row with seq <= `until`; None where none is at hand."""
+        entry = self._entries[0].seq if self._entries else inf
+        told = self._next_note()
+        note = inf if told is None else told.seq
+        if min(entry, note) > until:
+            return None
+        if entry <= note:
+            return self._given_entry() if self._entries and self._may_precede(note) else None
+        return self._given_note() if self._all_entries or self._entries else None
+
+    def _may_precede(self, note: float) -> bool:
+        """Whether no note that is not fetched yet comes before the next row of the journal."""
+        return self._all_notes or note < inf
+
+    def _next_note(self) -> RawNote | None:
+        """The next note, unless it belongs after a row that is not settled."""
+        if not self._notes or (self.pending is not None and self._notes[0].seq >= self.pending.seq):
+            return None
+        return self._notes[0]
+
+    def _given_entry(self) -> Entry:
+        entry = self._entries.popleft()
+        self.place = Place(entry.seq, self.place.note)
+        return entry
+
+    def _given_note(self) -> RawNote:
+        note = self._notes.popleft()
+        self.place = Place(self.place.seq, note.place)
+        return note
