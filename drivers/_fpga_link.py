@@ -473,7 +473,7 @@ def answered(reply: Reply) -> str:
 
 
 def _hex(payload: bytes) -> str:
-    shown = payload[:MOST_SHOWN].hex(" ", 4)
+    shown = payload[:MOST_SHOWN].hex(" ", -4)
     return shown if len(payload) <= MOST_SHOWN else f"{shown} ... ({len(payload)} bytes)"
 
 

@@ -36,6 +36,7 @@ from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, end_abandoned
 from neurobench.runs.runner import RunOutcome, run
 from neurobench.runs.states import Control, State
+from neurobench.runs.wirelog import WireLog, wire_log_of
 from neurobench.system import WINDOWS, kill_process, on_stop_signal, pid_alive, start_detached, utc_now
 
 PATIENCE_S = 0.03  # how long an abort waits for the runner before it cuts the outputs over the second path
@@ -441,6 +442,7 @@ class _Host:
         self._watch_begun = threading.Event()
         self._hold_begun = threading.Event()
         self._inbox = Inbox()
+        self._log: WireLog | None = None
         self.client_knows = threading.Event()  # that it has begun, or why it has not
         self._watchers: list[Connection] = []
 
@@ -473,8 +475,11 @@ class _Host:
             fallback = 0 if outcome.status == "finished" else 1
             self.exit_code = getattr(outcome.error, "exit_code", fallback)
         finally:
-            guard.close()
-            self.at_rest = True
+            try:
+                guard.close()
+                self.at_rest = True
+            finally:
+                self._end_log()
 
     def _recorded(self, protocol: Protocol, guard: Guard) -> RunOutcome:
         spec = self.spec
@@ -483,6 +488,7 @@ class _Host:
                 record.put(engine={"pid": os.getpid(), "since": utc_now()})
                 record.flush()
                 self._say_where()
+                self._overhear(guard)
                 threading.Thread(target=self._say_when_running, daemon=True).start()
                 if spec.conductor:
                     return self._by_hand(protocol, guard, record)
@@ -496,6 +502,18 @@ class _Host:
             if self.control.state is State.READY and not spec.go_on and self._created:
                 self.path.unlink(missing_ok=True)  # it never began: there is nothing to keep
             raise
+
+    def _overhear(self, guard: Guard) -> None:
+        """From here on what is said on the links is logged; an emulated chip has none."""
+        if self.spec.watched:
+            self._log = WireLog(wire_log_of(self.path))
+            guard.raw.overhear(self._log)
+
+    def _end_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            if not self.path.exists():  # it never began
+                self._log.path.unlink(missing_ok=True)
 
     def _by_hand(self, protocol: Protocol, guard: Guard, record: RunWriter) -> RunOutcome:
         try:
@@ -651,6 +669,8 @@ class _Host:
                 outputs={**self._outputs(), "at": utc_now()},
             )  # fmt: skip
         self.at_rest = at_rest
+        if self._log is not None:
+            self._log.flush()
         self.say_goodbye()
         self.tidy()
         os._exit(130)

@@ -177,10 +177,11 @@ class Hand:
             return {"ended": True}
         if isinstance(wish, Fire) and wish.preview:
             return self._preview(wish)
-        answer = self._read(wish) if isinstance(wish, Read) else self._pulse(wish)
-        if not self.runner.replayable:
-            self.guard.rest()  # nothing stays switched on while the operator thinks
-        return answer
+        try:
+            return self._read(wish) if isinstance(wish, Read) else self._pulse(wish)
+        finally:
+            if not self.runner.replayable:
+                self.guard.rest()  # nothing stays switched on while the operator thinks
 
     def _one(self, step: Step) -> Answer:
         """One step, recorded. `runner.seq` is its number afterwards."""
@@ -282,6 +283,7 @@ class Hand:
             "limits": _limits(self.guard),
             "pulses_left": self._pulses_left(batch),
             "energy_j": self._energy_j(batch),
+            "warnings": self._warnings(wish),
         }
         try:
             self.guard.check(batch)
@@ -291,6 +293,11 @@ class Hand:
         except (Refused, UsageError) as refused:
             return {**found, "refused": str(refused)}
         return found
+
+    def _warnings(self, wish: Fire) -> list[str]:
+        if wish.sign < 0 and not self.view.device.depresses:
+            return ["nobody has declared or measured that pulses of this polarity depress this device"]
+        return []
 
     def _victims(self, batch: PulseBatch) -> dict[str, Any]:
         """Cells that are not selected and see volts: on a selected line, and anywhere else."""
