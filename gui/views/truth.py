@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QLabel, QWidget
 
 from neurobench.runs.history import Snapshot
 
+from .. import theme
 from ..selection import Selection
 from .plots import HeatMap, Panel, name, scaled, spanning
 
@@ -24,7 +25,6 @@ class TruthView(Panel):
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)
         self._mark = QLabel(MARK)
-        self._mark.setProperty("role", "simulated")
         self._mark.setToolTip("Hidden state of the emulator. Nothing on a real bench can show this.")
         self._map = HeatMap()
         self._map.setAccessibleName("Map of hidden conductances; arrow keys move a cursor")
@@ -39,6 +39,13 @@ class TruthView(Panel):
         if not snapshot.about.simulated:
             return "This chip is real: nobody knows its true conductances, only what was read back."
         return "" if snapshot.truth_s is not None else "This run has recorded nothing of the hidden state of its chip."
+
+    def _styled(self) -> None:
+        t = theme.tokens()
+        self._mark.setStyleSheet(
+            f"background: {t.simulated}; color: {t.on_simulated}; font-weight: 700; padding: 1px 6px; "
+            "border-radius: 3px;"
+        )
 
     def draw(self, snapshot: Snapshot | None) -> None:
         """Show what the emulator hid; the mark stands there whenever there is anything."""
