@@ -8,13 +8,16 @@ CODE := neurobench drivers protocols gui sim_instruments
 # Two workers on two cores: a BLAS with threads of its own would only get in their way.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test soak faults oracles bench gateware pictures lint format types setup clean
+.PHONY: help demo gui test soak faults oracles bench gateware pictures screenshots lint format types setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(STAMP) ## two emulated crossbars, made from published measurements, learn in front of you
 	$(BIN)/neurobench demo
+
+gui: $(STAMP) ## the window, with an emulated chip
+	$(BIN)/neurobench gui
 
 test: $(STAMP) ## the tests, some minutes
 	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile
@@ -40,6 +43,9 @@ gateware: $(VENV)/.gateware ## the FPGA's gateware: Verilog, bitstream, what it 
 
 pictures: $(STAMP) ## the pictures of the README
 	$(BIN)/python docs/make_pictures.py
+
+screenshots: $(STAMP) ## every screen of the window, light and dark, for the docs
+	QT_QPA_PLATFORM=offscreen $(BIN)/python docs/make_screenshots.py
 
 lint: $(STAMP) ## style and likely bugs
 	$(BIN)/ruff check

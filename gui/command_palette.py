@@ -36,7 +36,7 @@ class CommandPalette(QDialog):
         super().__init__(parent, Qt.WindowType.Dialog)
         self.setWindowTitle("Commands")
         self.setAccessibleName("Command palette")
-        self._session, self._actions = session, actions
+        self._session, self._actions, self._over = session, actions, parent
         self.line = QLineEdit(self)
         self.line.setPlaceholderText("Type a command")
         self.line.setAccessibleName("Command")
@@ -59,7 +59,7 @@ class CommandPalette(QDialog):
     def ask(self) -> None:
         """Open it, empty."""
         em = theme.em()
-        self.resize(min(32 * em, max(self.parentWidget().width() - 4 * em, 300)), 22 * em)
+        self.resize(min(32 * em, max(self._over.width() - 4 * em, 300)), 22 * em)
         self.line.clear()
         self._filter("")
         self.show()  # not modal: Abort can be clicked meanwhile
@@ -81,17 +81,19 @@ class CommandPalette(QDialog):
             self.list.addItem(item)
         self.list.setCurrentRow(0)
 
-    def _explain(self, item: QListWidgetItem | None, _before: QListWidgetItem | None = None) -> None:
+    def _explain(self) -> None:
+        item = self.list.currentItem()
+        name = "" if self.list.currentRow() < 0 else item.data(Qt.ItemDataRole.UserRole)
         for action, made in self._actions:
-            if item is not None and action.name == item.data(Qt.ItemDataRole.UserRole):
+            if action.name == name:
                 self.why.setText(action.tip if made.isEnabled() else why_not(action, self._session.state))
                 return
         self.why.setText("no command fits")
 
     def _take(self, *_: object) -> None:
-        item = self.list.currentItem()
-        if item is None:
+        if self.list.currentRow() < 0:
             return
+        item = self.list.currentItem()
         made = self._actions.by_name(str(item.data(Qt.ItemDataRole.UserRole)))
         if made.isEnabled():
             self.accept()

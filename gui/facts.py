@@ -37,27 +37,27 @@ def simulated(session: Session) -> bool:
 
 
 def bench_words(session: Session) -> tuple[str, str]:
-    """Bench and backend in bold, and its chip below: id, polarity, lifetime used."""
+    """Bench and chip in bold; below, the chip's polarity and how much of its lifetime is used."""
     bench = session.bench
     if bench is None:
         return "no bench", "Ctrl+2 connects one"
     name = bench.bench.name
     backend = "" if name == bench.bench.backend else f" ({bench.bench.backend})"
-    parts = [chip_id(session), polarity(bench), life_words(session)]
-    return f"{name}{backend}  {bench.chip.rows} x {bench.chip.cols}", " | ".join(part for part in parts if part)
+    chip = chip_id(session)
+    first = f"{name}{backend} {bench.chip.rows} x {bench.chip.cols}{f' | {chip}' if chip else ''}"
+    return first, " | ".join(part for part in (polarity(bench), life_words(session)) if part)
 
 
 def chip_id(session: Session) -> str:
     """The chip by its own name, as the last check or the run that is open says; "" where nobody has said one."""
-    checked, shown = session.checked or {}, session.snapshot
-    told = checked.get("chip") or (shown.about.chip_id if shown is not None and shown.live else "")
-    return f"chip {told}" if told else ""
+    told = session.chip_id
+    shown = session.snapshot
+    return told or (shown.about.chip_id if shown is not None and shown.live else "")
 
 
 def polarity(bench: BenchConfig) -> str:
     """Which sign of V_row - V_col raises the conductance."""
-    sign = bench.chip.potentiating_sign
-    return "+V potentiates" if sign in (1, None) else "-V potentiates"
+    return "-V raises G" if bench.chip.potentiating_sign == -1 else "+V raises G"
 
 
 def life_used(snapshot: Snapshot | None) -> float | None:
@@ -76,7 +76,7 @@ def life_words(session: Session) -> str:
     used = life_used(session.snapshot)
     if used is None:
         limits = session.bench.limits if session.bench is not None else None
-        return "life not limited" if limits is not None and limits.max_pulses_per_cell is None else ""
+        return "life unlimited" if limits is not None and limits.max_pulses_per_cell is None else ""
     return f"life used {used:.1%}" if used < 0.1 else f"life used {used:.0%}"
 
 

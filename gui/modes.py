@@ -82,7 +82,8 @@ class Mode(QMainWindow):
     """A page with its views around it; used as a widget, not as a window of its own."""
 
     def __init__(self, of: PageOf, page: QWidget, parent: QWidget | None = None) -> None:
-        super().__init__(parent, Qt.WindowType.Widget)
+        super().__init__(parent)
+        self.setWindowFlags(Qt.WindowType.Widget)  # Qt makes every main window one of its own
         self.mode, self.page = of.mode, page
         self.views: tuple[View, ...] = tuple(getattr(page, "views", ()))
         self.docks: dict[str, QDockWidget] = {}

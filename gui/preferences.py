@@ -44,6 +44,7 @@ class Preferences:
 
     @theme.setter
     def theme(self, value: str) -> None:
+        """Keep another theme."""
         self._put("look/theme", value)
 
     @property
@@ -57,6 +58,7 @@ class Preferences:
 
     @scale.setter
     def scale(self, value: float) -> None:
+        """Keep another font scale."""
         self._put("look/scale", value)
 
     @property
@@ -66,6 +68,7 @@ class Preferences:
 
     @on_death.setter
     def on_death(self, value: str) -> None:
+        """Keep another choice."""
         self._put("run/on_death", value)
 
     def layout(self, key: str) -> QByteArray | None:

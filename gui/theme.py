@@ -152,6 +152,10 @@ def _palette(t: Tokens) -> QPalette:
 
 _SHEET = Template("""
 QMainWindow, QMainWindow::separator { background: $window; }
+QFrame#topbar, QFrame#rail { background: $panel; }
+QFrame#topbar { border-bottom: 1px solid $line; }
+QFrame#rail { border-right: 1px solid $line; }
+QFrame#timebar, QFrame#statusbar { background: $window; border-top: 1px solid $line; }
 QMainWindow::separator { width: 5px; height: 5px; }
 QMainWindow::separator:hover { background: $accent; }
 QToolTip { background: $field; color: $text; border: 1px solid $line; padding: 4px; }
@@ -174,13 +178,13 @@ QPushButton[role="abort"]:hover { border-color: $text; }
 QPushButton[role="abort"]:focus { border-color: $text; }
 QPushButton[role="abort"]:disabled { background: $panel; color: $disabled; border: 1px solid $line; }
 QPushButton[role="flat"], QToolButton[role="flat"] { background: transparent; border-color: transparent; }
+QPushButton[role="flat"]:checked, QToolButton[role="flat"]:checked { background: $chosen; border-color: $accent; }
 QPushButton[role="flat"]:hover, QToolButton[role="flat"]:hover { border-color: $line; }
 QPushButton[role="flat"]:focus, QToolButton[role="flat"]:focus { border-color: $accent; }
-QLineEdit, QPlainTextEdit, QTextEdit, QAbstractSpinBox, QComboBox {
+QLineEdit, QPlainTextEdit, QTextEdit {
     border: 1px solid $line; border-radius: 3px; background: $field; selection-background-color: $accent;
     selection-color: $on_accent; padding: 2px 4px; }
-QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QAbstractSpinBox:focus, QComboBox:focus {
-    border-color: $accent; }
+QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus { border-color: $accent; }
 QComboBox QAbstractItemView { border: 1px solid $line; background: $field; }
 QHeaderView::section { background: $window; color: $text_dim; border: none; border-bottom: 1px solid $line;
     padding: 4px 6px; }
@@ -202,6 +206,9 @@ QMenu::item:disabled { color: $disabled; background: transparent; }
 QMenu::separator { height: 1px; background: $line; margin: 4px 8px; }
 QProgressBar { border: 1px solid $line; border-radius: 3px; background: $field; text-align: center; }
 QProgressBar::chunk { background: $chosen; }
+QToolButton[role="fact"] { padding: 2px; background: transparent; border: 1px solid transparent; }
+QToolButton[role="fact"]:hover { border-color: $line; }
+QToolButton[role="fact"]:focus { border: 1px solid $accent; padding: 2px; }
 QLabel[role="dim"] { color: $text_dim; }
 QLabel[role="heading"] { font-weight: 600; font-size: 120%; }
 QLabel[role="ok"] { color: $ok; }

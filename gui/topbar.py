@@ -95,25 +95,25 @@ class Badge(QLabel):
         self.setAccessibleName(name)
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setTextFormat(Qt.TextFormat.PlainText)
-        self._color = ""
+        self._colors = ("", "")
 
     def say(self, words: str, color: str, on_color: str) -> None:
         """Show these words on this colour."""
         self.setText(words)
         self.setAccessibleDescription(words)
-        if color != self._color:
-            self._color = color
+        if (color, on_color) != self._colors:
+            self._colors = color, on_color
             self.setStyleSheet(
-                f"background: {color}; color: {on_color}; border-radius: 4px; padding: 2px 8px; font-weight: 700;"
+                f"background: {color}; color: {on_color}; border-radius: 4px; padding: 2px; font-weight: 700;"
             )
-        self.restyle()
 
     def restyle(self) -> None:
         """The font has changed."""
         font = self.font()
         font.setBold(True)
         metrics = QFontMetrics(font)
-        self.setMinimumWidth(max(metrics.horizontalAdvance(word) for word in (*self._widest, self.text())) + 24)
+        lines = [line for word in self._widest for line in word.split("\n")]
+        self.setFixedWidth(max(metrics.horizontalAdvance(line) for line in lines) + 14)
 
 
 class TopBar(QFrame):
@@ -125,15 +125,15 @@ class TopBar(QFrame):
         self._session, self._pace = session, facts.Pace()
         looks = tuple(theme.state_look(state) for state in BenchState)
         self.state = Badge("State", tuple(f"{mark} {word}" for _, word, mark in looks), self)
-        self.bench = TwoLines("Bench and chip", 34, self)
+        self.bench = TwoLines("Bench and chip", 28, self)
         self.banner = Badge("Origin of the data", ("SIMULATED",), self)
         self.progress = QProgressBar(self)
         self.limits = QToolButton(self)
-        self.outputs = Badge("Outputs", ("? OUTPUTS UNKNOWN",), self)
+        self.outputs = Badge("Outputs", ("? UNKNOWN",), self)
         self.abort = ActionButton(actions.by_name("abort"), parent=self, words="ABORT  Esc")
         self.run = ActionButton(actions.by_name("run"), "►", self)
         self.pause = ActionButton(actions.by_name("pause"), "‖", self)
-        self.stop = ActionButton(actions.by_name("stop"), "■", self)
+        self.stop = ActionButton(actions.by_name("stop"), parent=self, words="■ Stop")
         self.acknowledge = ActionButton(actions.by_name("acknowledge"), "▲", self)
         self._build(actions)
         session.state_changed.connect(self._state)
@@ -148,12 +148,12 @@ class TopBar(QFrame):
         self.progress.setAccessibleName("Progress")
         self.progress.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self.limits.setAccessibleName("Limits")
-        self.limits.setProperty("role", "flat")
+        self.limits.setProperty("role", "fact")
         self.limits.clicked.connect(actions.by_name("limits").trigger)
         row = QHBoxLayout(self)
         row.setContentsMargins(8, 6, 8, 6)
         row.setSpacing(8)
-        flow = FlowLayout(spacing=8)
+        flow = FlowLayout(spacing=6)
         for one in (self.state, self.bench, self.banner, self.run, self.pause, self.stop, self.acknowledge,
                     self.progress, self.limits, self.outputs):  # fmt: skip
             flow.addWidget(one)
@@ -163,10 +163,22 @@ class TopBar(QFrame):
     def restyle(self) -> None:
         """Colours or font have changed."""
         em = theme.em()
-        self.abort.setMinimumSize(max(150, 8 * em), max(40, round(2.4 * em)))
-        self.progress.setFixedWidth(11 * em)
-        for one in (self.bench, self.state, self.banner, self.outputs):
-            one.restyle()
+        self.abort.setMinimumSize(max(150, 8 * em), max(44, round(2.6 * em)))
+        boxes = (
+            self.state,
+            self.banner,
+            self.run,
+            self.pause,
+            self.stop,
+            self.acknowledge,
+            self.progress,
+            self.outputs,
+        )
+        for box in boxes:
+            box.setFixedHeight(max(44, round(2.6 * em)))
+        self.progress.setFixedWidth(8 * em)
+        for badge in (self.bench, self.state, self.banner, self.outputs):
+            badge.restyle()
         self._state()
         self._bench()
         self._outputs()
@@ -197,7 +209,7 @@ class TopBar(QFrame):
     def _outputs(self) -> None:
         mark, word, how = facts.outputs_words(self._session.outputs)
         look = {"ON": theme.WRONG, "OFF": theme.IDLE, "UNKNOWN": theme.HELD}[word]
-        self.outputs.say(f"{mark} OUTPUTS {word}", look, theme.ON_STATE)
+        self.outputs.say(f"OUTPUTS\n{mark} {word}", look, theme.ON_STATE)
         self.outputs.setToolTip(f"Outputs {word}: {how}")
 
     def look(self) -> None:

@@ -136,7 +136,7 @@ class MainWindow(QMainWindow):
         self._menus()
         self._connect()
         self._escape = EscapeKey(session, self)
-        QApplication.instance().installEventFilter(self._escape)
+        self._app().installEventFilter(self._escape)
         self.resize(*BEGINS)
         if (kept := self.preferences.layout("window")) is not None:
             self.restoreGeometry(kept)
@@ -213,8 +213,13 @@ class MainWindow(QMainWindow):
             self._on(f"mode.{mode}", self._go)
         for name in theme.THEMES:
             self._on(f"theme.{name}", self._choose_theme)
+        self._app().styleHints().colorSchemeChanged.connect(self._desktop_changed)
+
+    @staticmethod
+    def _app() -> QApplication:
         app = QApplication.instance()
-        app.styleHints().colorSchemeChanged.connect(self._desktop_changed)
+        assert isinstance(app, QApplication)
+        return app
 
     def _on(self, name: str, do: object) -> None:
         self.actions_of.by_name(name).triggered.connect(do)
@@ -222,6 +227,7 @@ class MainWindow(QMainWindow):
     def begin(self) -> None:
         """Show the Bench mode, and what was going on before this window came."""
         self.show_mode("bench")
+        self.rail.buttons["bench"].setFocus()
         self._find_live()
 
     # -- modes --------------------------------------------------------------------------------------------------
@@ -364,9 +370,7 @@ class MainWindow(QMainWindow):
         """Another theme or text size, now and the next time."""
         self.preferences.theme = theme_name or self.preferences.theme
         self.preferences.scale = self.preferences.scale if scale is None else scale
-        app = QApplication.instance()
-        assert isinstance(app, QApplication)
-        theme.apply(app, self.preferences.theme, self.preferences.scale)
+        theme.apply(self._app(), self.preferences.theme, self.preferences.scale)
         self.restyle()
 
     def restyle(self) -> None:
@@ -415,9 +419,7 @@ class MainWindow(QMainWindow):
         self.preferences.save()
 
     def _end(self) -> None:
-        app = QApplication.instance()
-        if app is not None:
-            app.removeEventFilter(self._escape)
+        self._app().removeEventFilter(self._escape)
         self.pulse.stop()
         self.status.stop()
         for mode in self.modes.values():

@@ -310,6 +310,32 @@ def settle(run: RunArg, folder: FolderOpt = None, as_json: JsonOpt = False) -> N
     _say(Said(code, found, lambda console: screen.table(console, found)), as_json)
 
 
+class Look(StrEnum):
+    """Colours of the window."""
+
+    DARK = "dark"
+    LIGHT = "light"
+    SYSTEM = "system"
+
+
+@app.command(rich_help_panel=DOING)
+def gui(
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="A run to show: id, start of an id, file.")] = None,
+    bench: BenchOpt = None,
+    theme: Annotated[Look | None, typer.Option("--theme", help="Colours, for this once.  [as kept]")] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", min=1.0, max=2.0, help="Size of the text, for this once.  [as kept]")
+    ] = None,
+    folder: FolderOpt = None,
+) -> None:
+    """Open the window: choose, run and watch, on an emulated chip or on a bench."""
+    from neurobench import registry
+
+    path = None if run is None else _found(run, folder)
+    look = None if theme is None else theme.value
+    raise typer.Exit(registry.window().main(path, bench or "emulator", look, scale, _folder(folder)))
+
+
 # ---------------------------------------------------------------------------------------------- looking
 
 

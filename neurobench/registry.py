@@ -9,7 +9,7 @@ Files and folders whose name begins with an underscore are not plug-ins, nor are
 distributions add theirs by an entry point of the group `neurobench.protocols` (and so on) that names
 a module with such a line, or the object itself as `module:object`.
 
-Only this module knows where plug-ins live; the core names them by strings.
+Only this module knows where plug-ins and the window live; the core names them by strings.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import neurobench
 from neurobench.errors import UnknownName, UsageError, unknown
@@ -36,6 +37,8 @@ KINDS = {
     "instruments": "neurobench.drivers.instruments",
     "simulations": "neurobench.sim_instruments.benches",
 }
+
+WINDOW = "neurobench.gui.starting"
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,11 @@ def load(kind: str, name: str) -> object:
 def check(kind: str) -> dict[str, Plugin]:
     """Like `find`, but imports every plug-in, so that `error` of each says whether it can be used."""
     return {name: _checked(plugin) for name, plugin in find(kind).items()}
+
+
+def window() -> ModuleType:
+    """The module that opens the window, by its `main`; Qt is imported only there."""
+    return importlib.import_module(WINDOW)
 
 
 def ensure_ours() -> None:
