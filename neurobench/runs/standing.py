@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 
 from neurobench.bench.codec import decode_answer, decode_step
 from neurobench.bench.crossbar import Applied, Capabilities, Reading, conductance_s
-from neurobench.bench.limits import exposure
 from neurobench.bench.passport import ROUNDING, CellState
 from neurobench.bench.steps import CELL_STATE, Apply, LoopAnswer, Sense, Step
 from neurobench.bench.stimulus import BoolArray, CellRead, FloatArray, PulseBatch, Read, Shots, Waveforms, shots
 from neurobench.errors import RunFileError
-from neurobench.learning.schemes import cell_v
 from neurobench.learning.statistics import SPIKES
 from neurobench.runs import words
 from neurobench.runs.feed import RawNote
 from neurobench.runs.heard import Heard
 from neurobench.runs.replay import BASELINE
+from neurobench.runs.rises import rises
 from neurobench.runs.runfile import Entry, Settled
 from neurobench.runs.runner import Totals
 
@@ -218,7 +217,9 @@ class Standing:
         """Waveforms, and how often they rise above a read's volts at every cell, towards either side."""
         assert isinstance(step, Apply)
         assert isinstance(step.stimulus, Waveforms)
-        return step.stimulus, *rises(step.stimulus, self.setting)
+        above, below = rises(step.stimulus, self.setting.read_v * ROUNDING)
+        upwards = self.setting.capabilities.potentiating_sign > 0
+        return step.stimulus, *((above, below) if upwards else (below, above))
 
     def _play(self, row: Entry, applied: Applied | None, played: Waveforms, ups: Counts, downs: Counts) -> None:
         if applied is not None and applied.shots_done:
@@ -375,24 +376,5 @@ def _cut_off(reading: Reading) -> BoolArray:
     """Cells of a read whose current was cut off, so that nobody knows how far the value is from the true one."""
     if "compliance" in reading.flags:
         return np.ones(reading.currents_a.shape[1], np.bool_)
-    cut: BoolArray = (np.abs(reading.currents_a) * ROUNDING >= reading.range_a).any(axis=0)
+    cut: BoolArray = np.any(np.abs(reading.currents_a) * ROUNDING >= reading.range_a, axis=0)
     return cut
-
-
-def rises(played: Waveforms, setting: Setting) -> tuple[Counts, Counts]:
-    """How often the voltage at each cell [rows, cols] rises above that of a read, potentiating and depressing.
-
-    Together they are what the chip's books count for these waveforms; the voltages say how they are divided.
-    """
-    threshold_v = setting.read_v * ROUNDING
-    total = exposure(played, threshold_v).pulses
-    downs = np.zeros_like(total)
-    known: dict[tuple[float, ...], int] = {}
-    for row, col in np.argwhere(total):
-        key = tuple(float(of[n]) for of, n in ((played.row_shape, row), (played.row_start_s, row),
-                                               (played.col_shape, col), (played.col_start_s, col)))  # fmt: skip
-        if key not in known:
-            volts = cell_v(played, int(row), int(col)).v * setting.capabilities.potentiating_sign
-            known[key] = int((np.diff((-volts > threshold_v).astype(np.int8)) > 0).sum())
-        downs[row, col] = min(known[key], total[row, col])
-    return total - downs, downs

@@ -39,9 +39,9 @@ def of_read(read: Read, flags: tuple[str, ...] = ()) -> str:
     told = f" ({', '.join(flags).replace('_', ' ')})" if flags else ""
     if isinstance(read, CellRead):
         times = f", {read.averages} averages" if read.averages > 1 else ""
-        return f"read {counted(int(read.mask.sum()), 'cell')} at {si(read.voltage_v, 'V')}{times}{told}"
+        return f"read {counted(int(read.mask.sum()), 'cell')} at {read.voltage_v:g} V{times}{told}"
     lines = "rows" if read.direction is Direction.ROWS_TO_COLS else "columns"
-    largest = si(float(np.abs(read.volts).max()), "V")
+    largest = f"{float(np.abs(read.volts).max()):g} V"
     return f"multiplied {counted(len(read.volts), 'vector')}, up to {largest} on the {lines}{told}"
 
 
