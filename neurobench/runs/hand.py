@@ -24,7 +24,7 @@ from neurobench.bench.config import IN_PROCESS, BenchConfig, explain, said_in
 from neurobench.bench.crossbar import Applied, Reading
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Answer, Apply, BenchView, Note, Protocol, Result, Sense, Step, Steps
-from neurobench.bench.stimulus import BoolArray, CellRead, FloatArray, Pulse, PulseBatch, Shots, levels, shots
+from neurobench.bench.stimulus import BoolArray, CellRead, Pulse, PulseBatch, Shots, levels, shots
 from neurobench.errors import Refused, UsageError
 from neurobench.learning.bias import choose_bias
 from neurobench.runs import engine
@@ -38,6 +38,7 @@ from neurobench.system import runs_folder
 
 NAME = "hand"  # of the protocol in the record, and of the notes that say who asked for what
 LOOK_S = 0.02  # how long a pause or a stop may wait for somebody to look
+MOST_TRIED = 20_000  # pulses that a preview tries on an emulated chip: more would take too long for a glance
 MOST_NAMED = 64  # cells that are named one by one in a note
 
 
@@ -136,14 +137,13 @@ def conduct(
 
 
 class Hand:
-    """One session: does what is asked, one request after another, and remembers what was read last."""
+    """One session: does what is asked, one request after another."""
 
     def __init__(self, runner: Runner, view: BenchView, inbox: engine.Inbox) -> None:
         self.runner, self.view, self.inbox = runner, view, inbox
         self.guard, self.control = runner.guard, runner.control
         self._bias = choose_bias("auto", view)
         self._read_v = _read_v(view)
-        self._seen_s: FloatArray = np.full(view.shape, np.nan)
         self._who = _who()
         self._over = False
 
@@ -210,7 +210,6 @@ class Hand:
         reading = self._one(Sense(read))
         assert isinstance(reading, Reading)
         found_s = reading.signed_a() / read.voltage_v
-        self._seen_s[read.mask] = found_s
         sigma_s = reading.sigma_a / (abs(read.voltage_v) * len(reading.currents_a) ** 0.5)
         return {
             "seq": self.runner.seq,
@@ -282,17 +281,29 @@ class Hand:
             **self._victims(batch),
             "limits": _limits(self.guard),
             "pulses_left": self._pulses_left(batch),
-            "energy_j": self._energy_j(batch),
             "warnings": self._warnings(wish),
         }
         try:
             self.guard.check(batch)
-            if self.runner.replayable:  # an emulated device may not know this pulse; a real bench is not armed for that
-                self.guard.raw.stage(self.runner.seq + 1, expanded)
-                self.guard.rest()
+            return {**found, **self._tried(expanded)}
         except (Refused, UsageError) as refused:
             return {**found, "refused": str(refused)}
-        return found
+
+    def _tried(self, expanded: Shots) -> dict[str, Any]:
+        """What an emulated chip says of the energy, and whether it knows this pulse; it is put back to where it was.
+
+        Of any other chip nobody knows the energy beforehand: at the pulse's volts its current is not that of a read.
+        """
+        chip = self.guard.snapshot() if self.runner.replayable else None
+        if chip is None or expanded.pulses > MOST_TRIED:
+            return {"energy_j": None, "energy_basis": "unknown"}
+        raw = self.guard.raw
+        try:
+            raw.stage(self.runner.seq + 1, expanded)
+            applied = raw.fire(self.runner.seq + 1)
+            return {"energy_j": applied.energy_j, "energy_basis": applied.energy_basis}
+        finally:
+            raw.restore(chip)
 
     def _warnings(self, wish: Fire) -> list[str]:
         if wish.sign < 0 and not self.view.device.depresses:
@@ -313,12 +324,6 @@ class Hand:
         """What the lifetime budget leaves to the poorest of these cells before this; None: nothing is counted."""
         left = float(np.min(self.guard.view().pulses_left[batch.counts != 0]))
         return int(left) if np.isfinite(left) and self.guard.limits.max_pulses_per_cell is not None else None
-
-    def _energy_j(self, batch: PulseBatch) -> float | None:
-        """By what was read last of these cells, as if it stayed: G V^2 t. None where one was never read."""
-        hit, pulse = batch.counts != 0, batch.pulse
-        total_s = float((np.abs(self._seen_s) * np.abs(batch.counts))[hit].sum())
-        return None if np.isnan(total_s) else total_s * pulse.amplitude_v**2 * pulse.width_s
 
 
 def _single(step: Step, found: list[Answer]) -> Steps:
