@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,7 @@ class Link(threading.Thread):
         super().__init__(name=f"link to {engine.path.name}", daemon=True)
         self.engine = engine
         self.state: str | None = "ready"
+        self.asked_at = 0.0  # when the question was put that `state` answers
         self.outputs: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "not asked yet"}
         self.last_words: dict[str, Any] = {}
         self.ended = threading.Event()
@@ -115,7 +117,9 @@ class Link(threading.Thread):
     def run(self) -> None:
         """Until the engine has ended or nobody wants to know any more."""
         while not self._quit.is_set():
+            asked_at = time.monotonic()
             self.state = self.engine.state()
+            self.asked_at = asked_at
             if self.state is None and not self.engine.alive:
                 self.last_words = last_words(self.engine.path)
                 self.ended.set()

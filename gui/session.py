@@ -76,7 +76,7 @@ class Session(QObject):
         self._reader: Reader | None = None
         self._link: Link | None = None
         self._queue_on, self._running_id = False, 0
-        self._aborted_at, self._abort_at_begin = -1e9, False
+        self._aborted_at, self._asked_at, self._abort_at_begin = -1e9, -1e9, False
         self._jobs: list[Job] = []
         self._then: Callable[[], None] | None = None
         self._pool = ThreadPoolExecutor(4, "window")
@@ -247,11 +247,14 @@ class Session(QObject):
         if engine is None or after(self.state, event) is None:
             return self._refuse(f"nothing to {what} while {self.state.value}")
         self._move(event)
+        self._asked_at = float("inf")
         self._pool.submit(self._asked, getattr(engine, what), what)
         return True
 
     def _asked(self, ask: Callable[[], bool], what: str) -> None:
-        if not ask():
+        taken = ask()
+        self._asked_at = time.monotonic()
+        if not taken:
             self._post(lambda: self.said.emit("info", f"the run had ended or moved on before it could {what}"))
 
     def abort(self) -> bool:
@@ -510,12 +513,14 @@ class Session(QObject):
 
     def _move(self, event: Event) -> bool:
         to = after(self.state, event)
-        if to is None:
-            return False
-        if to is not self.state:
-            self.state = to
-            self.state_changed.emit(to)
-        return True
+        if to is not None:
+            self._stand(to)
+        return to is not None
+
+    def _stand(self, state: BenchState) -> None:
+        if state is not self.state:
+            self.state = state
+            self.state_changed.emit(state)
 
     def _set_outputs(self, outputs: dict[str, Any]) -> None:
         if outputs != self.outputs:
@@ -540,10 +545,9 @@ class Session(QObject):
             return
         self._set_outputs(link.outputs)
         to = FOLLOWS.get(link.state or "")
-        way = next((event for event in Event if to is not None and after(self.state, event) is to), None)
-        # An abort that was asked for is not taken back by an answer that was given before it.
-        if way is not None and to is not self.state and self.state is not BenchState.ABORTING:
-            self._move(way)
+        # What was asked for is not taken back by an answer that was given before it; an abort never is.
+        if to is not None and link.asked_at > self._asked_at and self.state is not BenchState.ABORTING:
+            self._stand(to)
 
     def _run_ended(self, said: Mapping[str, Any]) -> None:
         status, error = str(said.get("status")), said.get("error")
