@@ -273,9 +273,21 @@ class ConnectPage(QWidget):
         return self.session.bench_settings if self.bench == self.session.bench_name else {}
 
     def _ask_for_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a bench file", "", TOML)
-        if path:
-            self.open_file(Path(path))
+        self._ask_path("Open a bench file", "", self.open_file)
+
+    def _ask_path(self, title: str, new_name: str, then: Callable[[Path], object]) -> None:
+        """Ask for a file, a new one if it has a name; nothing else waits meanwhile, and Esc is still heard."""
+        dialog = QFileDialog(self, title, "", TOML)
+        dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        if new_name:
+            dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+            dialog.setFileMode(QFileDialog.FileMode.AnyFile)
+            dialog.setDefaultSuffix("toml")
+            dialog.selectFile(new_name)
+        dialog.fileSelected.connect(lambda chosen: then(Path(chosen)))
+        dialog.show()
 
     def open_file(self, path: Path) -> None:
         """Choose a bench file, and remember it."""
@@ -331,9 +343,7 @@ class ConnectPage(QWidget):
         self._say("", "")
 
     def _ask_where_to_write(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Write a bench file from what answers", "bench.toml", TOML)
-        if path:
-            self.write_new(Path(path))
+        self._ask_path("Write a bench file from what answers", "bench.toml", self.write_new)
 
     def write_new(self, path: Path) -> None:
         """Have a bench file written from what answers, and choose it."""
@@ -424,9 +434,7 @@ class ConnectPage(QWidget):
         self._write(Path(self.bench))
 
     def _ask_save_as(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save the bench file as", f"my-{Path(self.bench).stem}.toml", TOML)
-        if path:
-            self.save_as(Path(path))
+        self._ask_path("Save the bench file as", f"my-{Path(self.bench).stem}.toml", self.save_as)
 
     def save_as(self, path: Path) -> None:
         """Write the text into another file, and choose that bench."""
