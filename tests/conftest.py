@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from qt_here import QT
 
 # A compile or a busy machine is no failure, so no test has a deadline but pytest's; in CI the examples are the same
 # each time, so that what lands is decided by the change and not by the draw.
@@ -15,6 +16,16 @@ settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+# Not loaded by its entry point (see addopts), which would end pytest where a library of Qt is missing.
+pytest_plugins = ["pytestqt.plugin"] if QT else []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Without the plugin its settings in pyproject.toml would be unknown words."""
+    for name in () if QT else ("qt_api", "qt_log_level_fail", "qt_log_ignore"):
+        parser.addini(name, "of pytest-qt, which is not loaded")
 
 
 @pytest.fixture(scope="session")
