@@ -15,10 +15,8 @@ from .. import theme
 from ..selection import Selection
 from .plots import Canvas, Curves, Marks, Panel, painted
 
-SYMBOLS, GLYPHS = (
-    ("o", "x", "t", "s", "d", "+", "t1", "h"),
-    "●✕▼■◆✚▲⬢",
-)  # of the neurons: told apart without their colours too
+SYMBOLS = ("o", "x", "t", "s", "d", "+", "t1", "h")  # of the neurons: told apart without their colours too
+GLYPHS = "●✕▼■◆✚▲⬢"  # the same, in words
 BANDS = 100  # up to so many patterns each show the band in which it passes
 LEGEND = 8  # up to so many neurons are named
 
@@ -32,7 +30,7 @@ class ActivationsView(Panel):
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)
         self._canvas = Canvas()
-        self._plot = self._canvas.add(0, 0, left="f", bottom="pattern n")
+        self._plot = self._canvas.add(0, 0, left="f", bottom="pattern n", whole="bottom")
         self._plot.setYRange(-1.1, 1.1)
         self._bands = pg.BarGraphItem(x=[], width=0.1, y0=[], y1=[])
         self._plot.addItem(self._bands)

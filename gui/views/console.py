@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor, QGuiApplication, QKeyEvent, QSyntaxHighlighter, QTextCharFormat, QTextDocument
+from PySide6.QtGui import (
+    QColor,
+    QGuiApplication,
+    QKeyEvent,
+    QSyntaxHighlighter,
+    QTextCharFormat,
+    QTextCursor,
+    QTextDocument,
+)
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from neurobench.runs.history import Shown, Snapshot
@@ -20,6 +29,7 @@ KEPT = 10_000
 KINDS = ("all", "sent", "received", "journal", "warnings")
 TX, RX, JOURNAL, WARN = "tx", "rx", "journal", "warn"
 ASKED = dict(zip(KINDS[1:], (TX, RX, JOURNAL, WARN), strict=True))
+WIRE = re.compile(r"\d\d:\d\d:\d\d\.\d+\s+\S.*?\s([<>])(\s|$)")  # a line of the wire log
 BAD_WORDS = ("error", "warn", "fault", "refused", "timeout", "timed out", "in doubt", "over_range", "-> hurt")
 
 
@@ -93,7 +103,18 @@ class ConsoleView(Panel):
     def _write(self, heard: Iterable[tuple[str, str]]) -> None:
         shown = [line for kind, line in heard if self._wanted(kind, line)]
         if shown:
+            bar = self._page.verticalScrollBar()
+            at_the_end = bar.value() >= bar.maximum() - 1
             self._page.appendPlainText("\n".join(shown))
+            if at_the_end and not self._page.textCursor().hasSelection():
+                self._follow()
+
+    def _follow(self) -> None:
+        """Go to the newest line, to its beginning; who has scrolled up or selected something is left alone."""
+        cursor = self._page.textCursor()
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        cursor.movePosition(QTextCursor.MoveOperation.StartOfBlock)
+        self._page.setTextCursor(cursor)
 
     def _wanted(self, kind: str, line: str) -> bool:
         asked, text = ASKED.get(self._kind.currentText(), kind), self._text.text().lower()
@@ -133,9 +154,8 @@ class ConsoleView(Panel):
     def _count(self) -> None:
         waiting = f", {len(self._waiting):,} waiting" if self._waiting else ""
         warned = sum(is_warning(line) for _, line in self._last())
-        self._caption.say(
-            f"{len(self.lines):,} lines{waiting}" + (f"   |   {warned} recent warnings" if warned else "")
-        )
+        lines = f"{len(self.lines):,} line{'s' * (len(self.lines) != 1)}{waiting}"
+        self._caption.say(lines + (f"   |   {warned} recent warnings" if warned else ""))
 
     def _last(self) -> list[tuple[str, str]]:
         n = len(self.lines)
@@ -160,7 +180,7 @@ class ConsoleView(Panel):
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """End goes to the newest line."""
         if event.key() == Qt.Key.Key_End:
-            self._page.verticalScrollBar().setValue(self._page.verticalScrollBar().maximum())
+            self._follow()
         else:
             super().keyPressEvent(event)
 
@@ -188,19 +208,19 @@ class Colors(QSyntaxHighlighter):
 
 def kind_of(line: str) -> str:
     """Whether a line was sent (>), received (<), or is none of the wire's."""
-    parts = line.split(None, 3)
-    mark = parts[2] if len(parts) > 2 else ""
-    return {">": TX, "<": RX}.get(mark, JOURNAL)
+    found = WIRE.match(line)
+    return JOURNAL if found is None else {">": TX, "<": RX}[found[1]]
 
 
 def is_warning(line: str) -> bool:
     """Whether a line tells of trouble. Instruments answer an error query with 0 where there is none."""
     lowered = line.lower()
+    if kind_of(line) == JOURNAL:  # a protocol may speak of errors that it learns from
+        return lowered.startswith("error") or "in doubt: " in lowered
     return any(word in lowered for word in BAD_WORDS) and "no error" not in lowered
 
 
 def journal_line(step: Shown) -> str:
     """A step in words."""
     doubt = "in doubt: " if step.doubt else ""
-    fired = f", {step.pulses} pulses" if step.pulses and "pulse" not in step.words else ""
-    return f"{step.at_s:12.3f} s  #{step.seq:<6d} {step.kind:<8s} {doubt}{step.words}{fired}"
+    return f"{step.at_s:10.3f} s  #{step.seq:<6d} {doubt}{step.words or step.kind}"

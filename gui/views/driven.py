@@ -16,6 +16,7 @@ from neurobench.bench.stimulus import FloatArray, IntArray, PulseBatch, Waveform
 from neurobench.learning.schemes import Spike, cell_v, line_v
 from neurobench.runs.history import About, Cells
 
+CELL, VICTIMS = "cell", "victim"  # whose limits there are
 PAIRS = 400  # of row classes and column classes that waveforms are looked at for
 
 
@@ -32,8 +33,8 @@ class Curve:
 class Driven:
     """A stimulus seen from the array.
 
-    pulses[rows, cols]: of each cell, > 0 potentiates; worst_v[rows, cols]: the largest volts (V_row - V_col, signed) that
-    a cell sees; row_v and col_v: the volts that a line is driven to, by line (more than one: in different shots).
+    pulses[rows, cols]: of each cell, > 0 potentiates; worst_v[rows, cols]: the largest volts that a cell sees, V_row -
+    V_col with their sign; row_v and col_v: the volts that a line is driven to, by line (several: in different shots).
     `curves`: one pulse, or the waveforms, of the cell that sees most and of its lines.
     """
 
@@ -124,7 +125,8 @@ def _waveforms(one: Waveforms, polarity: int) -> Driven:
     row_v = {n: (_extreme(line_v(one, "pre", n)),) for n in np.flatnonzero(one.row_shape >= 0).tolist()}
     col_v = {n: (_extreme(line_v(one, "post", n)),) for n in np.flatnonzero(one.col_shape >= 0).tolist()}
     pulses = np.where(meant, np.sign(polarity * worst_v), 0).astype(np.int8)
-    words = f"waveforms on {len(row_v)} rows and {len(col_v)} columns"
+    rows, cols = (f"{len(of)} {what}{'s' * (len(of) != 1)}" for of, what in ((row_v, "row"), (col_v, "column")))
+    words = f"waveforms on {rows} and {cols}"
     return Driven(pulses, worst_v, row_v, col_v, _wave_curves(one, int(most[0]), int(most[1])), words)
 
 
@@ -151,14 +153,14 @@ def limit_lines(limits: Mapping[str, Any]) -> dict[str, float]:
     if not isinstance(cell_v, int | float):
         return {}
     victim_v = limits.get("max_victim_v")
-    return {"max_cell_v": float(cell_v), "max_victim_v": float(cell_v / 2 if victim_v is None else victim_v)}
+    return {CELL: float(cell_v), VICTIMS: float(cell_v / 2 if victim_v is None else victim_v)}
 
 
 def lifetime_words(about: About, cells: Cells) -> str:
     """How much of the life of the most used cell is spent."""
     used = about.pulses_used + cells.ups + cells.downs
     if not np.isfinite(about.pulses_allowed).any():
-        return f"no pulse budget is set; the most used cell has had {int(used.max(initial=0)):,}"
+        return f"no pulse budget; most pulses of a cell in its life: {int(used.max(initial=0)):,}"
     share = used / about.pulses_allowed
     row, col = np.unravel_index(int(np.argmax(share)), share.shape)
     of = f"{int(used[row, col]):,} of {int(about.pulses_allowed[row, col]):,} pulses"

@@ -99,9 +99,13 @@ class EnergyView(Panel):
             self._epochs.put("epochs", at, joules * factor, pen=theme.trace_pen(0), symbol="o", symbolSize=5,
                              symbolBrush=color, symbolPen=None)  # fmt: skip
         self._epochs.end()
-        shown = np.zeros(0) if epochs else at
+        shown = np.zeros(0) if epochs else np.arange(float(len(at)))
         self._bars.setOpts(x=shown, height=np.nan_to_num(joules[: len(shown)]) * factor, width=0.8,
                            brush=painted(color, 120), pen=line_of(color))  # fmt: skip
+        every = max(1, len(at) // 4)
+        ticks = None if epochs else [[(float(n), f"{at[n]:.0f}") for n in range(0, len(at), every)]]
+        self._plot.getAxis("bottom").setTicks(ticks)
+        self._canvas.setVisible(len(at) > 0)
         name(self._plot, "bottom", "epoch" if epochs else "step (the last ones that fired)")
         name(self._plot, "left", f"pulses ({unit})")
 
@@ -117,7 +121,7 @@ def rows_of(snapshot: Snapshot) -> list[tuple[str, str, str]]:
     epochs = max((len(of.at) for of in snapshot.progress.values()), default=0)
     return [
         ("", "pulses", "reads"),
-        ("source", basis_of(used)[0], "currents read" if isfinite(used.reads_j) else "not known"),
+        ("source", basis_of(used)[0], "as the bench tells" if isfinite(used.reads_j) else "not known"),
         ("total", si(used.pulses_j, "J"), si(used.reads_j, "J")),
         ("how many", f"{used.pulses:,}", f"{used.reads:,}"),
         ("mean of one", _mean(used.pulses_j, used.pulses), _mean(used.reads_j, used.reads)),

@@ -130,10 +130,12 @@ class Panel(View):
         whole.addLayout(self._body, 1)
         self._simulated.hide()
         self._canvases: list[Canvas] = []
+        self._controls_of_head: tuple[QWidget, ...] = ()
 
     def _fill(self, body: QWidget, *controls: QWidget) -> None:
         """Put in the body, and the controls right of the caption. The last thing in a view's constructor."""
         self._body.addWidget(body)
+        self._controls_of_head = controls
         for n, control in enumerate(controls):
             self._head.insertWidget(1 + n, control)
         self._canvases = [body] if isinstance(body, Canvas) else body.findChildren(Canvas)
@@ -173,6 +175,8 @@ class Panel(View):
         self._words.setText(words)
         self._body.setCurrentIndex(0 if words else self._body.count() - 1)
         self._caption.say("")
+        for control in self._controls_of_head:
+            control.setVisible(not words)
         if words:
             self._explain(())
         if snapshot is not None and not words:
@@ -243,9 +247,9 @@ class Canvas(pg.GraphicsLayoutWidget):
         self.ci.layout.setContentsMargins(0, 0, 4, 0)
         self.ci.layout.setSpacing(2)
 
-    def add(self, row: int, col: int, left: str = "", bottom: str = "") -> Any:
-        """A plot in the grid."""
-        plot = self.addPlot(row=row, col=col)
+    def add(self, row: int, col: int, left: str = "", bottom: str = "", whole: str = "") -> Any:
+        """A plot in the grid; `whole`: the axis that counts, with ticks at whole numbers only."""
+        plot = self.addPlot(row=row, col=col, axisItems={whole: WholeAxis(whole)} if whole else None)
         plot.setMenuEnabled(False)
         for side, words in (("left", left), ("bottom", bottom)):
             plot.getAxis(side).enableAutoSIPrefix(False)
@@ -283,6 +287,15 @@ def name(plot: Any, side: str, words: str) -> None:
     if axis.labelText != words:
         axis.setLabel(words)
         axis.showLabel(bool(words))
+
+
+class WholeAxis(pg.AxisItem):
+    """An axis of things that are counted."""
+
+    def tickSpacing(self, least: float, most: float, size: float) -> list[tuple[float, float]]:  # noqa: N802
+        """No ticks between whole numbers."""
+        found = [(spacing, offset) for spacing, offset in super().tickSpacing(least, most, size) if spacing >= 1]
+        return found or [(1.0, 0.0)]
 
 
 class Curves:
@@ -333,7 +346,8 @@ class Marks:
 
     def _line(self, at: float, words: str, upright: bool, color: str) -> Any:
         style = Qt.PenStyle.DotLine if upright else Qt.PenStyle.DashLine
-        place = {"position": 0.9 if upright else 0.02, "color": color, "anchors": [(0, 0.5), (1, 0.5)]}
+        place = {"position": 0.9 if upright else 0.02, "color": color, "anchors": [(0, 0.5), (1, 0.5)],
+                 "fill": painted(theme.tokens().panel, 190)}  # fmt: skip
         if not upright:
             place["anchors"] = [(0, 0), (0, 1)]
         line = pg.InfiniteLine(at, 90 if upright else 0, line_of(color, style), label=words or None, labelOpts=place)
@@ -347,7 +361,7 @@ class Marks:
 
 
 class HeatMap(Canvas):
-    """A grid of numbers as colours, with its scale; `pointed` tells where the mouse is, or the cursor that arrows move."""
+    """A grid of numbers as colours, with its scale; `pointed` tells where the mouse or the cursor (arrows) is."""
 
     pointed = Signal(int, int)
 

@@ -37,7 +37,8 @@ class ProgressView(Panel):
         self._more.setToolTip("Show another quantity that the run notes of each epoch")
         self._more.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._canvas = Canvas()
-        self._plots = [self._canvas.add(0, n, bottom="epoch") for n in range(3)]
+        self._plots = [self._canvas.add(0, n, bottom="epoch", whole="bottom") for n in range(3)]
+        self._shown = 3
         for plot in self._plots:
             plot.setXLink(self._plots[0]) if plot is not self._plots[0] else None
         self._curves = [Curves(plot) for plot in self._plots]
@@ -94,10 +95,14 @@ class ProgressView(Panel):
 
     def _arrange(self, count: int) -> None:
         """Give the room to the plots that show something."""
-        for n, plot in enumerate(self._plots):
-            plot.setVisible(n < count)
-            self._canvas.ci.layout.setColumnStretchFactor(n, 1 if n < count else 0)
-            self._canvas.ci.layout.setColumnMaximumWidth(n, 1e6 if n < count else 0)
+        if count == self._shown:
+            return
+        self._shown = count
+        for plot in self._plots:
+            if plot.scene() is not None and plot in self._canvas.ci.items:
+                self._canvas.ci.removeItem(plot)
+        for n, plot in enumerate(self._plots[:count]):
+            self._canvas.ci.addItem(plot, 0, n)
 
     # -- one plot -------------------------------------------------------------------------------------------------
 
@@ -195,5 +200,7 @@ def _words(snapshot: Snapshot) -> str:
             said.append(f"{one} {of.values[-1]:.3g}")
         if of and one in SHARES:
             said.append(f"{one.replace('_', ' ')} {100 * of.values[-1]:.1f} %")
+    if not said:
+        said = [f"{one.replace('_', ' ')} {of.values[-1]:.3g}" for one, of in snapshot.progress.items() if of][:2]
     ends = [int(of.at[-1]) for of in snapshot.progress.values() if of]
     return f"epoch {max(ends)}: {', '.join(said)}" if ends else ""

@@ -17,8 +17,8 @@ from neurobench.runs.screen import si
 
 from .. import theme
 from ..selection import Selection
-from .driven import Curve, Driven, driven, lifetime_words, limit_lines
-from .plots import Canvas, Curves, Marks, Panel, line_of, milliseconds, name, painted
+from .driven import CELL, VICTIMS, Curve, Driven, driven, lifetime_words, limit_lines
+from .plots import Canvas, Curves, Marks, Panel, milliseconds, name, painted
 
 SHOWN = 16  # steps
 WRITTEN = 64  # cells of an array up to which their pulses are written into them
@@ -104,12 +104,15 @@ class ScheduleView(Panel):
         self._volts = Canvas()
         self._plot = self._volts.add(0, 0, left="V", bottom="time")
         self._curves, self._marks = Curves(self._plot), Marks(self._plot)
+        self._said = self._far = ""
         self._drew: tuple[object, object] = (None, None)
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setChildrenCollapsible(False)
-        for n, widget in enumerate((self._table, self._array, self._volts)):
-            split.addWidget(widget)
-            split.setStretchFactor(n, (4, 3, 3)[n])
+        split.addWidget(self._table)
+        split.addWidget(self._array)
+        split.addWidget(self._volts)
+        for n, share in enumerate((4, 3, 3)):
+            split.setStretchFactor(n, share)
         self._fill(split)
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
@@ -123,7 +126,9 @@ class ScheduleView(Panel):
         if self._drew[0] is not snapshot.stimulus or self._drew[1] is not snapshot.about:
             self._stimulus(snapshot)
             self._drew = snapshot.stimulus, snapshot.about
-        self._caption.say(f"{self._said}   |   {lifetime_words(snapshot.about, snapshot.cells)}")
+        self._caption.say(
+            " | ".join(filter(None, (self._said, lifetime_words(snapshot.about, snapshot.cells), self._far)))
+        )
 
     def again(self) -> None:
         """Draw all of it again."""
@@ -132,35 +137,39 @@ class ScheduleView(Panel):
 
     def _stimulus(self, snapshot: Snapshot) -> None:
         if snapshot.stimulus is None:
-            self._said = "nothing was fired yet"
+            self._said, self._far = "nothing was fired yet", ""
             self._array.paint(None)
             self._wave((), {})
             return
         found = driven(snapshot.stimulus, polarity_of(snapshot.about) or 1)
         limits = limit_lines(snapshot.about.limits)
         self._array.paint(found)
-        far = self._wave(found.curves, limits)
-        self._said = "; ".join(filter(None, (f"last: {found.words}", _victim_words(found, limits), far)))
+        self._far = self._wave(found.curves, limits)
+        self._said = f"last: {found.words}; {_victim_words(found, limits)}"
 
     def _wave(self, curves: Sequence[Curve], limits: Mapping[str, float]) -> str:
         """The volts over time, and the limits that are near; the others are told."""
         factor, unit = milliseconds(np.array([curve.t_s[-1] for curve in curves] or [1.0]))
         self._curves.begin()
         for n, curve in enumerate(curves):
-            self._curves.put(curve.words, curve.t_s * factor, curve.v, pen=theme.trace_pen(n))
+            pen = theme.trace_pen(n)
+            pen.setStyle(Qt.PenStyle.DotLine if curve.words == "victims" else Qt.PenStyle.SolidLine)
+            self._curves.put(curve.words, curve.t_s * factor, curve.v, pen=pen)
         self._curves.end()
         reach = max((float(np.abs(curve.v).max()) for curve in curves), default=0.0)
         near = {words: volts for words, volts in limits.items() if volts <= BEYOND * reach}
         bad, warn = theme.tokens().bad, theme.tokens().warn
         self._marks.show(
-            (sign * volts, words if sign > 0 else "", False, bad if words == "max_cell_v" else warn)
+            (sign * volts, f"{words} limit" if sign > 0 else "", False, bad if words == CELL else warn)
             for words, volts in near.items()
             for sign in (1, -1)
         )
         name(self._plot, "bottom", f"time ({unit})")
-        key = [(f"{_glyph(k)}", color, words) for k, color, words in _key_of_cells()] if curves else []
-        self._explain([*key, *(("―", theme.trace_color(n), curve.words) for n, curve in enumerate(curves))])
-        return ", ".join(f"{words} {si(volts, 'V')}" for words, volts in limits.items() if words not in near)
+        key = [(_glyph(k), color, words) for k, color, words in _key_of_cells()] if curves else []
+        dashes = ("┈" if curve.words == "victims" else "―" for curve in curves)
+        told = ((dash, theme.trace_color(n), curves[n].words) for n, dash in enumerate(dashes))
+        self._explain([*key, *told])
+        return ", ".join(f"{words} limit {si(volts, 'V')}" for words, volts in limits.items() if words not in near)
 
     def _styled(self) -> None:
         self._table.verticalHeader().setDefaultSectionSize(theme.em() + 4)
@@ -168,16 +177,16 @@ class ScheduleView(Panel):
 
 def polarity_of(about: About) -> int | None:
     """The sign of V_row - V_col that potentiates this chip, where the run file says it."""
-    told = about.chip.get("potentiating_sign", "").strip()
-    return {"1": 1, "+1": 1, "-1": -1}.get(told)
+    told = about.chip.get("polarity", "")
+    return {"V_row > V_col potentiates": 1, "V_row < V_col potentiates": -1}.get(told)
 
 
 def _victim_words(found: Driven, limits: Mapping[str, float]) -> str:
     n = int(found.victims.sum())
     if not n:
-        return "no other cell sees a volt"
-    allowed = f" of {si(limits['max_victim_v'], 'V')} allowed" if "max_victim_v" in limits else ""
-    return f"{n} other cell{'s' * (n != 1)} see{'s' * (n == 1)} up to {si(found.victim_v, 'V')}{allowed}"
+        return "no victim"
+    allowed = f" (limit {si(limits[VICTIMS], 'V')})" if VICTIMS in limits else ""
+    return f"{n} victim{'s' * (n != 1)} at up to {si(found.victim_v, 'V')}{allowed}"
 
 
 def _table(model: Steps) -> QTableView:
@@ -202,7 +211,7 @@ UP, DOWN, VICTIM = 1, 2, 3
 
 def _key_of_cells() -> tuple[tuple[int, str, str], ...]:
     return ((UP, theme.trace_color(0), "potentiated"), (DOWN, theme.trace_color(1), "depressed"),
-            (VICTIM, theme.tokens().warn, "sees a part of the volts"))  # fmt: skip
+            (VICTIM, theme.tokens().warn, "victim"))  # fmt: skip
 
 
 def _glyph(kind: int) -> str:
@@ -242,24 +251,34 @@ class ArrayPicture(Canvas):
         """It always shows all."""
 
     def _name_lines(self, side: str, letter: str, count: int, driven_v: Mapping[int, tuple[float, ...]]) -> None:
-        if 0 < len(driven_v) <= NAMED:
-            between = " " if side == "left" else "\n"
-            ticks = [(n + 0.5, f"{letter}{n}{between}{_volts(volts)}") for n, volts in driven_v.items()]
-        else:
-            every = max(1, -(-count // 8))
-            ticks = [(n + 0.5, f"{letter}{n}") for n in range(0, count, every)]
+        """Ticks at the driven lines, if they are few; which volts they have stands beside the axis."""
+        every = max(1, -(-count // 8))
+        few = 0 < len(driven_v) <= NAMED
+        ticks: list[tuple[float, str]] = []
+        for n in sorted(driven_v) if few else range(0, count, every):
+            if not ticks or n + 0.5 - ticks[-1][0] >= count / 10:  # nearer ones would be written over each other
+                ticks.append((n + 0.5, f"{letter}{n}"))
         self.plot.getAxis(side).setTicks([ticks])
+        name(self.plot, side, grouped(letter, driven_v))
 
     def _write(self, found: Driven) -> None:
         color = theme.tokens().text
-        for row, col in np.argwhere((found.pulses != 0) | found.victims).tolist():
-            n = int(found.pulses[row, col])
-            words = f"{n:+d}" if n else f"{found.worst_v[row, col]:+.2g}"
-            text = pg.TextItem(words, color=color, anchor=(0.5, 0.5))
+        for row, col in np.argwhere(found.pulses != 0).tolist():
+            text = pg.TextItem(f"{int(found.pulses[row, col]):+d}", color=color, anchor=(0.5, 0.5))
             text.setFont(QApplication.font())
             text.setPos(col + 0.5, row + 0.5)
             self.plot.addItem(text)
             self.texts.append(text)
+
+
+def grouped(letter: str, driven_v: Mapping[int, tuple[float, ...]]) -> str:
+    """Driven lines with their volts, those of the same volts together: `B0 B2 -0.75 V, B1 +0.75 V`."""
+    groups: dict[str, list[str]] = {}
+    for n, volts in driven_v.items():
+        groups.setdefault(_volts(volts), []).append(f"{letter}{n}")
+    named = {said: " ".join(lines) if len(lines) <= 4 else f"{len(lines)} {letter}" for said, lines in groups.items()}
+    told = [f"{lines} {said}" for said, lines in named.items()]
+    return ", ".join(told[:3]) + (" …" if len(told) > 3 else "")
 
 
 def _volts(volts: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ from .. import theme
 from ..selection import Selection
 from .plots import Canvas, Curves, Marks, Panel, line_of, milliseconds, name, painted, scaled
 
-CONTROLS = (("lone_pre", "pre"), ("lone_post", "post"), ("none", "none"))
+CONTROLS = (("lone_pre", "pre"), ("lone_post", "post"), ("none", "–"))
 
 
 class Measured(NamedTuple):

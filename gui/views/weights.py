@@ -46,7 +46,7 @@ class WeightsView(Panel):
         self._map = HeatMap()
         self._map.setAccessibleName("Map of weights; arrow keys move a cursor")
         self._spread = Canvas()
-        self._plot = self._spread.add(0, 0, bottom="W", left="weights")
+        self._plot = self._spread.add(0, 0, bottom="W", left="weights", whole="left")
         self._bars = Curves(self._plot)
         self._about = ""
         self._layer.activated.connect(self._chosen)
