@@ -384,7 +384,7 @@ class TableEditor(Editor):
         self._form = Form(self._tables[kind], kind, skip=("kind",), small=True)
         self._form.set_values(self._kept.get(kind, {}))
         self._form.changed.connect(self.edited)
-        self._form.layout().setContentsMargins(theme.em() // 2, 4, 0, 4)
+        self._form.setContentsMargins(theme.em() // 2, 4, 0, 4)
         self._column.addWidget(self._form)
 
 
