@@ -572,6 +572,8 @@ def _scrolled(panel: QWidget) -> QScrollArea:
     area.setWidgetResizable(True)
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     area.setWidget(panel)
+    panel.setAutoFillBackground(False)  # the window's own colour, with no seam around it
+    area.viewport().setAutoFillBackground(False)
     return area
 
 
