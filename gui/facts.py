@@ -37,26 +37,33 @@ def simulated(session: Session) -> bool:
 
 
 def bench_words(session: Session) -> tuple[str, str]:
-    """Bench and chip in bold; below, the chip's polarity and how much of its lifetime is used."""
-    bench = session.bench
-    if bench is None:
+    """Bench and chip in bold; below, the chip's polarity and how much of its lifetime is used.
+
+    While a run goes on they are those of the run, whatever the form says by then.
+    """
+    bench, shown = session.bench, session.snapshot
+    if shown is not None and shown.live:
+        name, backend, (rows, cols) = shown.about.bench, shown.about.backend, shown.about.shape
+    elif bench is not None:
+        name, backend, (rows, cols) = bench.bench.name, bench.bench.backend, (bench.chip.rows, bench.chip.cols)
+    else:
         return "no bench", "Ctrl+2 connects one"
-    name = bench.bench.name
-    backend = "" if name == bench.bench.backend else f" ({bench.bench.backend})"
     chip = chip_id(session)
-    first = f"{name}{backend} {bench.chip.rows} x {bench.chip.cols}{f' | {chip}' if chip else ''}"
+    kind = "" if name == backend else f" ({backend})"
+    first = f"{name}{kind} {rows} x {cols}{f' | {chip}' if chip else ''}"
     return first, " | ".join(part for part in (polarity(bench), life_words(session)) if part)
 
 
 def chip_id(session: Session) -> str:
-    """The chip by its own name, as the last check or the run that is open says; "" where nobody has said one."""
-    told = session.chip_id
+    """The chip by its own name, as the run that goes on or the last check says; "" where nobody has said one."""
     shown = session.snapshot
-    return told or (shown.about.chip_id if shown is not None and shown.live else "")
+    return shown.about.chip_id if shown is not None and shown.live else session.chip_id
 
 
-def polarity(bench: BenchConfig) -> str:
-    """Which sign of V_row - V_col raises the conductance."""
+def polarity(bench: BenchConfig | None) -> str:
+    """Which sign of V_row - V_col raises the conductance; "" where nobody has said it."""
+    if bench is None:
+        return ""
     return "-V raises G" if bench.chip.potentiating_sign == -1 else "+V raises G"
 
 

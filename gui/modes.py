@@ -10,8 +10,18 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QByteArray, Qt
-from PySide6.QtWidgets import QDockWidget, QFrame, QLabel, QMainWindow, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QByteArray, QChildEvent, QEvent, Qt
+from PySide6.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QLabel,
+    QMainWindow,
+    QScrollArea,
+    QTabBar,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from . import theme
 
@@ -47,10 +57,10 @@ PAGES = (
 Columns = tuple[tuple[tuple[str, ...], ...], ...]
 PLACES: dict[str, Columns] = {
     "bench": (
-        (("crossbar",), ("schedule", "console")),
-        (("traces",), ("progress", "activations", "weights", "raster", "stdp", "iv", "energy", "truth")),
+        (("crossbar",), ("schedule", "console", "energy", "truth")),
+        (("traces",), ("progress", "activations", "weights", "raster", "stdp", "iv")),
     ),
-    "characterise": ((("crossbar",),), (("traces",), ("iv", "schedule", "console"))),
+    "characterise": ((("crossbar",),), (("traces",), ("results", "console"))),
 }
 
 
@@ -120,6 +130,16 @@ class Mode(QMainWindow):
         dock.setWidget(view)
         dock.toggleViewAction().setText(view.title.replace("&", "&&"))
         return dock
+
+    def childEvent(self, event: QChildEvent) -> None:  # noqa: N802 - Qt's name
+        """Tabs of docks come and go: their words are never cut to a letter, they scroll instead."""
+        super().childEvent(event)
+        tabs = event.child()
+        if event.type() == QEvent.Type.ChildPolished and isinstance(tabs, QTabBar):
+            tabs.setElideMode(Qt.TextElideMode.ElideNone)
+            tabs.setUsesScrollButtons(True)
+            tabs.setDocumentMode(True)
+            tabs.setAccessibleName("Views in this place")
 
     def arrange(self) -> None:
         """Bring every view back to where it began."""

@@ -193,8 +193,9 @@ QTableView, QTreeView, QListView { border: 1px solid $line; background: $field; 
 QTableView::item:selected, QTreeView::item:selected, QListView::item:selected {
     background: $accent; color: $on_accent; }
 QTabWidget::pane { border: 1px solid $line; }
-QTabBar::tab { background: $window; color: $text_dim; border: 1px solid $line; padding: 4px 10px; }
+QTabBar::tab { background: $window; color: $text_dim; border: 1px solid $line; padding: 4px 8px; }
 QTabBar::tab:selected { background: $panel; color: $text; border-bottom-color: $accent; }
+QTabBar QToolButton { padding: 0; background: $panel; }
 QScrollArea { border: none; background: transparent; }
 QStatusBar { background: $window; border-top: 1px solid $line; }
 QStatusBar::item { border: none; }

@@ -240,7 +240,10 @@ class MainWindow(QMainWindow):
     def show_mode(self, name: str) -> Mode:
         """Show a mode; its page is made when it is first needed."""
         mode = self.mode(name)
+        at_rail = any(button.hasFocus() for button in self.rail.buttons.values())
         self.stack.setCurrentWidget(mode)
+        if at_rail:
+            self.rail.buttons[name].setFocus()
         self.rail.show_mode(name)
         self.timebar.setVisible(bool(mode.docks))
         self.actions_of.show_page(name)
