@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QFrame,
     QGroupBox,
@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     from .views.base import View
 
 MOST_AVERAGES = 10_000
+NOTHING = "Nothing has been read yet. Choose cells; R reads them."
 MANY_CELLS = 4096  # a selection of more is not written out as text
+
+
+class Side(QWidget):
+    """The panel at the left: it asks for no more width than it needs, since the map is what people look at."""
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As narrow as can be."""
+        return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
 
 
 class CharacterisePage(QWidget):
@@ -51,9 +60,11 @@ class CharacterisePage(QWidget):
         self.hand = Hand(session, self)
         self.crossbar, self.traces, self.results = CrossbarView(selection), TracesView(selection), ResultsView()
         self.views: tuple[View, ...] = (self.crossbar, self.traces, self.results)
-        self.left: QWidget | None = QWidget()
+        self.left: QWidget | None = Side()
+        self.crossbar.nothing = self.traces.nothing = NOTHING
         self._build(self.left)
         self._listen(actions)
+        self.restyle()
         self._show_cells()
         self._show_state()
 
@@ -62,8 +73,8 @@ class CharacterisePage(QWidget):
     def _build(self, panel: QWidget) -> None:
         self.pulse = PulsePanel(self.session, self.hand, self.selection, self.averages_of)
         column = QVBoxLayout(panel)
-        column.setContentsMargins(8, 8, 8, 8)
-        column.setSpacing(8)
+        column.setContentsMargins(8, 4, 8, 8)
+        column.setSpacing(4)
         for box in (self._bench_box(), self._cells_box(), self._read_box(), self.pulse):
             column.addWidget(box)
         column.addStretch(1)
@@ -89,11 +100,11 @@ class CharacterisePage(QWidget):
         self.cells.editingFinished.connect(self._cells_typed)
         self.cells_words = _plain("How many cells are chosen")
         row = QHBoxLayout()
-        row.addWidget(self.cells_words, 1)
+        row.addWidget(self.cells, 1)
         row.addWidget(self._button("All", "Choose every cell (Ctrl+A)", self.selection.all))
         row.addWidget(self._button("None", "Choose no cell", self.selection.clear))
-        column.addWidget(self.cells)
         column.addLayout(row)
+        column.addWidget(self.cells_words)
         return box
 
     def _read_box(self) -> QGroupBox:
@@ -103,9 +114,7 @@ class CharacterisePage(QWidget):
         self.averages.setText("1")
         self.averages.setAccessibleName("Averages of each read")
         self.averages.setToolTip("So often the instrument repeats a read, and averages")
-        row = QHBoxLayout()
-        row.addWidget(QLabel("Averages", box))
-        row.addWidget(self.averages, 1)
+        self.averages.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         buttons = QFrame(box)
         flow = FlowLayout(buttons, 6)
         self.read_buttons = {
@@ -116,9 +125,10 @@ class CharacterisePage(QWidget):
         for button in self.read_buttons.values():
             button.setAccessibleName(f"Read: {button.text()}")
             flow.addWidget(button)
+        for widget in (QLabel("Averages", box), self.averages):
+            flow.addWidget(widget)
         self.read_words = _plain("Why nothing was read", "warn")
         self.read_words.hide()
-        column.addLayout(row)
         column.addWidget(buttons)
         column.addWidget(self.read_words)
         return box
@@ -274,8 +284,8 @@ class CharacterisePage(QWidget):
 
     def restyle(self) -> None:
         """Font sizes have changed."""
-        if self.left is not None:
-            self.left.setMinimumWidth(19 * theme.em())
+        self.averages.setFixedWidth(round(3.5 * theme.em()))
+        self.pulse.restyle()
 
 
 def _plain(name: str, role: str = "dim") -> QLabel:

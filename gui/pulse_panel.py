@@ -12,7 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from neurobench.runs.screen import si
 
@@ -63,6 +72,9 @@ class PulsePanel(QGroupBox):
         self._clock = QTimer(self)
         self._clock.setInterval(LOOK_MS)
         self._clock.timeout.connect(self._look)
+        for box in (*self.amplitude.values(), *self.width_of.values(), self.count):
+            box.textEdited.connect(self._edited)
+            box.textChanged.connect(self._changed)
         selection.changed.connect(self._selection_changed)
         hand.changed.connect(self._hand_changed)
         session.bench_changed.connect(self._bench_changed)
@@ -97,6 +109,7 @@ class PulsePanel(QGroupBox):
         grid.setColumnStretch(2, 1)
         self.previews = {sign: _words(self, f"Preview: {NAMES[sign].lower()}") for sign in (UP, DOWN)}
         self.words = _words(self, "Why nothing was fired, or what became of it", "warn")
+        self.words.hide()
         self._lay_out(grid)
 
     def _lay_out(self, grid: QGridLayout) -> None:
@@ -116,10 +129,10 @@ class PulsePanel(QGroupBox):
     def _box(self, name: str, unit: str, **more: Any) -> NumberBox:
         box = NumberBox(unit, **more)
         box.setParent(self)
+        box.setPlaceholderText(unit)
+        box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         box.setAccessibleName(name)
         box.setToolTip(f"{name}{f', in {unit}' if unit else ''}; for example {'1.5' if unit == 'V' else '1 m'}")
-        box.textEdited.connect(self._edited)
-        box.textChanged.connect(self._changed)
         return box
 
     def _arm_button(self) -> QPushButton:
@@ -290,6 +303,7 @@ class PulsePanel(QGroupBox):
         self._clock.start()
         self.say("")
         self._look()
+        self._mark_armed()
 
     def why_not_armed(self) -> str:
         """What stands against arming, "" if nothing does."""
@@ -310,8 +324,15 @@ class PulsePanel(QGroupBox):
         self._clock.stop()
         self.arm.setChecked(False)
         self.arm.setText("Arm")
+        if was:
+            self._mark_armed()
         if was and why:
             self.say(f"disarmed: {why}", told=False)
+
+    def _mark_armed(self) -> None:
+        """Buttons that would fire now look it."""
+        for button in self.fire.values():
+            _set_role(button, "primary" if self.armed else "")
 
     def _look(self) -> None:
         left_s = self._armed_until - time.monotonic()
@@ -372,10 +393,10 @@ class PulsePanel(QGroupBox):
         self._previews.clear()
         self._soon.start(0)
 
-    def end(self) -> None:
-        """No timer goes on."""
-        for timer in (self._soon, self._clock):
-            timer.stop()
+    def restyle(self) -> None:
+        """Font sizes have changed."""
+        for box in (*self.amplitude.values(), *self.width_of.values(), self.count):
+            box.setMinimumWidth(round(5.5 * theme.em()))
 
 
 def preview_words(answer: Answer, *, soft: bool = False) -> str:
@@ -390,7 +411,7 @@ def preview_words(answer: Answer, *, soft: bool = False) -> str:
     ]
     if victims:
         most_v = answer["max_victim_v"]
-        others = f"{half} on their lines" if half == victims else "others"
+        others = "on their lines" if half == victims else f"{half} of them on their lines"
         lines.append(
             f"up to {si(most_v, 'V')} on {plural(victims, 'cell')} ({others}), of {si(limits['max_victim_v'], 'V')}"
         )
@@ -423,7 +444,7 @@ def _words(parent: QWidget, name: str, role: str = "") -> QLabel:
     return label
 
 
-def _set_role(label: QLabel, role: str) -> None:
+def _set_role(label: QWidget, role: str) -> None:
     if label.property("role") != role:
         label.setProperty("role", role)
         label.style().unpolish(label)

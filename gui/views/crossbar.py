@@ -21,7 +21,7 @@ from neurobench.system import utc_now
 
 from .. import theme
 from ..flow import FlowLayout
-from ..selection import Cell, Selection
+from ..selection import Cell, Selection, name_of
 from .base import View
 from .cell_table import CellTable
 from .map_canvas import Bar, MapCanvas, Picture
@@ -69,6 +69,7 @@ class CrossbarView(View):
         self.map_name = MAPS[0]
         self.levels: tuple[float, float] | None = None
         self.field: Field | None = None
+        self.nothing = NO_RUN
         self._marked: FloatArray | None = None
         self._against_mark = False
         self._snapshot: Snapshot | None = None
@@ -81,7 +82,7 @@ class CrossbarView(View):
         self._clock = QTimer(self)
         self._clock.setInterval(LOOK_MS)
         self._clock.timeout.connect(self._look_for_news)
-        self.selection.changed.connect(self._say_cell)
+        self.selection.changed.connect(self._selected)
         self.restyle()
 
     # -- what it is made of -------------------------------------------------------------------------------------
@@ -108,6 +109,7 @@ class CrossbarView(View):
         whole.addWidget(self._badge)
         whole.addWidget(self._line)
         self.setFocusProxy(self.canvas)
+        self.setAutoFillBackground(True)
         self.setAccessibleName("Crossbar")
 
     def _buttons(self) -> QWidget:
@@ -280,8 +282,16 @@ class CrossbarView(View):
         self._look_for_news()
 
     def _draw_nothing(self) -> None:
+        """Cells can be chosen before anything was read of them."""
         self._drawn, self.field, self._run = (), None, ""
-        self.canvas.show_picture(None, NO_RUN)
+        shape = self.selection.shape
+        blank: Picture | None = None
+        if min(shape) > 0:
+            self._rgba = np.empty((*shape, 4), np.uint8)
+            self._rgba[:] = _rgba(theme.tokens().field)
+            none, every = np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
+            blank = Picture(self._rgba, none, every, self.quantity.title, empty=self.nothing)
+        self.canvas.show_picture(blank, self.nothing)
         self.table.show_field(None)
         self._line.say("")
         self._badge.hide()
@@ -383,6 +393,12 @@ class CrossbarView(View):
 
     # -- words --------------------------------------------------------------------------------------------------
 
+    def _selected(self) -> None:
+        blank = self.canvas.picture
+        if self._snapshot is None and (blank.shape if blank else (0, 0)) != self.selection.shape:
+            self._draw_nothing()
+        self._say_cell()
+
     def _hover(self, cell: Cell | None) -> None:
         self._hovered = cell
         self._say_cell()
@@ -390,6 +406,8 @@ class CrossbarView(View):
     def _say_cell(self) -> None:
         """The cell under the mouse, else the one under the cursor."""
         snapshot, cell = self._snapshot, self._hovered or self.selection.cursor
+        if snapshot is None and self.selection.inside(cell):
+            self._line.say(f"{name_of(cell)}   never read")
         if snapshot is None or self.field is None or self.field.values.shape != self.selection.shape:
             return
         if self.selection.inside(cell):

@@ -35,7 +35,7 @@ from neurobench.bench.stimulus import BoolArray
 from .. import theme
 from ..selection import Cell, Selection
 
-STRETCH = 1.6  # a cell may be so many times wider than high, and the other way round
+STRETCH = 1.3  # a cell may be so many times wider than high, and the other way round
 LONG = 4.0  # beyond this ratio of rows and columns an array fills its place whatever its cells look like
 MARKS_PX = 5.0  # cells smaller than this carry no marks of their own
 GRID_PX = 9.0
@@ -410,7 +410,8 @@ class MapCanvas(QWidget):
         rows, cols = self._visible()
         lines = [QLineF(x, grid.top(), x, grid.bottom()) for x in (self._rect(grid, (0, c)).left() for c in cols)]
         lines += [QLineF(grid.left(), y, grid.right(), y) for y in (self._rect(grid, (r, 0)).top() for r in rows)]
-        painter.setPen(QPen(QColor(theme.tokens().panel), 1))
+        t = theme.tokens()
+        painter.setPen(QPen(QColor(t.panel if self.picture is not None and self.picture.bar else t.line), 1))
         painter.drawLines(lines)
 
     def _paint_numbers(self, painter: QPainter, picture: Picture, grid: QRectF) -> None:
@@ -551,6 +552,7 @@ class MapCanvas(QWidget):
         t, metrics = theme.tokens(), QFontMetricsF(painter.font())
         flags = int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap)
         plate = metrics.boundingRect(grid.adjusted(10, 10, -10, -10), flags, words).adjusted(-8, -5, 8, 5)
+        plate.moveBottom(grid.bottom() - 8)
         painter.fillRect(plate, QColor(t.panel))
         painter.setPen(QPen(QColor(t.line), 1))
         painter.drawRect(plate)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 64  # cells of one answer that get a line each; the run file and the map have them all
 MOST_ROWS = 10_000
 EMPTY = "Nothing was read or pulsed by hand yet. R reads the chosen cells."
-COLUMNS = ("time", "step", "what was asked", "cells", "conductance", "note")
+COLUMNS = ("time", "cells", "conductance", "what was asked", "step", "note")
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -62,7 +62,7 @@ class Row:
     def texts(self) -> tuple[str, ...]:
         """As they stand in the table."""
         note = f"refused: {self.note}" if self.refused else self.note
-        return self.at, "" if self.seq is None else str(self.seq), self.asked, self.cells, self.found, note
+        return self.at, self.cells, self.found, self.asked, "" if self.seq is None else str(self.seq), note
 
 
 def asked_words(request: Mapping[str, Any]) -> str:
@@ -227,6 +227,7 @@ class ResultsView(View):
         whole.addLayout(head)
         whole.addLayout(self._stack, 1)
         self.setFocusProxy(self.table)
+        self.setAutoFillBackground(True)
         self.setAccessibleName(self.title)
 
     def draw(self, snapshot: Snapshot | None) -> None:
@@ -291,7 +292,7 @@ class ResultsView(View):
 
     def _fit_columns(self) -> None:
         em = theme.em()
-        for column, wide in enumerate((4.5, 3.2, 13.0, 5.5, 8.0)):
+        for column, wide in enumerate((4.4, 4.4, 6.6, 7.5, 3.2)):
             self.table.setColumnWidth(column, round(wide * em))
 
     def restyle(self) -> None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 MOST = 8  # traces at once: more cannot be told apart
 MANY = 10_000  # points from which a curve is thinned to the width of the view, its peaks kept
 FEW = 60  # points that are also marked one by one
-BAND = "median and quartiles of all cells"
+BAND = "all cells: median, quartiles"
+WIDEST = 600  # points of the band: it is thinned to as many
 
 
 class KeyEntry(QWidget):
@@ -88,6 +89,7 @@ class TracesView(plots.Panel):
         super().__init__(parent)
         self.selection = selection if selection is not None else Selection(parent=self)
         self.chosen: tuple[Cell, ...] = ()
+        self.nothing = plots.NO_RUN
         self.at: float | None = None  # where the crosshair is, as on the axis
         self._times: FloatArray = np.zeros(0)
         self._values: FloatArray = np.zeros((0, 0))
@@ -108,7 +110,7 @@ class TracesView(plots.Panel):
     def _body_of(self) -> QWidget:
         body = QWidget(self)
         self.canvas = plots.Canvas(body)
-        self.plot = self.canvas.add(0, 0, "conductance", "time")
+        self.plot = self.canvas.add(0, 0, "G", "time")
         self.curves = plots.Curves(self.plot)
         self._cross = pg.InfiniteLine(angle=90, movable=False)
         self._cross.hide()
@@ -182,6 +184,12 @@ class TracesView(plots.Panel):
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
         return snapshot.history, snapshot.cells.conductance_s, self.chosen
 
+    def draw(self, snapshot: Snapshot | None) -> None:
+        """See Panel; where there is no run, the words are those of the page."""
+        super().draw(snapshot)
+        if snapshot is None:
+            self._words.setText(self.nothing)
+
     def _missing(self, snapshot: Snapshot) -> str:
         if np.isnan(snapshot.cells.conductance_s).all():
             return "No cell has been read in this run yet."
@@ -198,7 +206,7 @@ class TracesView(plots.Panel):
         factor, unit = scale_of(_largest(self._values, band), "S")
         time_factor, self._unit = (1.0, "") if self.by_read.isChecked() else plots.milliseconds(band_times)
         self._factors = time_factor, factor
-        plots.name(self.plot, "left", f"conductance ({unit})")
+        plots.name(self.plot, "left", f"G ({unit})")
         plots.name(self.plot, "bottom", "read number" if self.by_read.isChecked() else f"time ({self._unit})")
         self._draw_curves(inside, band_times, band)
         shown = self.selection.count
@@ -208,7 +216,7 @@ class TracesView(plots.Panel):
 
     def _draw_curves(self, inside: tuple[Cell, ...], band_times: FloatArray, band: FloatArray) -> None:
         factor, dim = self._factors[1], theme.tokens().text_dim
-        x = self._x(band_times)
+        x, band = _thinned_band(self._x(band_times), band)
         self.curves.begin()
         for item, column in ((self._low, 0), (self._high, 2)):
             item.setData(x, band[:, column] * factor)
@@ -309,6 +317,18 @@ def _thinned(points: int) -> dict[str, Any]:
     """A long curve is thinned to the width of the view, and its peaks stay."""
     many = points > MANY
     return {"autoDownsample": many, "downsampleMethod": "peak", "clipToView": many}
+
+
+def _thinned_band(x: FloatArray, band: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """A long band as the extremes of its quartiles and the middle of its medians, for one place after another."""
+    per = -(-len(x) // WIDEST)
+    if per <= 1:
+        return x, band
+    whole = len(x) // per * per
+    parts = band[:whole].reshape(-1, per, 3)
+    thin = np.stack([parts[:, :, 0].min(1), np.median(parts[:, :, 1], axis=1), parts[:, :, 2].max(1)], axis=1)
+    rest = band[whole:]
+    return np.concatenate([x[:whole:per], x[whole:]]), np.concatenate([thin, rest])
 
 
 def _value_at(x: FloatArray, values: FloatArray, at: float | None) -> float:
