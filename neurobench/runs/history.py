@@ -311,19 +311,17 @@ class Follower:
         return self._feed.waiting or before != after
 
     def _read_until(self, end: float) -> None:
-        looked = False
+        self._feed.refill()  # also for how the run stands, which must not lag behind by what waits
         while True:
             row = self._feed.next()
             if row is not None:
                 began = time.monotonic()
                 self._now.take(row)
                 self._keep_key(time.monotonic() - began)
-            elif looked and not self._feed.waiting:
-                return
-            else:
+            elif self._feed.waiting:
                 self._feed.refill()
-                looked = True
-                continue
+            else:
+                return
             if time.monotonic() > end:
                 return
 
