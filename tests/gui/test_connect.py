@@ -269,7 +269,7 @@ def test_wiring_is_typed_into_the_text(qtbot: QtBot, page: ConnectPage) -> None:
     qtbot.waitUntil(lambda: "word_lines = [9, 2, 3, 4]" in page.file.text())
     qtbot.waitUntil(lambda: texts(table)[6] == ["word line 0", "column 9", "9"])
     type_number(0, "x")
-    assert "'x' is no number" in page.file.wiring.words.text()
+    qtbot.waitUntil(lambda: "'x' is no number" in page.file.wiring.words.text())
     assert texts(table)[0][2] == "1"
     type_number(7, "9")
     qtbot.waitUntil(lambda: "two lines on one matrix column: 9" in page.file.verdict.text())
