@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import (
     QFormLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QTableWidget,
@@ -29,17 +29,29 @@ from . import theme
 from .runs_notes import Notes, tags_of
 from .runs_table import Entry, look_of, when_of
 
-UNITS = {"_s": "s", "_v": "V", "_a": "A", "_j": "J", "_hz": "Hz", "_ohm": "ohm"}
-SIEMENS = ("conductance_s", "g_min_s", "g_max_s", "g_step_s", "read_sigma_s", "error_s")
+UNITS = {"_v": "V", "_a": "A", "_j": "J", "_hz": "Hz", "_ohm": "Ω"}
+# A name that ends in _s may mean seconds or siemens; one that is not known to be either is shown as it stands.
+SIEMENS = re.compile(r"(conductance|sigma|offset|noise|window|(^|\.)d?g\d*(_\w+)?)_s$")
+SECONDS = re.compile(
+    r"(width|wall|bench|duration|batch|overhead|delay|period|settle|timeout|preflight|tau\w*|rise|fall|reach|trip|clock"
+    r"|watchdog|gap|interval|at|dt)_s$"
+)
 MANY = "several runs are chosen: see Compare and Overlay"
 
 
 def told(name: str, value: Any) -> str:
     """A value with its unit, by the end of its name."""
-    end = next((end for end in UNITS if name.endswith(end)), "")
-    if end and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return si(float(value), "S" if name in SIEMENS else UNITS[end])
+    unit = unit_of(name)
+    if unit and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return si(float(value), unit)
     return word(value)
+
+
+def unit_of(name: str) -> str:
+    """The unit that the end of a name says; "" where it could be two."""
+    if name.endswith("_s"):
+        return "S" if SIEMENS.search(name) else "s" if SECONDS.search(name) else ""
+    return next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
 
 
 def facts_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -83,8 +95,8 @@ def page_of(sections: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
 
 def label_of(name: str) -> str:
     """A name as people read it: wall_s -> wall."""
-    end = next((end for end in UNITS if name.endswith(end) and len(name) > len(end)), "")
-    return name.removesuffix(end).replace("_", " ").replace(".", " · ")
+    short = name.rpartition("_")[0] if unit_of(name) else name
+    return (short or name).replace("_", " ")
 
 
 class DetailsPanel(QWidget):
@@ -189,12 +201,19 @@ def diff_rows(said: Mapping[str, Any]) -> list[tuple[str, list[str], bool]]:
     """What `library.compare` said, as lines of a table: name, one text for each run, and whether it is a heading."""
     runs = list(said["runs"])
     lines: list[tuple[str, list[str], bool]] = [(f"Settings that differ ({said['same']} are the same)", [], True)]
-    lines += [(name, [told(name, values[run]) for run in runs], False) for name, values in said["settings"].items()]
+    settings = sorted(said["settings"].items(), key=lambda item: (_rank(item[0]), item[0]))
+    lines += [(name, [told(name, values[run]) for run in runs], False) for name, values in settings]
     lines.append(("Results", [], True))
     names = dict.fromkeys(name for run in runs for name in said["results"][run])
     for name in names:
         lines.append((name, [told(name, said["results"][run].get(name)) for run in runs], False))
     return lines
+
+
+def _rank(name: str) -> int:
+    """What was asked for comes first, then what followed from it."""
+    first = ("seed", "request.settings", "request.bench_settings", "request", "protocol", "bench", "limits", "config")
+    return next((n for n, start in enumerate(first) if name.startswith(start)), len(first))
 
 
 class ComparePanel(QWidget):
@@ -210,6 +229,10 @@ class ComparePanel(QWidget):
         self.table.setAccessibleName("Differences between the chosen runs")
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().hide()
+        self.table.setShowGrid(False)
+        self.table.horizontalHeader().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.table.setAlternatingRowColors(True)
+        self.table.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.table.setHorizontalScrollMode(QTableWidget.ScrollMode.ScrollPerPixel)
         layout = QVBoxLayout(self)
         layout.addWidget(self.words)
@@ -231,8 +254,15 @@ class ComparePanel(QWidget):
         self.table.setRowCount(len(lines))
         for n, (name, values, heading) in enumerate(lines):
             self._line(n, name, values, heading)
+        self.restyle()
+
+    def restyle(self) -> None:
+        """Widths and heights that fit the font."""
+        em, header = theme.em(), self.table.horizontalHeader()
         self.table.resizeColumnsToContents()
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        for column in range(self.table.columnCount()):
+            header.resizeSection(column, min(header.sectionSize(column) + em // 2, em * (14 if column else 16)))
+        self.table.verticalHeader().setDefaultSectionSize(int(em * 1.5))
 
     def _line(self, n: int, name: str, values: Sequence[str], heading: bool) -> None:
         for column, text in enumerate([name, *values]):

@@ -45,7 +45,7 @@ class FiguresPanel(QWidget):
     def show_files(self, files: Sequence[Path]) -> None:
         """These pictures."""
         self.list.clear()
-        size = QSize(theme.em() * 20, theme.em() * 14)
+        size = QSize(theme.em() * 13, theme.em() * 9)
         self.list.setIconSize(size)
         for file in files:
             picture = QPixmap(str(file)).scaled(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QGuiApplication, QHideEvent, QKeyEvent, QShowEvent
+from PySide6.QtGui import QDesktopServices, QFontMetrics, QGuiApplication, QHideEvent, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QMenu,
@@ -69,7 +69,12 @@ if TYPE_CHECKING:
     from .views.base import View
 
 ATTACH_EVERY_MS, ATTACH_TRIES = 250, 80
-WIDTHS = {WHEN: 11, RUN: 14, PROTOCOL: 7, BENCH: 6, STATUS: 9, SEED: 4, UPDATES: 5, SIMULATED: 6, TAGS: 7, NOTE: 8}
+# Texts that a column has room for.
+WIDTHS = {
+    WHEN: "2026-11-22 00:00:00", RUN: "20261...ttan-s0", PROTOCOL: "manhattan-x", BENCH: "emulator",
+    STATUS: "◐ not converged", SEED: "Seed 1", UPDATES: "Updates", SIMULATED: "REAL.",
+    TAGS: "good paper", NOTE: "first try",
+}  # fmt: skip
 FORMATS = (("csv", "CSV, a folder of tables"), ("hdf5", "HDF5"), ("netcdf", "netCDF, for xarray"))
 
 
@@ -201,10 +206,10 @@ class RunsPage(QWidget):
         self.model.refused.connect(self._warn)
         self.filter.textChanged.connect(self._filter)
         self.table.opened.connect(self._open)
-        self.table.selectionModel().selectionChanged.connect(self._settling.start)
+        self.table.selectionModel().selectionChanged.connect(self._changed)
         self._settling.timeout.connect(self._show_chosen)
         self.model.dataChanged.connect(self._changed)
-        self.tabs.currentChanged.connect(self._settling.start)
+        self.tabs.currentChanged.connect(self._changed)
         self.details.written.connect(self._write)
         self.figures.draw.clicked.connect(self._draw_figures)
         self.sweep.run_asked.connect(self._start)
@@ -215,6 +220,7 @@ class RunsPage(QWidget):
         """Colours or font sizes have changed."""
         self.table.restyle()
         self.overlay.restyle()
+        self.compare.restyle()
         self.sweep.restyle()
         self._show_chosen()
 
@@ -280,8 +286,7 @@ class RunsPage(QWidget):
         self.problem.setVisible(bool(words))
 
     def _changed(self) -> None:
-        if self.table.selectionModel().hasSelection():
-            self._settling.start()
+        self._settling.start()
 
     # -- what is said about the chosen --------------------------------------------------------------------------
 
@@ -589,11 +594,13 @@ class RunsTable(QTableView):
         self.setAlternatingRowColors(True)
         self.setShowGrid(False)
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setSortingEnabled(True)
         self.setTabKeyNavigation(False)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.verticalHeader().hide()
         self.horizontalHeader().setHighlightSections(False)
+        self.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.doubleClicked.connect(self._double)
 
     def setModel(self, model: Any) -> None:  # noqa: N802
@@ -604,11 +611,11 @@ class RunsTable(QTableView):
 
     def restyle(self) -> None:
         """Widths that fit the font."""
-        em = theme.em()
+        em, metrics = theme.em(), QFontMetrics(QApplication.font())
         header = self.horizontalHeader()
-        for column, width in WIDTHS.items():
-            header.resizeSection(column, int(width * em * 0.72))
-        header.setSectionResizeMode(NOTE, QHeaderView.ResizeMode.Stretch)
+        for column, text in WIDTHS.items():
+            header.resizeSection(column, metrics.horizontalAdvance(text) + em // 2)
+        header.setStretchLastSection(True)
         header.setMinimumSectionSize(em * 2)
         self.verticalHeader().setDefaultSectionSize(int(em * 1.5))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ class Watcher(QObject):
 
 # ---------------------------------------------------------------------------------------------- the table
 
-COLUMNS = ("When", "Run", "Protocol", "Bench", "Status", "Seed", "Updates", "Simulated", "Tags", "Notes")
+COLUMNS = ("When", "Run", "Protocol", "Bench", "Status", "Seed", "Updates", "Data", "Tags", "Notes")
 WHEN, RUN, PROTOCOL, BENCH, STATUS, SEED, UPDATES, SIMULATED, TAGS, NOTE = range(len(COLUMNS))
 SORT = int(Qt.ItemDataRole.UserRole)
 ROOT = QModelIndex()
@@ -260,7 +261,8 @@ class RunsModel(QAbstractTableModel):
         said = {
             "id": one.run_id, "kind": one.kind, "protocol": one.protocol, "bench": one.bench,
             "status": f"{entry.status} {look_of(entry)[1]} {'live' if entry.live else ''}", "seed": str(one.seed),
-            "when": when_of(one), "simulated": _yes(one.simulated), "tag": " ".join(words.tags), "note": words.note,
+            "when": when_of(one), "simulated": _yes(one.simulated), "data": _data(one.simulated),
+            "tag": " ".join(words.tags), "note": words.note,
         }  # fmt: skip
         return {key: value.lower() for key, value in said.items()}
 
@@ -278,6 +280,8 @@ class RunsModel(QAbstractTableModel):
         """Names of the columns."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             return COLUMNS[section]
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.ToolTipRole:
+            return f"{COLUMNS[section]}: a click sorts, a second one turns it round"
         return None
 
     def flags(self, index: Index) -> Qt.ItemFlag:
@@ -328,11 +332,11 @@ class RunsModel(QAbstractTableModel):
         if column == SEED:
             return "" if one.seed is None else str(one.seed)
         return {WHEN: when_of(one), RUN: one.run_id, PROTOCOL: one.protocol, BENCH: one.bench,
-                SIMULATED: _yes(one.simulated), TAGS: " ".join(words.tags), NOTE: words.note}[column]  # fmt: skip
+                SIMULATED: _data(one.simulated), TAGS: " ".join(words.tags), NOTE: words.note}[column]  # fmt: skip
 
     def _key(self, entry: Entry, column: int) -> Any:
         if column == WHEN:
-            return entry.row.created or entry.row.run_id
+            return re.sub(r"\D", "", entry.row.created or entry.row.run_id)[:14]
         if column == UPDATES:
             return -1 if entry.row.updates is None else entry.row.updates
         if column == SEED:
@@ -345,6 +349,10 @@ class RunsModel(QAbstractTableModel):
             return entry.row.status
         if column in (TAGS, NOTE):
             return "F2 or a double click writes here; kept beside the runs, never in a run file"
+        if column == SIMULATED:
+            return {"SIM": "simulated: no real chip was there", "REAL": "measured on a real chip"}.get(
+                self._text(entry, column), ""
+            )
         return self._text(entry, column)
 
 
@@ -357,15 +365,19 @@ def _color(entry: Entry, column: int) -> QColor | None:
 
 
 def _yes(value: bool | None) -> str:
-    return "" if value is None else "simulated" if value else "measured"
+    return "" if value is None else "yes" if value else "no"
+
+
+def _data(value: bool | None) -> str:
+    return "" if value is None else "SIM" if value else "REAL"
 
 
 def when_of(row: Row) -> str:
     """When a run began, in the time of this place; of a damaged file what its name says."""
     with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(row.created)
+        moment = datetime.fromisoformat(row.created or row.run_id[:15])
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return row.run_id[:15]
+    return ""
 
 
 class RunsProxy(QSortFilterProxyModel):

@@ -158,6 +158,8 @@ class SweepPanel(QWidget):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.chips.setHorizontalHeaderLabels(["Seed", "Status", "Updates", "Why"])
         self.chips.verticalHeader().hide()
+        self.chips.setShowGrid(False)
+        self.chips.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.chips.horizontalHeader().setStretchLastSection(True)
         self.chips.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.chips.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -204,6 +206,7 @@ class SweepPanel(QWidget):
         self.growth.getPlotItem().setLabels(left="rate", bottom="chips")
         self.growth.getPlotItem().setYRange(0, 1)
         self.histogram.getPlotItem().setLabels(left="chips", bottom="updates to the goal")
+        self.chips.verticalHeader().setDefaultSectionSize(int(theme.em() * 1.5))
         self._drawn = ("", -1)
 
     # -- what is asked ------------------------------------------------------------------------------------------
@@ -325,7 +328,9 @@ class SweepPanel(QWidget):
         item.clear()
         fill = QColor(theme.trace_color(0))
         fill.setAlpha(50)
-        ends = [pg.PlotDataItem(g.chips, values, pen=None) for values in (g.low, g.high)]
+        edge = QColor(theme.trace_color(0))
+        edge.setAlpha(120)
+        ends = [pg.PlotDataItem(g.chips, values, pen=pg.mkPen(edge)) for values in (g.low, g.high)]
         for end in ends:
             item.addItem(end)
         item.addItem(pg.FillBetweenItem(*ends, brush=fill))
