@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QSplitter, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
@@ -20,7 +20,7 @@ from neurobench.runs import request as requests
 from neurobench.runs.request import Request
 from neurobench.system import data_folder
 
-from . import remembered
+from . import remembered, theme
 from .flow import FlowLayout
 from .preview_panel import PreviewPanel
 from .queue_panel import QueuePanel
@@ -53,6 +53,7 @@ VIEWS: tuple[Callable[[Selection | None, QWidget | None], View], ...] = (
     TruthView, ScheduleView, ConsoleView,
 )  # fmt: skip
 KEPT = "bench_page.json"
+WIDE_EM = 18
 SHORT_S = 5.0  # a run that is over sooner was not seen
 SETTLED_MS = 300  # until the last steps of a run were read
 
@@ -64,6 +65,14 @@ class NamedButton(ActionButton):
         """Other words."""
         self._words = words
         self._show()
+
+
+class Side(QWidget):
+    """As wide as it has to be, and hardly more: the views are what is looked at."""
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """See the class."""
+        return QSize(max(self.minimumSizeHint().width(), WIDE_EM * theme.em()), super().sizeHint().height())
 
 
 class BenchPage(QWidget):
@@ -90,7 +99,7 @@ class BenchPage(QWidget):
     # -- making it ----------------------------------------------------------------------------------------------
 
     def _made_left(self) -> QWidget:
-        left = QWidget()
+        left = Side()
         left.setAccessibleName("Next run")
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 0, 0)
@@ -111,6 +120,7 @@ class BenchPage(QWidget):
         self.splitter.addWidget(self.tabs)
         self.splitter.setStretchFactor(0, 3)
         self.splitter.setStretchFactor(1, 2)
+        self.splitter.setSizes([650, 350])
         column.addWidget(self.splitter)
         return left
 

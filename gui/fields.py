@@ -105,6 +105,8 @@ def _spec(name: str, info: FieldInfo, own: bool) -> Spec:
     description = info.description or ""
     inner, optional = _without_none(info.annotation)
     kind, choices, tables = _kind(inner, description)
+    if info.examples and kind == "text":
+        kind, choices = "path", tuple(info.examples)
     default = REQUIRED if info.is_required() else as_plain(info.get_default(call_default_factory=True))
     said = _STANDS_FOR.search(description)
     return Spec(

@@ -33,7 +33,7 @@ from . import fields, theme
 from .fields import REQUIRED, Spec
 
 RESET, CHANGED, WRONG = "↺", "●", "▲"
-LABEL_EM, EDITOR_EM = 5.5, 7.0  # least widths of the two columns, in heights of a line
+LABEL_EM, EDITOR_EM = 4.5, 6.0  # least widths of the two columns, in heights of a line
 
 
 class _CalmWheel(QObject):

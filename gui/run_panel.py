@@ -5,16 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from pydantic import BaseModel, Field, create_model
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QCompleter,
     QFileDialog,
     QFrame,
     QGridLayout,
+    QGroupBox,
     QHBoxLayout,
     QLabel,
     QScrollArea,
@@ -26,9 +27,11 @@ from PySide6.QtWidgets import (
 from neurobench import registry
 from neurobench.bench.config import SIMULATED_BACKENDS, ChipSection, load_bench
 from neurobench.errors import NeurobenchError, UnknownName, unknown
+from neurobench.physics.library import names as device_names
 from neurobench.runs.library import catalogue
 from neurobench.runs.request import Request, protocol_class
 
+from . import theme
 from .aside import Aside
 from .fields import shown
 from .forms import Form, NumberBox, choices
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 FROM_FILE = "Choose a file..."
 CHIP_FIELDS = ("rows", "cols", "model", "curve", "stuck_fraction", "seed")
 SEEDS = 2**31
+LEAST_EM = 9  # height in which a form can still be used
 
 
 def chip_model() -> type[BaseModel]:
@@ -52,8 +56,10 @@ def chip_model() -> type[BaseModel]:
         said = (info.description or "").split(";")[0]
         bounds = {key: value for mark in info.metadata for key in ("ge", "gt", "le", "lt")
                   if (value := getattr(mark, key, None)) is not None}  # fmt: skip
-        kept = "the run's seed" if name == "seed" else "as bench and protocol have it"
-        made[name] = (info.annotation | None, Field(None, description=f"{said}; none: {kept}", **bounds))  # type: ignore[operator]
+        kept = "that of the run" if name == "seed" else "left as it is"
+        names = device_names() if name == "model" else None
+        asked = Field(None, description=f"{said}; none: {kept}", examples=names, **bounds)
+        made[name] = (Optional[info.annotation], asked)  # noqa: UP045 - made at run time
     return create_model("Chip", **made)
 
 
@@ -65,13 +71,19 @@ class TallArea(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(inside)
         self._inside = inside
+        self.setWidget(inside)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """What it holds has become wider or narrower."""
+        if watched is self._inside and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """As wide as its widget has to be, with the bar beside it."""
         width = self._inside.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
-        return QSize(width, super().minimumSizeHint().height())
+        return QSize(width, LEAST_EM * theme.em())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Neither wider."""
@@ -114,6 +126,7 @@ class RunPanel(QWidget):
         self._column = QVBoxLayout(inside)
         self._column.setContentsMargins(8, 6, 8, 6)
         self._column.setSpacing(6)
+        self.chip_button = QToolButton()
         self._column.addLayout(self._head())
         self._build_chip()
         self._place = QVBoxLayout()
@@ -143,8 +156,9 @@ class RunPanel(QWidget):
             label = QLabel(name)
             label.setBuddy(control)
             grid.addWidget(label, 2 * row, 0)
-            grid.addWidget(control, 2 * row, 1)
-            grid.addWidget((self.about_bench, self.about)[row], 2 * row + 1, 0, 1, 2)
+            grid.addWidget(control, 2 * row, 1, 1, 1 if control is self.benches else 2)
+            grid.addWidget((self.about_bench, self.about)[row], 2 * row + 1, 0, 1, 3)
+        grid.addWidget(self.chip_button, 0, 2)
         return grid
 
     def _protocol_combo(self) -> QComboBox:
@@ -166,17 +180,17 @@ class RunPanel(QWidget):
         return combo
 
     def _build_chip(self) -> None:
-        self.chip_button = QToolButton()
-        self.chip_button.setText("▸ Emulated chip")
-        self.chip_button.setProperty("role", "flat")
+        self.chip_button.setText("Chip")
+        self.chip_button.setAccessibleName("Settings of the emulated chip")
         self.chip_button.setCheckable(True)
         self.chip_button.setToolTip("Size and devices of the emulated chip, where they are to differ")
         self.chip_button.toggled.connect(self._show_chip)
         self.chip = Form(chip_model(), "chip", small=True)
         self.chip.changed.connect(self._chip_changed)
-        self.chip.hide()
-        self._column.addWidget(self.chip_button, 0, Qt.AlignmentFlag.AlignLeft)
-        self._column.addWidget(self.chip)
+        self.chip_box = QGroupBox("Emulated chip")
+        QVBoxLayout(self.chip_box).addWidget(self.chip)
+        self.chip_box.hide()
+        self._column.addWidget(self.chip_box)
 
     def _seed_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -383,7 +397,7 @@ class RunPanel(QWidget):
         self._beyond = {}
         self._say_bench()
         self.chip_button.setVisible(self._emulated)
-        self.chip.setVisible(self._emulated and self.chip_button.isChecked())
+        self.chip_box.setVisible(self._emulated and self.chip_button.isChecked())
 
     def _say_bench(self) -> None:
         what = "SIMULATED" if self._emulated else "a real bench"
@@ -417,13 +431,12 @@ class RunPanel(QWidget):
     # -- small things -------------------------------------------------------------------------------------------
 
     def _show_chip(self, on: bool) -> None:
-        self.chip.setVisible(on)
+        self.chip_box.setVisible(on)
         self._chip_changed()
 
     def _chip_changed(self) -> None:
         said = len(self.chip.values())
-        mark = "▾" if self.chip_button.isChecked() else "▸"
-        self.chip_button.setText(f"{mark} Emulated chip" + (f" ● {said} changed" if said else ""))
+        self.chip_button.setText(f"Chip ● {said}" if said else "Chip")
         self._tell()
 
     def _new_seed(self) -> None:

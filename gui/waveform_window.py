@@ -58,8 +58,9 @@ class WaveformWindow(QWidget):
 
     def ask(self, scheme: Any, request: Request) -> None:
         """Show this scheme on the bench of this request."""
-        self.words.setText("Computing ...")
+        self._say("Computing ...", "dim")
         self.canvas.clear()
+        self.canvas.restyle()
         self.key.clear()
         self._session.job(words_of(scheme, request), self.take, self._failed)
 
@@ -83,6 +84,7 @@ class WaveformWindow(QWidget):
             self._say(
                 f"✓ {kind} on {where}: allowed, up to {si(found['peak_v'], 'V')}; computed, nothing was played", "ok"
             )
+        self.canvas.clear()
         played = [(pair["dt_s"], one) for pair in found["pairs"] for one in pair["stimuli"] if one["lines"]]
         for row, (dt_s, one) in enumerate(played):
             self._row(row, float(dt_s), one, found)
@@ -117,12 +119,16 @@ class WaveformWindow(QWidget):
 
     @staticmethod
     def _key(one: Mapping[str, Any]) -> str:
-        parts = [
-            f'<span style="color:{theme.trace_color(n)}">{dash_of(n)}</span> {curve[what]}'
-            for side, what, _ in SIDES
-            for n, curve in enumerate(one[side])
-        ]
-        return "&nbsp;&nbsp; ".join(parts)
+        return "<br>".join(f"{side}: {_names(one[side], what)}" for side, what, _ in SIDES)
+
+
+def _names(curves: Sequence[Mapping[str, Any]], what: str) -> str:
+    parts = (
+        f'<span style="white-space:nowrap"><span style="color:{theme.trace_color(n)}">{dash_of(n)}</span> '
+        f"{curve[what]}</span>"
+        for n, curve in enumerate(curves)
+    )
+    return "&nbsp;&nbsp; ".join(parts)
 
 
 def _pen(n: int) -> Any:
