@@ -181,6 +181,10 @@ class BenchPage(QWidget):
         for view in self.views:
             if isinstance(view, ConsoleView):
                 session.wire.connect(view.hear)
+            if isinstance(view, CrossbarView | TracesView):
+                view.listen(self._actions)
+            if isinstance(view, CrossbarView):
+                view.told.connect(session.said)
         app = QGuiApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.keep)
