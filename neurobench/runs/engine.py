@@ -570,7 +570,7 @@ class _Host:
                     self._watch_begun.set()
                     return
                 held = command == "hold" or (held and command != "let_go")
-                send(link, self._hand(command["hand"]) if isinstance(command, dict) else self._answer(command))
+                send(link, self._hand(dict(command.get("hand", {}))) if isinstance(command, dict) else self._answer(command))
                 if command == "begun":
                     self.client_knows.set()
         finally:

@@ -89,7 +89,7 @@ class End(_Asked):
 
 Wish = Read | Fire | End
 _WISH: TypeAdapter[Wish] = TypeAdapter(Annotated[Wish, Field(discriminator="do")])
-_KINDS: Mapping[Any, type[_Asked]] = {"read": Read, "pulse": Fire, "end": End}
+_KINDS: Mapping[str, type[_Asked]] = {"read": Read, "pulse": Fire, "end": End}
 
 
 def wish_of(request: Mapping[str, Any]) -> Wish:
@@ -97,7 +97,7 @@ def wish_of(request: Mapping[str, Any]) -> Wish:
     try:
         return _WISH.validate_python(dict(request))
     except ValidationError as error:
-        kind = _KINDS.get(request.get("do"))
+        kind = _KINDS.get(str(request.get("do")))
         if kind is None:
             raise UsageError(f"do = {request.get('do')!r}: by hand there are {', '.join(_KINDS)}") from error
         try:
