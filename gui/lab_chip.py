@@ -204,6 +204,8 @@ class ChipPanel(QWidget):
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
         for plot in (self.spread, self.curves):
+            for side in ("left", "bottom"):
+                plot.getPlotItem().getAxis(side).enableAutoSIPrefix(False)
             theme.style_plot(plot.getPlotItem())
             plot.getPlotItem().showGrid(x=True, y=True, alpha=0.15)
             plot.setMinimumHeight(theme.em() * 6)

@@ -323,6 +323,7 @@ class DevicePanel(QWidget):
         back.setAlpha(210)
         self.curves.getPlotItem().legend.setBrush(back)
         for plot in (self.curves, self.residuals):
+            plot.getPlotItem().getAxis("left").enableAutoSIPrefix(False)
             theme.style_plot(plot.getPlotItem())
             plot.getPlotItem().showGrid(x=True, y=True, alpha=0.15)
             plot.setMinimumHeight(theme.em() * 5)

@@ -72,7 +72,7 @@ ATTACH_EVERY_MS, ATTACH_TRIES = 250, 80
 # Texts that a column has room for.
 WIDTHS = {
     WHEN: "2026-11-22 00:00:00", RUN: "20261...ttan-s0", PROTOCOL: "manhattan-x", BENCH: "emulator",
-    STATUS: "◐ not converged", SEED: "Seed 1", UPDATES: "Updates", SIMULATED: "REAL.",
+    STATUS: "◐ not converged", SEED: "Seed 1", UPDATES: "Updates ..", SIMULATED: "REAL.",
     TAGS: "good paper", NOTE: "first try",
 }  # fmt: skip
 FORMATS = (("csv", "CSV, a folder of tables"), ("hdf5", "HDF5"), ("netcdf", "netCDF, for xarray"))
@@ -432,8 +432,8 @@ class RunsPage(QWidget):
         if request is None:
             self._warn("this run does not say how it was started (a script's session never does)")
             return
-        self.load_asked.emit(request)
         self._actions.by_name("mode.bench").trigger()
+        self.load_asked.emit(request)
 
     def _resume(self) -> None:
         one = self._one()

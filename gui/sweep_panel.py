@@ -201,6 +201,8 @@ class SweepPanel(QWidget):
         for plot in (self.growth, self.histogram):
             item = plot.getPlotItem()
             theme.style_plot(item)
+            for side in ("left", "bottom"):
+                item.getAxis(side).enableAutoSIPrefix(False)
             item.showGrid(x=True, y=True, alpha=0.15)
             plot.setMinimumHeight(theme.em() * 6)
         self.growth.getPlotItem().setLabels(left="rate", bottom="chips")

@@ -257,10 +257,18 @@ class MainWindow(QMainWindow):
             mode = Mode(of, made_page(of, self.session, self.actions_of, self.selection), self.stack)
             self.modes[name] = mode
             self.stack.addWidget(mode)
+            if (load_asked := getattr(mode.page, "load_asked", None)) is not None:
+                load_asked.connect(self._load)
             mode.take_layout(self.preferences.layout(name))
             for dock in mode.docks.values():
                 dock.visibilityChanged.connect(self.pulse.ask)
         return self.modes[name]
+
+    def _load(self, request: object) -> None:
+        """A page asks for a request to be put into the form of the Bench page."""
+        panel = getattr(self.mode("bench").page, "run_panel", None)
+        if panel is not None:
+            panel.show_request(request)
 
     def seen(self) -> list[View]:
         """Every view of which anything can be seen, in this mode or detached."""
