@@ -133,8 +133,9 @@ class Standing:
                 self._note(row)
             else:
                 _TAKERS[row.kind](self, row)
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            raise RunFileError(f"step {row.seq} is damaged: {type(error).__name__}: {error}") from error
+        except (RunFileError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            why = str(error) if isinstance(error, RunFileError) else f"{type(error).__name__}: {error}"
+            raise RunFileError(f"step {row.seq} is damaged: {why}") from error
         self.seq = max(self.seq, row.seq)
 
     def _moved(self, start_s: float, end_s: float) -> None:
@@ -210,7 +211,7 @@ class Standing:
         assert isinstance(expanded, Shots)
         both = np.zeros(batch.shape, np.int64), np.zeros(batch.shape, np.int64)
         for k in range(min(done, len(expanded))):
-            both[expanded.sign[k] < 0][expanded.cells(k)] += int(expanded.repeat[k])
+            both[int(expanded.sign[k] < 0)][expanded.cells(k)] += int(expanded.repeat[k])
         return both
 
     def _played(self, step: Step) -> tuple[Waveforms, Counts, Counts]:
@@ -368,7 +369,7 @@ _TAKERS: dict[str, Callable[[Standing, Entry], None]] = {
 
 def _known_read(step: Step) -> _KnownRead:
     if not isinstance(step, Sense):
-        raise RunFileError(f"a {type(step).__name__} stands where a read belongs")
+        raise RunFileError(f"{type(step).__name__} stands where a read belongs")
     return _KnownRead(step.read, np.flatnonzero(step.read.mask) if isinstance(step.read, CellRead) else None)
 
 
