@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import QWidget
-
 from neurobench.gui.actions import ACTIONS, GROUPS, MODES, Actions, keys_table, possible
 from neurobench.gui.session import Session
 from neurobench.gui.states import LIVE, TABLE, BenchState, Event, after
+from PySide6.QtGui import QKeySequence
+from PySide6.QtWidgets import QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

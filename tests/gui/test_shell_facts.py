@@ -1,0 +1,121 @@
+"""What bars and dialogs say, and what the program says where Qt is missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from neurobench.gui import facts, starting
+from neurobench.gui.command_palette import score
+from neurobench.gui.states import BenchState
+from snapshots import about, cells, series, snapshot
+
+from neurobench.bench.config import load_bench
+from neurobench.errors import UsageError
+
+
+def session(**changes: Any) -> Any:
+    made = {"bench": load_bench("emulator"), "bench_name": "emulator", "bench_settings": {}, "checked": None,
+            "snapshot": None, "run_path": None, "state": BenchState.READY, "chip_id": "", "outputs": {}}  # fmt: skip
+    return SimpleNamespace(**made | changes)
+
+
+def test_what_nobody_has_read_back_is_unknown_and_never_off() -> None:
+    assert facts.outputs_words({})[1] == "UNKNOWN"
+    assert facts.outputs_words({"on": None, "how": "link lost"})[1] == "UNKNOWN"
+    assert facts.outputs_words({"on": False, "how": "read back", "age_s": 2.0}) == ("○", "OFF", "read back, 2.0 s ago")
+    assert facts.outputs_words({"on": True, "how": "commanded"})[1] == "ON"
+
+
+def test_simulated_is_said_of_what_is_shown_and_of_the_bench() -> None:
+    real = load_bench("emulator").model_copy(update={"bench": load_bench("emulator").bench.model_copy(
+        update={"backend": "visa"})})  # fmt: skip
+    assert facts.simulated(session())
+    assert not facts.simulated(session(bench=real))
+    assert not facts.simulated(session(bench=None))
+    measured = snapshot(about=about(simulated=False))
+    assert not facts.simulated(session(snapshot=measured)), "a real run goes on, whatever bench the form names"
+    assert facts.simulated(session(bench=real, snapshot=snapshot(live=False))), "an old emulated run is shown"
+
+
+def test_the_bar_names_the_run_that_goes_on_and_not_the_form() -> None:
+    going = snapshot(about=about(shape=(2, 3), bench="hp-lab", backend="visa", chip_id="A17"), cells=cells((2, 3)))
+    assert facts.bench_words(session(snapshot=going))[0] == "hp-lab (visa) 2 x 3 | A17"
+    assert facts.bench_words(session(chip_id="B2"))[0] == "emulator 4 x 4 | B2"
+    assert facts.bench_words(session(bench=None)) == ("no bench", "Ctrl+2 connects one")
+
+
+def test_polarity_and_lifetime() -> None:
+    bench = load_bench("emulator", {"chip.potentiating_sign": -1})
+    assert facts.polarity(bench) == "-V raises G"
+    worn = snapshot(about=about(pulses_used=np.full((4, 4), 500), pulses_allowed=np.full((4, 4), 1000.0)),
+                    cells=cells(ups=np.zeros((4, 4), np.int64), downs=np.zeros((4, 4), np.int64)))  # fmt: skip
+    assert facts.life_used(worn) == 0.5
+    assert "life used 50%" in facts.bench_words(session(snapshot=worn))[1]
+    assert facts.life_used(snapshot(about=about(pulses_allowed=np.full((4, 4), np.inf)))) is None
+
+
+def test_limits_in_short() -> None:
+    bench = load_bench("emulator", {"limits.compliance_a": 1e-4, "limits.max_cell_v": 2.0, "limits.max_width_s": 0.05})
+    assert facts.limits_words(bench) == ("|V| ≤ 2 V  read ≤ 500 mV", "I ≤ 100 µA  W ≤ 50 ms")
+    assert facts.limits_words(None)[0] == "no limits"
+
+
+def test_progress_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert facts.progress(None) is None
+    assert facts.progress(snapshot(seq=10)) == facts.Progress(11, 0, "step")
+    run = snapshot(progress={"error": series(0.5, 0.4, 0.3)})
+    now = facts.progress(run)
+    assert now == facts.Progress(3, 48, "epoch")
+    clock = iter([100.0, 102.0])
+    pace = facts.Pace()
+    assert now is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(facts.time, "monotonic", lambda: next(clock))
+        assert pace.left_s(run, now) is None, "one look says nothing"
+        assert pace.left_s(run, replace(now, done=5)) == pytest.approx(2.0 / 2 * 43)
+    assert now.words(92.0) == "epoch 3/48  01:32 left at most"
+
+
+def test_a_clock_and_bytes() -> None:
+    assert [facts.clock(s) for s in (0, 92, 3700)] == ["00:00", "01:32", "1:01:40"]
+    assert [facts.size_words(n) for n in (12, 4100, 4.1e6, 7e9)] == ["12 B", "4.1 kB", "4.1 MB", "7 GB"]
+
+
+def test_the_file_that_is_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.nbr"
+    path.write_bytes(b"x" * 3000)
+    path.with_name("a.nbr-wal").write_bytes(b"x" * 1000)
+    at = path.with_name("a.nbr-wal").stat().st_mtime
+    assert facts.file_words(session(run_path=path)) == "a.nbr  4 kB"
+    live = session(run_path=path, state=BenchState.RUNNING)
+    assert facts.file_words(live, at + 0.3) == "a.nbr  4 kB, flushed 0.3 s ago"
+    assert "gone" in facts.file_words(session(run_path=tmp_path / "b.nbr"))
+
+
+def test_a_few_letters_find_a_command() -> None:
+    assert score("thda", "View Theme: dark") is not None
+    assert score("zz", "View Theme: dark") is None
+    assert score("theme", "View Theme: dark") < score("tme", "View Theme: dark")  # type: ignore[operator]
+
+
+# ---------------------------------------------------------------------------------------------- where Qt is missing
+
+
+def test_a_missing_extra_and_a_missing_library_are_told_with_their_cure(checkout: Path) -> None:
+    assert "pip install 'neurobench-hil[gui]'" in starting.words_of("No module named 'PySide6'")
+    words = starting.words_of("libEGL.so.1: cannot open shared object file")
+    assert "sudo apt-get install libegl1" in words
+    assert (checkout / ".ci" / "qt-packages").read_text().strip() == starting.PACKAGES
+
+
+def test_without_a_display_the_window_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, qt: str) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(starting.sys, "platform", "linux")
+    with pytest.raises(UsageError, match="no display"):
+        starting.main(None, "emulator", None, None, tmp_path)
