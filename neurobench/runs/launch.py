@@ -141,8 +141,8 @@ def recorded(path: Path) -> Prepared:
         began = reader.value("protocol")
     if asked is None or config is None:
         raise ResumeRefused(
-            f"{path} does not say how it was started, so it cannot be resumed from here (a session never can, of a "
-            f"script or by hand; neurobench settle {path.stem} books what it did and frees the chip)"
+            f"{path} does not say how it was started, so it cannot be resumed from here (a script's session never "
+            f"can, nor one by hand; neurobench settle {path.stem} books what it did and frees the chip)"
         )
     request = Request(**asked)
     protocol = validated(protocol_class(request.protocol), _as_begun(request, began), request.protocol)
