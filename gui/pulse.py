@@ -23,6 +23,7 @@ class Pulse(QObject):
         super().__init__(parent)
         self._session, self._seen = session, seen
         self._drawn_at, self._due = 0.0, QTimer(self)
+        self._each_at: dict[str, float] = {}  # when a view that takes its time was drawn last, by its name
         self._due.setSingleShot(True)
         self._due.setTimerType(Qt.TimerType.PreciseTimer)
         self._due.timeout.connect(self.draw)
@@ -37,20 +38,38 @@ class Pulse(QObject):
 
     def ask(self) -> None:
         """Something new is to be drawn: now, or when the last frame is old enough."""
-        if self._due.isActive():
-            return
-        wait_s = self._drawn_at + FRAME_S - time.monotonic()
-        self._due.start(max(round(wait_s * 1000), 0))
+        wait_ms = max(round(1000 * (self._drawn_at + FRAME_S - time.monotonic())), 0)
+        if not self._due.isActive() or self._due.remainingTime() > wait_ms:
+            self._due.start(wait_ms)
 
     def draw(self) -> None:
-        """Draw every view that is seen. One that fails says so once, and the others are drawn."""
-        self._drawn_at = time.monotonic()
+        """Draw every view that is seen. One that fails says so once, and the others are drawn.
+
+        Of the views that take their time (`every_s`) one is drawn in a frame, so that the loop is never long away;
+        what was left out is drawn in one of the next frames, also if nothing new comes.
+        """
+        now = self._drawn_at = time.monotonic()
         self._frames += 1
+        snapshot, slow = self._session.snapshot, []
+        calm = snapshot is not None and snapshot.live and self._session.at_seq is None
         for view in self._seen():
-            try:
-                view.draw(self._session.snapshot)
-            except Exception as error:  # noqa: BLE001 - a view's mistake must not take the window with it
-                self._failed(view, error)
+            if view.every_s and calm:
+                slow.append(view)
+            else:
+                self._draw(view)
+        slow.sort(key=lambda view: self._each_at.get(view.name, 0.0) + view.every_s)
+        if slow and self._each_at.get(slow[0].name, 0.0) + slow[0].every_s <= now:
+            self._each_at[slow[0].name] = now
+            self._draw(slow.pop(0))
+        if slow:
+            wait_s = min(self._each_at.get(view.name, 0.0) + view.every_s for view in slow) - now
+            self._due.start(round(1000 * max(wait_s, FRAME_S)))
+
+    def _draw(self, view: View) -> None:
+        try:
+            view.draw(self._session.snapshot)
+        except Exception as error:  # noqa: BLE001 - a view's mistake must not take the window with it
+            self._failed(view, error)
 
     def _failed(self, view: View, error: Exception) -> None:
         if view.property("neurobench_failed") != str(error):

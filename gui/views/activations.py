@@ -26,6 +26,7 @@ class ActivationsView(Panel):
 
     name: ClassVar[str] = "activations"
     title: ClassVar[str] = "Activations"
+    every_s: ClassVar[float] = 0.1
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

@@ -19,6 +19,7 @@ class View(QWidget):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    every_s: ClassVar[float] = 0.0  # seconds between two frames of a live run at least; text nobody reads in 33 ms
 
     def draw(self, snapshot: Snapshot | None) -> None:
         """Show this; cheap: at most a few milliseconds, since 30 of these come every second for each open view."""

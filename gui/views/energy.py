@@ -31,6 +31,7 @@ class EnergyView(Panel):
 
     name: ClassVar[str] = "energy"
     title: ClassVar[str] = "Energy"
+    every_s: ClassVar[float] = 0.5
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

@@ -39,6 +39,7 @@ class IvView(Panel):
 
     name: ClassVar[str] = "iv"
     title: ClassVar[str] = "I-V"
+    every_s: ClassVar[float] = 0.1
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

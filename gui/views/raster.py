@@ -29,6 +29,7 @@ class RasterView(Panel):
 
     name: ClassVar[str] = "raster"
     title: ClassVar[str] = "Spikes"
+    every_s: ClassVar[float] = 0.1
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

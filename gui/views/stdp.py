@@ -35,6 +35,7 @@ class StdpView(Panel):
 
     name: ClassVar[str] = "stdp"
     title: ClassVar[str] = "STDP window"
+    every_s: ClassVar[float] = 0.1
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

@@ -21,6 +21,7 @@ class TruthView(Panel):
 
     name: ClassVar[str] = "truth"
     title: ClassVar[str] = "Emulator truth"
+    every_s: ClassVar[float] = 0.1
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

@@ -36,6 +36,7 @@ class WeightsView(Panel):
 
     name: ClassVar[str] = "weights"
     title: ClassVar[str] = "Weights"
+    every_s: ClassVar[float] = 0.1
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)
