@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterable, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFocusEvent, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import (
+    QColor,
+    QFocusEvent,
+    QFontMetrics,
+    QHideEvent,
+    QKeyEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QShowEvent,
+)
 from PySide6.QtWidgets import (
     QApplication,
     QHBoxLayout,
@@ -29,6 +40,7 @@ from .. import theme
 from .base import View
 
 NO_RUN = "No run is open. F5 starts one."
+STALE_S = 2.0  # without news from a run that goes on, until a view says so
 SCALARS = (str, int, float, bool, type(None))
 
 
@@ -108,6 +120,14 @@ class Panel(View):
         self._simulated.setProperty("role", "simulated")
         self._simulated.setAccessibleName("What is shown comes from a simulated chip")
         self._simulated.setToolTip("This comes from an emulated or simulated chip: no hardware was measured.")
+        self._stale = QLabel(self)
+        self._stale.setProperty("role", "warn")
+        self._stale.setToolTip("The run goes on, but nothing new has come from it since. What is shown is that old.")
+        self._stale.hide()
+        self._heard = time.monotonic()
+        self._clock = QTimer(self)
+        self._clock.setInterval(500)
+        self._clock.timeout.connect(self._look_for_news)
         self._words = QLabel(NO_RUN, self)
         self._words.setWordWrap(True)
         self._words.setProperty("role", "dim")
@@ -119,6 +139,7 @@ class Panel(View):
         self._key.hide()
         self._head = QHBoxLayout()
         self._head.addWidget(self._caption, 1)
+        self._head.addWidget(self._stale)
         self._head.addWidget(self._simulated)
         self._body = QStackedLayout()
         self._body.addWidget(self._words)
@@ -165,7 +186,8 @@ class Panel(View):
 
     def draw(self, snapshot: Snapshot | None) -> None:
         """Show this snapshot; nothing is done if what this view draws of it is drawn already."""
-        self.snapshot = snapshot
+        self.snapshot, self._heard = snapshot, time.monotonic()
+        self._stale.hide()
         parts = () if snapshot is None else (snapshot.about, *self._parts(snapshot))
         if self._drawn is not None and _same(parts, self._drawn):
             return
@@ -182,6 +204,25 @@ class Panel(View):
         if snapshot is not None and not words:
             self._draw(snapshot)
         self.setAccessibleDescription(words or self._caption.text())
+
+    def _look_for_news(self) -> None:
+        """A run that goes on and says nothing is told: what is seen may be old."""
+        shown, silent_s = self.snapshot, time.monotonic() - self._heard
+        newest = shown is not None and shown.live and shown.status == "running" and shown.seq >= shown.last_seq
+        if newest and silent_s >= STALE_S:
+            self._stale.setText(f"! no news for {silent_s:.0f} s")
+        self._stale.setVisible(newest and silent_s >= STALE_S)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Look for news only while anybody sees it."""
+        super().showEvent(event)
+        self._heard = time.monotonic()
+        self._clock.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Look for news only while anybody sees it."""
+        super().hideEvent(event)
+        self._clock.stop()
 
     def again(self) -> None:
         """Draw the same snapshot again: a setting of the view has changed."""
