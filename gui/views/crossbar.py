@@ -81,7 +81,7 @@ class CrossbarView(View):
         self._build()
         self._clock = QTimer(self)
         self._clock.setInterval(LOOK_MS)
-        self._clock.timeout.connect(self._look_for_news)
+        self._clock.timeout.connect(self.look_for_news)
         self.selection.changed.connect(self._selected)
         self.restyle()
 
@@ -95,10 +95,10 @@ class CrossbarView(View):
         self._stack = QStackedLayout()
         self._stack.addWidget(self.canvas)
         self._stack.addWidget(self.table)
-        self._line, self._badge = Line(self), QLabel(self)
-        self._badge.setProperty("role", "warn")
-        self._badge.setAccessibleName("Age of what is shown")
-        self._badge.hide()
+        self._line, self.badge = Line(self), QLabel(self)
+        self.badge.setProperty("role", "warn")
+        self.badge.setAccessibleName("Age of what is shown")
+        self.badge.hide()
         self._line.setAccessibleName("The cell under the mouse or the cursor")
         self._bar = self._buttons()
         whole = QVBoxLayout(self)
@@ -106,7 +106,7 @@ class CrossbarView(View):
         whole.setSpacing(3)
         whole.addWidget(self._bar)
         whole.addLayout(self._stack, 1)
-        whole.addWidget(self._badge)
+        whole.addWidget(self.badge)
         whole.addWidget(self._line)
         self.setFocusProxy(self.canvas)
         self.setAutoFillBackground(True)
@@ -279,7 +279,7 @@ class CrossbarView(View):
             self._run, self.levels, self._marked = snapshot.about.path, None, None
         self.selection.set_shape(snapshot.about.shape)
         self._take(snapshot)
-        self._look_for_news()
+        self.look_for_news()
 
     def _draw_nothing(self) -> None:
         """Cells can be chosen before anything was read of them."""
@@ -294,7 +294,7 @@ class CrossbarView(View):
         self.canvas.show_picture(blank, self.nothing)
         self.table.show_field(None)
         self._line.say("")
-        self._badge.hide()
+        self.badge.hide()
 
     def _take(self, snapshot: Snapshot) -> None:
         quantity = self.quantity
@@ -421,11 +421,11 @@ class CrossbarView(View):
         """What the line below the map says."""
         return self._line.text()
 
-    def _look_for_news(self) -> None:
+    def look_for_news(self) -> None:
         """A live run that is silent, or values that left the scale, are told above the line."""
         said = self._stale_words() or self._beyond_words()
-        self._badge.setText(said)
-        self._badge.setVisible(bool(said))
+        self.badge.setText(said)
+        self.badge.setVisible(bool(said))
 
     def _stale_words(self) -> str:
         snapshot, silent_s = self._snapshot, time.monotonic() - self._heard

@@ -398,11 +398,8 @@ class MapCanvas(QWidget):
         part = mask[rows.start : rows.stop, cols.start : cols.stop]
         if not part.any():
             return
-        edges = np.diff(np.pad(part.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-        begin, end = np.argwhere(edges == 1), np.argwhere(edges == -1)
-        if len(begin) > MOST_MARKS:
-            return
-        for (row, first), (_, last) in zip(begin.tolist(), end.tolist(), strict=True):
+        runs = _runs(part)
+        for row, first, last in runs if len(runs) <= MOST_MARKS else ():
             one = self._rect(grid, (rows.start + row, cols.start + first))
             yield QRectF(one.x(), one.y(), one.width() * (last - first), one.height())
 
@@ -466,14 +463,14 @@ class MapCanvas(QWidget):
         rows, cols = self._visible()
         part = np.pad(mask[rows.start : rows.stop, cols.start : cols.stop].astype(np.int8), 1)
         lines = []
-        for down, across in np.argwhere(np.diff(part, axis=0)[:, 1:-1]).tolist():
-            one = self._rect(grid, (rows.start + down, cols.start + across))
+        for down, first, last in _runs(np.diff(part, axis=0)[:, 1:-1] != 0):
+            one = self._rect(grid, (rows.start + down, cols.start + first))
             y = min(max(one.top(), grid.top() + 1.5), grid.bottom() - 1.5)
-            lines.append(QLineF(one.left(), y, one.right(), y))
-        for down, across in np.argwhere(np.diff(part, axis=1)[1:-1]).tolist():
-            one = self._rect(grid, (rows.start + down, cols.start + across))
+            lines.append(QLineF(one.left(), y, one.left() + (last - first) * one.width(), y))
+        for across, first, last in _runs((np.diff(part, axis=1)[1:-1] != 0).T):
+            one = self._rect(grid, (rows.start + first, cols.start + across))
             x = min(max(one.left(), grid.left() + 1.5), grid.right() - 1.5)
-            lines.append(QLineF(x, one.top(), x, one.bottom()))
+            lines.append(QLineF(x, one.top(), x, one.top() + (last - first) * one.height()))
         return lines
 
     def _paint_frame(self, painter: QPainter, grid: QRectF) -> None:
@@ -558,6 +555,14 @@ class MapCanvas(QWidget):
         painter.drawRect(plate)
         painter.setPen(QColor(t.text))
         painter.drawText(plate, flags, words)
+
+
+def _runs(mask: BoolArray) -> list[list[int]]:
+    """Stretches of true values in each line of a mask, as (line, first, behind the last)."""
+    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    begin, end = np.argwhere(edges == 1), np.argwhere(edges == -1)
+    found: list[list[int]] = np.column_stack([begin, end[:, 1]]).tolist()
+    return found
 
 
 def _thinned(lines: range, step: int) -> list[int]:
