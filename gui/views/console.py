@@ -224,4 +224,4 @@ def is_warning(line: str) -> bool:
 def journal_line(step: Shown) -> str:
     """A step in words."""
     doubt = "in doubt: " if step.doubt else ""
-    return f"{step.at_s:10.3f} s  #{step.seq:<6d} {doubt}{step.words or step.kind}"
+    return f"{step.at_s:9.3f} s  #{step.seq:<6d} {doubt}{step.words or step.kind}"

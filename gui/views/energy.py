@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from neurobench.bench.stimulus import FloatArray
 from neurobench.runs.history import Energy, Snapshot
@@ -16,7 +16,7 @@ from neurobench.runs.screen import si
 
 from .. import theme
 from ..selection import Selection
-from .plots import Canvas, Curves, Panel, line_of, name, painted, scaled
+from .plots import Canvas, Curves, Panel, Parts, line_of, name, painted, scaled
 
 BASES = {
     "measured": ("measured", "current and voltage were measured in the pulse: I × V × t"),
@@ -24,6 +24,9 @@ BASES = {
     "bound": ("at most", "bounded by voltage × compliance × time: no current was measured"),
     "unknown": ("not known", "nobody measured or modelled the current in a pulse"),
 }
+
+
+PARTS = (("Sums", "What pulses and reads took, and where that is known from"), ("Steps", "Of the last steps or epochs"))
 
 
 class EnergyView(Panel):
@@ -49,12 +52,7 @@ class EnergyView(Panel):
         self._bars = pg.BarGraphItem(x=[], height=[], width=0.8)
         self._plot.addItem(self._bars)
         self._epochs = Curves(self._plot)
-        body = QWidget()
-        row = QHBoxLayout(body)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(left, 2)
-        row.addWidget(self._canvas, 3)
-        self._fill(body)
+        self._fill(Parts(38, ((*PARTS[0], left, 2), (*PARTS[1], self._canvas, 3))))
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
         return snapshot.energy, snapshot.recent, snapshot.progress
@@ -106,7 +104,6 @@ class EnergyView(Panel):
         every = max(1, len(at) // 4)
         ticks = None if epochs else [[(float(n), f"{at[n]:.0f}") for n in range(0, len(at), every)]]
         self._plot.getAxis("bottom").setTicks(ticks)
-        self._canvas.setVisible(len(at) > 0)
         name(self._plot, "bottom", "epoch" if epochs else "step (the last ones that fired)")
         name(self._plot, "left", f"pulses ({unit})")
 
@@ -122,7 +119,7 @@ def rows_of(snapshot: Snapshot) -> list[tuple[str, str, str]]:
     epochs = max((len(of.at) for of in snapshot.progress.values()), default=0)
     return [
         ("", "pulses", "reads"),
-        ("source", basis_of(used)[0], "as the bench tells" if isfinite(used.reads_j) else "not known"),
+        ("source", basis_of(used)[0], "told by bench" if isfinite(used.reads_j) else "not known"),
         ("total", si(used.pulses_j, "J"), si(used.reads_j, "J")),
         ("how many", f"{used.pulses:,}", f"{used.reads:,}"),
         ("mean of one", _mean(used.pulses_j, used.pulses), _mean(used.reads_j, used.reads)),

@@ -19,13 +19,16 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
+    QResizeEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
     QApplication,
+    QButtonGroup,
     QHBoxLayout,
     QLabel,
     QSizePolicy,
+    QSplitter,
     QStackedLayout,
     QToolButton,
     QVBoxLayout,
@@ -285,7 +288,7 @@ class Canvas(pg.GraphicsLayoutWidget):
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.plots: list[Any] = []
-        self.ci.layout.setContentsMargins(0, 0, 4, 0)
+        self.ci.layout.setContentsMargins(0, 5, 4, 0)  # the half of a number that stands above its tick
         self.ci.layout.setSpacing(2)
 
     def add(self, row: int, col: int, left: str = "", bottom: str = "", whole: str = "") -> Any:
@@ -541,11 +544,43 @@ def histogram(values: FloatArray, bins: int = 40) -> tuple[FloatArray, FloatArra
     return edges, counts.astype(np.float64)
 
 
-def beside(*widgets: QWidget, stretch: Sequence[int] = ()) -> QWidget:
-    """Widgets in a row, as one."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for n, widget in enumerate(widgets):
-        layout.addWidget(widget, stretch[n] if stretch else 0)
-    return row
+class Parts(QWidget):
+    """Parts of a view beside each other; where there is no room for all of them one is shown, by choice.
+
+    Each part is (words and tip of its button, widget, share of the room); `narrow`: the width that all of them need, in
+    heights of a line.
+    """
+
+    def __init__(self, narrow: int, parts: Sequence[tuple[str, str, QWidget, int]]) -> None:
+        super().__init__()
+        self._narrow = narrow
+        self._parts = tuple(part for _, _, part, _ in parts)
+        self._choice = QButtonGroup(self)
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setChildrenCollapsible(False)
+        row = QHBoxLayout()
+        for n, (words, tip, part, share) in enumerate(parts):
+            button = toggle(words, tip)
+            self._choice.addButton(button, n)
+            row.addWidget(button)
+            split.addWidget(part)
+            split.setStretchFactor(n, share)
+        row.addStretch(1)
+        self._choice.button(0).setChecked(True)
+        self._choice.idToggled.connect(self._fit)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addLayout(row)
+        column.addWidget(split, 1)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """See what there is room for."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self, _id: int = 0, on: bool = True) -> None:
+        narrow = self.width() < self._narrow * theme.em()
+        for n, part in enumerate(self._parts if on else ()):
+            self._choice.button(n).setVisible(narrow)
+            part.setVisible(not narrow or n == self._choice.checkedId())

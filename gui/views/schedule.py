@@ -10,7 +10,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QRectF, Qt
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QApplication, QHeaderView, QSplitter, QTableView, QWidget
+from PySide6.QtWidgets import QApplication, QHeaderView, QTableView, QWidget
 
 from neurobench.runs.history import About, Shown, Snapshot
 from neurobench.runs.screen import si
@@ -18,12 +18,15 @@ from neurobench.runs.screen import si
 from .. import theme
 from ..selection import Selection
 from .driven import CELL, VICTIMS, Curve, Driven, driven, lifetime_words, limit_lines
-from .plots import Canvas, Curves, Marks, Panel, milliseconds, name, painted
+from .plots import Canvas, Curves, Marks, Panel, Parts, milliseconds, name, painted
 
 SHOWN = 16  # steps
 WRITTEN = 64  # cells of an array up to which their pulses are written into them
 NAMED = 12  # driven lines up to which their volts are written beside them
 BEYOND = 2.5  # a limit farther away than so many times the volts is told in words
+NARROW = 44  # heights of a line: a narrower view shows one of its parts at a time
+PARTS = (("Steps", "The last steps, newest first"), ("Array", "Which lines and cells the last stimulus reached"),
+         ("Volts", "Volts over time of the last stimulus, beside the limits"))  # fmt: skip
 HEADINGS = ("step", "time", "what", "cells", "pulses", "volts", "width", "energy")
 Index = QModelIndex | QPersistentModelIndex
 
@@ -107,14 +110,9 @@ class ScheduleView(Panel):
         self._curves, self._marks = Curves(self._plot), Marks(self._plot)
         self._said = self._far = ""
         self._drew: tuple[object, object] = (None, None)
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setChildrenCollapsible(False)
-        split.addWidget(self._table)
-        split.addWidget(self._array)
-        split.addWidget(self._volts)
-        for n, share in enumerate((4, 3, 3)):
-            split.setStretchFactor(n, share)
-        self._fill(split)
+        self._fill(
+            Parts(NARROW, ((*PARTS[0], self._table, 4), (*PARTS[1], self._array, 3), (*PARTS[2], self._volts, 3)))
+        )
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
         return snapshot.recent, snapshot.stimulus, snapshot.cells

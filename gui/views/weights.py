@@ -18,7 +18,7 @@ from .plots import (
     Curves,
     HeatMap,
     Panel,
-    beside,
+    Parts,
     histogram,
     line_of,
     name,
@@ -28,6 +28,7 @@ from .plots import (
     symmetric,
 )
 
+PARTS = (("Map", "Every weight at its place"), ("Histogram", "How the weights are distributed"))
 NOTED = "weights of the run"
 
 
@@ -52,7 +53,7 @@ class WeightsView(Panel):
         self._about = ""
         self._layer.activated.connect(self._chosen)
         self._map.pointed.connect(self._pointed)
-        self._fill(beside(self._map, self._spread, stretch=(3, 2)), self._layer)
+        self._fill(Parts(26, ((*PARTS[0], self._map, 3), (*PARTS[1], self._spread, 2))), self._layer)
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
         cells = snapshot.cells.conductance_s if self._layer.currentIndex() > 0 else None

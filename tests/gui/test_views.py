@@ -85,7 +85,7 @@ def test_nothing_is_drawn_twice(qtbot: Any, kind: type[Panel], monkeypatch: pyte
         view.draw(FULL[kind]())
     view.draw(snapshot)
     assert [len(plot.items) for canvas in view.findChildren(Canvas) for plot in canvas.plots] == before
-    drawn: list[Snapshot] = []
+    drawn: list[object] = []
     monkeypatch.setattr(kind, "_draw", lambda _self, what: drawn.append(what))
     view.draw(snapshot)
     view.draw(replace(snapshot, at_s=99.0))  # another snapshot, the same parts
