@@ -61,13 +61,13 @@ class PulsePanel(QGroupBox):
         self.soft_share = SOFT
         self._previews: dict[int, tuple[Any, Answer]] = {}  # by sign: what was asked, and its answer
         self._asked: dict[int, Any] = {}
+        self._renew: set[int] = set()  # previews that hold until a newer one comes
         self._armed_until = 0.0
         self._touched = False
         self._known_pulse: object = None
         self._build()
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
-        self._soon.setInterval(ASK_MS)
         self._soon.timeout.connect(self._ask_previews)
         self._clock = QTimer(self)
         self._clock.setInterval(LOOK_MS)
@@ -197,7 +197,7 @@ class PulsePanel(QGroupBox):
             hold = ", hold 1 s" if self.is_soft(sign) else ""
             self.fire[sign].setText(f"Fire {MARKS[sign]}{hold}")
         self._show_previews()
-        self._soon.start()
+        self._soon.start(ASK_MS)
 
     def _selection_changed(self) -> None:
         if self.selection.mask is not self._chosen:  # the cursor alone may move
@@ -205,14 +205,15 @@ class PulsePanel(QGroupBox):
             self.disarm("the selection was changed")
             self._previews.clear()
             self._show_previews()
-            self._soon.start()
+            self._soon.start(ASK_MS)
 
     def _hand_changed(self) -> None:
         if not self.hand.is_open:
             self.disarm("the bench is not open by hand")
             self._previews.clear()
+            self._asked.clear()
         self._show_previews()
-        self._soon.start()
+        self._soon.start(ASK_MS)
 
     def _bench_changed(self) -> None:
         """Another chip: its own polarity, and nothing is kept of the pulses for the old one."""
@@ -239,17 +240,20 @@ class PulsePanel(QGroupBox):
         """Ask for what is not known yet; whatever is under way comes first."""
         for sign in (UP, DOWN):
             asked = self.request(sign)
-            if asked is None or self.missing(sign) or self._fresh(sign) is not None or self._asked.get(sign) == asked:
+            known = self._fresh(sign) is not None and sign not in self._renew
+            if asked is None or self.missing(sign) or known or self._asked.get(sign) == asked:
                 continue
-            if self.hand.preview(asked, partial(self._previewed, sign, asked)):
-                self._asked[sign] = asked
+            self._asked[sign] = asked
+            if not self.hand.preview(asked, partial(self._previewed, sign, asked)):
+                self._asked.pop(sign)
 
     def _previewed(self, sign: int, asked: Any, answer: Answer) -> None:
         self._asked.pop(sign, None)
+        self._renew.discard(sign)
         self._previews[sign] = asked, answer
         self._show_previews()
         if self._fresh(sign) is None:
-            self._soon.start()
+            self._soon.start(ASK_MS)
 
     def _fresh(self, sign: int) -> Answer | None:
         """The preview of exactly what would be fired now."""
@@ -312,11 +316,10 @@ class PulsePanel(QGroupBox):
         answers = [self._fresh(sign) for sign in (UP, DOWN) if not self.missing(sign)]
         if not answers:
             return self.missing(UP)
-        if not any(answers):
-            return "the preview has not been answered yet"
-        if all(one is not None and "refused" in one for one in answers):
-            return str(answers[0]["refused"]) if answers[0] is not None else ""
-        return ""
+        known = [one for one in answers if one is not None]
+        if any("refused" not in one for one in known):
+            return ""
+        return str(known[0]["refused"]) if len(known) == len(answers) else "the preview has not been answered yet"
 
     def disarm(self, why: str) -> None:
         """Off; the words say why, unless it was the operator's own wish."""
@@ -390,7 +393,7 @@ class PulsePanel(QGroupBox):
 
     def fired(self) -> None:
         """A pulse was answered: what is left of the budget has changed, so the preview is asked for again."""
-        self._previews.clear()
+        self._renew |= {UP, DOWN}
         self._soon.start(0)
 
     def restyle(self) -> None:
