@@ -35,6 +35,7 @@ from .defect_map import BRUSHES, MARKS, MOST, WORKS, DefectMap
 from .flow import FlowLayout
 from .forms import Form, calm
 from .lab_device import free_name
+from .plot import Plot
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -77,7 +78,7 @@ class ChipPanel(QWidget):
         self.map = DefectMap()
         self.pointed, self.said, self.words = QLabel(" "), QLabel(), QLabel()
         self.mark = QLabel(SIMULATED)
-        self.spread, self.curves = pg.PlotWidget(), pg.PlotWidget()
+        self.spread, self.curves = Plot("First conductances"), Plot("Curves of the devices")
         self.out = QLineEdit()
         self.save, self.use = QPushButton("Keep this chip"), QPushButton("Use it on the Bench page")
         self.mend_all = QPushButton("Mend all")
@@ -204,11 +205,7 @@ class ChipPanel(QWidget):
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
         for plot in (self.spread, self.curves):
-            for side in ("left", "bottom"):
-                plot.getPlotItem().getAxis(side).enableAutoSIPrefix(False)
-            theme.style_plot(plot.getPlotItem())
-            plot.getPlotItem().showGrid(x=True, y=True, alpha=0.15)
-            plot.setMinimumHeight(theme.em() * 6)
+            plot.restyle()
         self.map.update()
 
     # -- what is asked for --------------------------------------------------------------------------------------
@@ -298,26 +295,26 @@ class ChipPanel(QWidget):
             self._say("bad", words)
             self.map.set_fresh(None)
             for plot in (self.spread, self.curves):
-                plot.getPlotItem().clear()
+                plot.item.clear()
 
     def _draw(self, found: Mapping[str, Any]) -> None:
         sample = np.asarray(found["sample_s"], float)
         curves = [np.asarray(curve["conductance_s"], float) for curve in found["curves"]]
         whole = sample[(sample > 0) & (sample < 0.9e-3)]  # shorts and open cells would flatten the rest
         factor, unit = si_scale(np.concatenate([whole, *(curve.ravel() for curve in curves)]))
-        item = self.spread.getPlotItem()
+        item = self.spread.item
         item.clear()
         item.setLabels(left="cells", bottom=f"first G ({unit})")
         if whole.size:
             item.addItem(_histogram(whole * factor))
-        item = self.curves.getPlotItem()
+        item = self.curves.item
         item.clear()
         item.setLabels(left=f"G ({unit})", bottom="pulse")
         for n, curve in enumerate(curves):
             for device in curve.T:
                 item.plot(device * factor, pen=theme.trace_pen(n))
         for plot in (self.spread, self.curves):
-            plot.getPlotItem().enableAutoRange()
+            plot.item.enableAutoRange()
 
     # -- kept ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyqtgraph as pg
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QPen
 from PySide6.QtWidgets import (
@@ -33,6 +32,7 @@ from neurobench.runs.screen import si
 from . import theme
 from .aside import Aside
 from .forms import NumberBox
+from .plot import Plot
 
 if TYPE_CHECKING:
     from .session import Session
@@ -292,11 +292,9 @@ class DevicePanel(QWidget):
         self.mark.setProperty("role", "simulated")
         self.text = QTextBrowser()
         self.text.setAccessibleName("Facts and doubts of the device")
-        self.curves, self.residuals = pg.PlotWidget(), pg.PlotWidget()
-        self.curves.setAccessibleName("Curves of the device")
-        self.residuals.setAccessibleName("Points minus fit")
-        self.residuals.setXLink(self.curves)
-        self.curves.getPlotItem().addLegend(offset=(-8, -8))
+        self.curves, self.residuals = Plot("Curves of the device"), Plot("Points minus fit")
+        self.residuals.item.setXLink(self.curves.item)
+        self.curves.item.addLegend(offset=(-8, -8))
         self._lay_out()
         self.restyle()
 
@@ -321,12 +319,9 @@ class DevicePanel(QWidget):
         """Colours or font sizes have changed."""
         back = QColor(theme.tokens().panel)
         back.setAlpha(210)
-        self.curves.getPlotItem().legend.setBrush(back)
+        self.curves.item.legend.setBrush(back)
         for plot in (self.curves, self.residuals):
-            plot.getPlotItem().getAxis("left").enableAutoSIPrefix(False)
-            theme.style_plot(plot.getPlotItem())
-            plot.getPlotItem().showGrid(x=True, y=True, alpha=0.15)
-            plot.setMinimumHeight(theme.em() * 5)
+            plot.restyle()
         if self._device in self._found:
             self._show(self._device)
 
@@ -360,8 +355,8 @@ class DevicePanel(QWidget):
             if device == self._device:
                 self.title.setText(f"{Path(device).stem} cannot be read")
                 self.text.setPlainText(words)
-                self.curves.getPlotItem().clear()
-                self.residuals.getPlotItem().clear()
+                self.curves.item.clear()
+                self.residuals.item.clear()
 
         return refuse
 
@@ -373,7 +368,7 @@ class DevicePanel(QWidget):
         self._draw(found)
 
     def _draw(self, found: Mapping[str, Any]) -> None:
-        curves, residuals = self.curves.getPlotItem(), self.residuals.getPlotItem()
+        curves, residuals = self.curves.item, self.residuals.item
         curves.clear()
         residuals.clear()
         every = np.concatenate([np.asarray(c["fit_s"], float) for c in found["curves"]] or [np.zeros(1)])

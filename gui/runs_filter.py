@@ -18,7 +18,7 @@ KEYS = ("id", "protocol", "bench", "status", "seed", "tag", "note", "kind", "sim
 WHOLE = ("seed", "kind", "simulated")  # 7 is not 17
 HELP = "words, or " + " ".join(f"{key}:..." for key in ("status", "protocol", "tag", "seed", "bench"))
 
-_PART = re.compile(r'(-?)(?:([A-Za-z]+):)?(?:"([^"]*)("?)|(\S+))')
+_PART = re.compile(r'(-(?=\S))?(?:([A-Za-z]+):)?(?:"([^"]*)("?)|(\S+))')
 
 _UNFINISHED = {f"{key}:" for key in KEYS}  # somebody is still typing
 

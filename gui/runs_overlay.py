@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyqtgraph as pg
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from neurobench.runs.drawing import SIMULATED, Series
@@ -15,6 +14,7 @@ from neurobench.runs.figures import series
 from neurobench.runs.runfile import RunFile
 
 from . import theme
+from .plot import Plot
 
 MEDIAN = "conductance median"
 MOST = 16  # runs in one plot; more cannot be told apart
@@ -57,10 +57,8 @@ class OverlayPanel(QWidget):
         self.words.setProperty("role", "dim")
         self.mark = QLabel()
         self.mark.setProperty("role", "simulated")
-        self.plot = pg.PlotWidget()
-        self.plot.setAccessibleName("Overlay of the chosen runs")
-        self.plot.getPlotItem().addLegend(offset=(-8, 8))
-        self.plot.getPlotItem().showGrid(x=True, y=True, alpha=0.15)
+        self.plot = Plot("Overlay of the chosen runs")
+        self.plot.item.addLegend(offset=(-8, 8))
         self._lay_out()
         self.what.currentTextChanged.connect(self._draw)
         self.log.toggled.connect(self._draw)
@@ -79,7 +77,7 @@ class OverlayPanel(QWidget):
 
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
-        theme.style_plot(self.plot.getPlotItem())
+        self.plot.restyle(prefixes=True)
         self._draw()
 
     def clear(self, words: str) -> None:
@@ -108,7 +106,7 @@ class OverlayPanel(QWidget):
         self.what.setEnabled(bool(names))
 
     def _draw(self) -> None:
-        item, name = self.plot.getPlotItem(), self.what.currentData()
+        item, name = self.plot.item, self.what.currentData()
         item.clear()
         self.mark.setText(SIMULATED if self._simulated and self._curves else "")
         drawn = {run: found[name] for run, found in self._curves.items() if name in found}

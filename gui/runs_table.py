@@ -392,8 +392,9 @@ class RunsProxy(QSortFilterProxyModel):
 
     def filter_by(self, wanted: Filter) -> None:
         """Show only what fits."""
+        self.beginFilterChange()
         self._filter = wanted
-        self.invalidateRowsFilter()
+        self.endFilterChange(QSortFilterProxyModel.Direction.Rows)
 
     def filterAcceptsRow(self, source_row: int, source_parent: Index) -> bool:  # noqa: N802, ARG002
         """Whether a run is shown."""

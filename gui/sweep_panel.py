@@ -35,6 +35,7 @@ from neurobench.runs.request import Request
 
 from . import theme
 from .aside import Aside
+from .plot import Plot
 from .runs_table import LOOKS
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class SweepPanel(QWidget):
         self.rate = QLabel("No sweep is open")
         self.words = QLabel()
         self.mark = QLabel(SIMULATED)
-        self.growth, self.histogram = pg.PlotWidget(), pg.PlotWidget()
+        self.growth, self.histogram = Plot("Rate over the chips"), Plot("Updates to the goal")
         self.chips = QTableWidget(0, 4)
         self._name_all()
         self._lay_out()
@@ -199,15 +200,10 @@ class SweepPanel(QWidget):
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
         for plot in (self.growth, self.histogram):
-            item = plot.getPlotItem()
-            theme.style_plot(item)
-            for side in ("left", "bottom"):
-                item.getAxis(side).enableAutoSIPrefix(False)
-            item.showGrid(x=True, y=True, alpha=0.15)
-            plot.setMinimumHeight(theme.em() * 6)
-        self.growth.getPlotItem().setLabels(left="rate", bottom="chips")
-        self.growth.getPlotItem().setYRange(0, 1)
-        self.histogram.getPlotItem().setLabels(left="chips", bottom="updates to the goal")
+            plot.restyle()
+        self.growth.item.setLabels(left="rate", bottom="chips")
+        self.growth.item.setYRange(0, 1)
+        self.histogram.item.setLabels(left="chips", bottom="updates to the goal")
         self.chips.verticalHeader().setDefaultSectionSize(int(theme.em() * 1.5))
         self._drawn = ("", -1)
 
@@ -326,7 +322,7 @@ class SweepPanel(QWidget):
         self._enable()
 
     def _draw(self, picture: Picture) -> None:
-        item, g = self.growth.getPlotItem(), picture.grown
+        item, g = self.growth.item, picture.grown
         item.clear()
         fill = QColor(theme.trace_color(0))
         fill.setAlpha(50)
@@ -340,9 +336,9 @@ class SweepPanel(QWidget):
         item.setXRange(0, max(len(picture.found.head.seeds), 1))
         bars = picture.summary["updates"]["histogram"]
         at, times = np.array([int(n) for n in bars], float), np.array(list(bars.values()), float)
-        self.histogram.getPlotItem().clear()
+        self.histogram.item.clear()
         if at.size:
-            self.histogram.getPlotItem().addItem(_bars(at, times))
+            self.histogram.item.addItem(_bars(at, times))
 
     def _list(self, picture: Picture) -> None:
         chosen = self._seed()
