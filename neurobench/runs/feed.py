@@ -7,10 +7,12 @@ change any more: a pulse that is on its way, or in doubt, stands in `pending` un
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from math import inf
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from neurobench.bench.codec import unpack
 from neurobench.bench.stimulus import FloatArray
@@ -40,6 +42,9 @@ class RawNote(NamedTuple):
     def value(self) -> Any:
         """The value that was noted."""
         return unpack(self.data)
+
+
+Row = TypeVar("Row", Entry, RawNote)
 
 
 class Place(NamedTuple):
@@ -111,67 +116,77 @@ class Feed:
     """Settled rows after `place`, one by one: `next` gives what is at hand, `refill` looks into the file."""
 
     def __init__(self, file: FollowedFile, place: Place = Place()) -> None:  # noqa: B008 - it is immutable
-        self.place = place  # up to where rows were given out
         self.pending: Entry | None = None
         self.last_seq = place.seq
         self.facts: dict[str, Any] = {}
         self._file = file
+        self._seq, self._note = place  # up to where rows were given out
         self._fetched = place
-        self._entries: deque[Entry] = deque()
-        self._notes: deque[RawNote] = deque()
-        self._all_entries = self._all_notes = False
+        self._rows: deque[Entry | RawNote] = deque()  # in order: nothing that is not fetched yet comes between them
+        self._entries: list[Entry] = []  # and what may have to wait for a row of the other table
+        self._notes: list[RawNote] = []
+        self._horizon: float = -1
+        self._all = False
+
+    @property
+    def place(self) -> Place:
+        """Up to where rows were given out."""
+        return Place(self._seq, self._note)
 
     @property
     def waiting(self) -> bool:
         """Whether there is more than was given out, as far as is known."""
-        return bool(self._entries or not self._all_entries or not self._all_notes or self._next_note() is not None)
+        return bool(self._rows) or not self._all
 
-    def needs_more(self, until: int) -> bool:
+    def needs_more(self, until: float) -> bool:
         """Whether rows with seq <= `until` may be in the file that are not at hand."""
-        entries = not self._all_entries and (not self._entries or self._entries[-1].seq < until)
-        return entries or (not self._all_notes and (not self._notes or self._notes[-1].seq <= until))
+        return not self._all and self._horizon < until
 
     def refill(self) -> None:
         """Look into the file for what comes after what is at hand."""
-        few = len(self._entries) < ROWS, len(self._notes) < ROWS
-        found = self._file.after(self._fetched, *few)
+        if len(self._rows) < ROWS:
+            found = self._file.after(self._fetched, len(self._entries) < ROWS, len(self._notes) < ROWS)
+            self._sort_in(found)
+        else:
+            found = self._file.after(self._fetched, False, False)
+        self.last_seq, self.facts = found.last_seq, found.facts
+
+    def _sort_in(self, found: Batch) -> None:
         entries, self.pending = found.entries, None
         if entries and found.all_entries and entries[-1].settled in (Settled.OPEN, Settled.DOUBT):
             self.pending = entries.pop()
-        self._entries += entries
-        self._notes += found.notes
-        self._all_entries, self._all_notes = found.all_entries, found.all_notes
-        self.last_seq, self.facts = found.last_seq, found.facts
         seq = entries[-1].seq if entries else self._fetched.seq
         self._fetched = Place(seq, found.notes[-1].place if found.notes else self._fetched.note)
+        self._entries += entries
+        self._notes += found.notes
+        self._all = found.all_entries and found.all_notes
+        self._horizon = self._safe_until(found)
+        steps, self._entries = _parted(self._entries, self._horizon)
+        told, self._notes = _parted(self._notes, self._horizon)
+        self._rows += sorted([*steps, *told], key=_seq)
+
+    def _safe_until(self, found: Batch) -> float:
+        """Up to which step nothing can be missing in between."""
+        entries = inf if found.all_entries else self._entries[-1].seq if self._entries else -1
+        notes = inf if found.all_notes else self._notes[-1].seq if self._notes else -1
+        return min(entries, notes, inf if self.pending is None else self.pending.seq - 1)
 
     def next(self, until: float = inf) -> Entry | RawNote | None:
         """The next row with seq <= `until`; None where none is at hand."""
-        entry = self._entries[0].seq if self._entries else inf
-        told = self._next_note()
-        note = inf if told is None else told.seq
-        if min(entry, note) > until:
+        if not self._rows or self._rows[0].seq > until:
             return None
-        if entry <= note:
-            return self._given_entry() if self._entries and self._may_precede(note) else None
-        return self._given_note() if self._all_entries or self._entries else None
+        row = self._rows.popleft()
+        if isinstance(row, Entry):
+            self._seq = row.seq
+        else:
+            self._note = row.place
+        return row
 
-    def _may_precede(self, note: float) -> bool:
-        """Whether no note that is not fetched yet comes before the next row of the journal."""
-        return self._all_notes or note < inf
 
-    def _next_note(self) -> RawNote | None:
-        """The next note, unless it belongs after a row that is not settled."""
-        if not self._notes or (self.pending is not None and self._notes[0].seq >= self.pending.seq):
-            return None
-        return self._notes[0]
+_seq = attrgetter("seq")
 
-    def _given_entry(self) -> Entry:
-        entry = self._entries.popleft()
-        self.place = Place(entry.seq, self.place.note)
-        return entry
 
-    def _given_note(self) -> RawNote:
-        note = self._notes.popleft()
-        self.place = Place(self.place.seq, note.place)
-        return note
+def _parted(rows: list[Row], until: float) -> tuple[list[Row], list[Row]]:
+    """Rows with seq <= `until`, and the others."""
+    n = bisect_right(rows, until, key=_seq)
+    return rows[:n], rows[n:]

@@ -41,7 +41,9 @@ class Heard:
         self._epochs += 1
         for name, value in told.items():
             if name != "index" and isinstance(value, int | float | np.number):
-                self._series.setdefault(name, _Scalars()).add(seq, at, float(value))
+                if name not in self._series:
+                    self._series[name] = _Scalars()
+                self._series[name].add(seq, at, float(value))
 
     def spikes(self, seq: int, told: Mapping[str, Any]) -> None:
         """Take in a note "spikes"."""
@@ -78,8 +80,8 @@ class _Scalars:
         """Append one."""
         for kept, one in zip(self._kept, (seq, at, value), strict=True):
             kept.add(one)
-        if self._kept[0].n > MOST_EPOCHS:
-            which = thinned(np.zeros(self._kept[0].n, np.int64))
+        if len(self._kept[0]) > MOST_EPOCHS:
+            which = thinned(np.zeros(len(self._kept[0]), np.int64))
             for kept in self._kept:
                 kept.keep(which)
             self._last = None

@@ -291,13 +291,13 @@ class Follower:
         self._keys = [_Key(self._feed.place, self._now.frozen())]
 
     def read(self) -> bool:
-        """Take in what is new, for at most about `budget_s`. True if anything was, or more waits."""
+        """Take in what is new, with about `budget_s` of work at most. True if anything was, or more waits."""
         live, stamp = self._file.live, self._file.stamp()
         quiet = not live and not self._live and stamp == self._stamp and not self._feed.waiting
         if quiet or self._damage is not None:
             return False
         before = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
-        self._live, end = live, time.monotonic() + self._budget_s
+        self._live, end = live, time.thread_time() + self._budget_s
         try:
             if not self._known:
                 self._begin()
@@ -312,18 +312,21 @@ class Follower:
 
     def _read_until(self, end: float) -> None:
         self._feed.refill()  # also for how the run stands, which must not lag behind by what waits
+        before = time.thread_time()
         while True:
             row = self._feed.next()
             if row is not None:
-                began = time.monotonic()
                 self._now.take(row)
-                self._keep_key(time.monotonic() - began)
             elif self._feed.waiting:
                 self._feed.refill()
             else:
                 return
-            if time.monotonic() > end:
+            now = time.thread_time()
+            if row is not None:
+                self._keep_key(now - before)
+            if now > end:
                 return
+            before = now
 
     def _end(self) -> None:
         """The result, once all that was recorded before it was taken in."""

@@ -35,6 +35,7 @@ from neurobench.runs.runner import Totals
 RECENT = 64
 KEPT = 256  # reads and waveforms that are remembered decoded
 SMALL = 1 << 14  # bytes of a step up to which it is
+SHORT = 1 << 11  # bytes of a note that may be kept until its words are asked for
 Counts = NDArray[np.int64]
 
 
@@ -181,18 +182,18 @@ class Standing:
 
     def _pulse(self, row: Entry, applied: Applied | None, batch: PulseBatch) -> None:
         counts = batch.counts
-        up, down = np.maximum(counts, 0), np.minimum(counts, 0)
-        ups, downs = int(up.sum()), -int(down.sum())
+        total, net = int(np.add.reduce(np.abs(counts), None)), int(np.add.reduce(counts, None))
+        ups, downs = (total + net) // 2, (total - net) // 2
         fired = 0 if applied is None else applied.pulses
-        if fired == ups + downs:
-            self._count(up if ups else None, -down.astype(np.int16) if downs else None)
+        if fired == total:
+            self._count(np.maximum(counts, 0) if ups else None, np.maximum(-counts, 0) if downs else None)
         elif applied is not None and applied.shots_done:
             self._count(*self._fired_in_part(batch, applied.shots_done))
         if applied is not None:
             self.stimulus = batch
         cells, sign = int(np.count_nonzero(counts)), self.setting.capabilities.potentiating_sign
         signs = int(ups > 0), int(downs > 0)
-        said = partial(words.of_pulses, fired if applied else ups + downs, cells, signs, batch.pulse, sign)
+        said = partial(words.of_pulses, fired if applied else total, cells, signs, batch.pulse, sign)
         self._line(
             row, said, sign=signs[0] - signs[1], cells=cells, pulses=fired, amplitude_v=batch.pulse.amplitude_v,
             width_s=batch.pulse.width_s, energy_j=nan if applied is None else applied.energy_j,
@@ -271,6 +272,7 @@ class Standing:
 
     def _cells_read(self, seq: int, read: CellRead, flat: NDArray[np.intp], reading: Reading) -> None:
         values = conductance_s(reading, read.voltage_v)
+        values.setflags(write=False)  # whoever hears it keeps it
         sigma_s = reading.sigma_a / abs(read.voltage_v) / len(reading.currents_a) ** 0.5
         shape = self.conductance_s.shape
         at_s = reading.end_s - self.origin_s
@@ -323,7 +325,8 @@ class Standing:
             self.targets = np.asarray(value, np.float64)
         else:
             self._kept_note(row.name, value)
-        self._line(row, partial(str, words.of_note(row.name, value)))
+        told = partial(words.of_note, row.name, value)
+        self._line(row, told if len(row.data) <= SHORT else partial(str, told()))
 
     def _epoch(self, row: RawNote, told: Any) -> None:
         self.truths += row.name == "epoch"

@@ -16,6 +16,7 @@ AnyArray = NDArray[Any]
 CAP_BYTES = 64 << 20
 MOST = 1 << 15  # values of one trace: more than any screen has pixels
 BANDS = 1 << 15
+AT_ONCE = 64
 SPREAD = 8  # a read of at least one in so many cells is kept as a whole grid
 
 
@@ -24,26 +25,49 @@ class Grown:
 
     def __init__(self, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self._rows: AnyArray = np.empty((16, *shape), dtype)
-        self.n = 0
+        self._n = 0
+        self._new: list[Any] = []  # an array is not written to for each single row
 
-    def add(self, values: Any, n: int = 1) -> None:
+    def __len__(self) -> int:
+        return self._n + len(self._new)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that is held, in bytes."""
+        return self._rows.nbytes
+
+    def add(self, row: Any) -> None:
+        """Append one row."""
+        self._new.append(row)
+        if len(self._new) == AT_ONCE:
+            self._settle()
+
+    def extend(self, rows: Any, n: int) -> None:
         """Append `n` rows."""
-        end = self.n + n
+        self._settle()
+        end = self._n + n
         if end > len(self._rows):
             more = np.empty((max(end, 2 * len(self._rows)), *self._rows.shape[1:]), self._rows.dtype)
-            more[: self.n] = self._rows[: self.n]
+            more[: self._n] = self._rows[: self._n]
             self._rows = more
-        self._rows[self.n : end] = values
-        self.n = end
+        self._rows[self._n : end] = rows
+        self._n = end
+
+    def _settle(self) -> None:
+        if self._new:
+            new, self._new = self._new, []
+            self.extend(new, len(new))
 
     def keep(self, which: AnyArray) -> None:
         """Let go of all rows but these."""
-        self._rows = self._rows[: self.n][which]
-        self.n = len(self._rows)
+        self._settle()
+        self._rows = self._rows[: self._n][which]
+        self._n = len(self._rows)
 
     def seen(self, n: int | None = None) -> AnyArray:
         """The first `n` rows, or all, not to be written to."""
-        rows = self._rows[: self.n if n is None else n]
+        self._settle()
+        rows = self._rows[: self._n if n is None else n]
         rows.setflags(write=False)
         return rows
 
@@ -68,9 +92,10 @@ class Traces:
         self._values = Grown(np.int64), Grown(np.float64), Grown(np.int32), Grown(np.float32)
         self._of_cell = np.zeros(size, np.int64)
         self._bands = Grown(np.int64), Grown(np.float64), Grown(np.float64, (3,))
+        self._unsorted: list[FloatArray] = []
 
     def add(self, seq: int, at_s: float, flat: NDArray[np.intp], conductance_s: FloatArray) -> None:
-        """Take in a read of the cells `flat` (row-major numbers)."""
+        """Take in a read of the cells `flat` (row-major numbers); the values are not to be written to afterwards."""
         with self._lock:
             if len(flat) * SPREAD >= self._size and len(flat) > 1:
                 self._add_grid(seq, at_s, flat, conductance_s)
@@ -80,38 +105,47 @@ class Traces:
                 self._add_band(seq, at_s, conductance_s)
 
     def _add_grid(self, seq: int, at_s: float, flat: NDArray[np.intp], conductance_s: FloatArray) -> None:
-        if len(flat) == self._size:
-            mask, row = -1, conductance_s
-        else:
-            mask = self._masks.setdefault(flat.tobytes(), len(self._masks))
-            row = np.full(self._size, np.nan)
+        mask, row = -1, conductance_s
+        if len(flat) < self._size:
+            mask, row = self._masks.setdefault(flat.tobytes(), len(self._masks)), np.full(self._size, np.nan)
             row[flat] = conductance_s
-        for kept, value in zip(self._grids, (seq, at_s, mask, row), strict=True):
-            kept.add(value)
-        if self._grids[0].n > self._most_rows:
+        _append(self._grids, seq, at_s, mask, row)
+        if len(self._grids[0]) > self._most_rows:
             _thin(self._grids, self._grids[2].seen())
         if len(self._masks) > MOST:
             self._masks.clear()
 
     def _add_values(self, seq: int, at_s: float, flat: NDArray[np.intp], conductance_s: FloatArray) -> None:
-        for kept, value in zip(self._values, (seq, at_s, flat, conductance_s), strict=True):
-            kept.add(value, len(flat))
+        if len(flat) == 1:
+            _append(self._values, seq, at_s, flat[0], conductance_s[0])
+        else:
+            for kept, value in zip(self._values, (seq, at_s, flat, conductance_s), strict=True):
+                kept.extend(value, len(flat))
         self._of_cell[flat] += 1
-        full = self._values[0].n > self._most_entries
+        full = len(self._values[0]) > self._most_entries
         if full or self._of_cell[flat].max() > MOST:
             _thin(self._values, self._values[2].seen(), 1 if full else MOST // 2)
             self._of_cell = np.bincount(self._values[2].seen(), minlength=self._size)
 
     def _add_band(self, seq: int, at_s: float, conductance_s: FloatArray) -> None:
-        for kept, value in zip(self._bands, (seq, at_s, _quartiles(conductance_s)), strict=True):
-            kept.add(value)
-        if self._bands[0].n > BANDS:
-            _thin(self._bands, np.zeros(self._bands[0].n, np.int64))
+        if self._unsorted and len(self._unsorted[0]) != len(conductance_s):
+            self._sort_bands()
+        self._unsorted.append(conductance_s)
+        _append(self._bands[:2], seq, at_s)
+        if len(self._unsorted) == AT_ONCE:
+            self._sort_bands()
+
+    def _sort_bands(self) -> None:
+        if self._unsorted:
+            self._bands[2].extend(_quartiles(np.array(self._unsorted)), len(self._unsorted))
+            self._unsorted = []
+        if len(self._bands[0]) > BANDS:
+            _thin(self._bands, np.zeros(len(self._bands[0]), np.int64))
 
     @property
     def nbytes(self) -> int:
         """Memory that is held, in bytes."""
-        return sum(kept._rows.nbytes for group in (self._grids, self._values, self._bands) for kept in group)
+        return sum(kept.nbytes for group in (self._grids, self._values, self._bands) for kept in group)
 
     def trace(self, cells: Sequence[tuple[int, int]], until_seq: int) -> tuple[FloatArray, FloatArray]:
         """Times [n] in seconds and conductances [n, cells] in siemens (nan: not read then)."""
@@ -133,6 +167,7 @@ class Traces:
         Reads of one cell of several say nothing of the others, and are left out.
         """
         with self._lock:
+            self._sort_bands()
             _, at_s, quartiles = _until(self._bands, until_seq)
         return at_s, quartiles
 
@@ -162,18 +197,28 @@ def _of_values(values: Sequence[AnyArray], wanted: AnyArray, size: int) -> tuple
     return steps, at_s[here][first], found
 
 
-def _quartiles(values: FloatArray) -> AnyArray:
-    """As np.nanpercentile gives them, in a tenth of the time for few values."""
-    known = np.sort(values)
-    if np.isnan(known[-1]):
-        known = known[~np.isnan(known)]
-        if not len(known):
-            return np.full(3, np.nan)
-    place = (len(known) - 1) * np.array([0.25, 0.5, 0.75])
+def _quartiles(reads: FloatArray) -> FloatArray:
+    """Quartiles [reads, 3] of the known values of each of `reads` [reads, cells]."""
+    known = np.sort(reads, axis=1)
+    if np.isnan(known[:, -1]).any():
+        return _quartiles_of_known(reads)
+    place = (known.shape[1] - 1) * np.array([0.25, 0.5, 0.75])
     low = place.astype(np.intp)
-    high = np.minimum(low + 1, len(known) - 1)
-    quartiles: AnyArray = known[low] + (place - low) * (known[high] - known[low])
+    high = np.minimum(low + 1, known.shape[1] - 1)
+    quartiles: FloatArray = known[:, low] + (place - low) * (known[:, high] - known[:, low])
     return quartiles
+
+
+def _quartiles_of_known(reads: FloatArray) -> FloatArray:
+    out = np.full((len(reads), 3), np.nan)
+    some = ~np.isnan(reads).all(axis=1)
+    out[some] = np.nanpercentile(reads[some], (25, 50, 75), axis=1).T
+    return out
+
+
+def _append(group: Sequence[Grown], *values: Any) -> None:
+    for kept, value in zip(group, values, strict=True):
+        kept.add(value)
 
 
 def _thin(group: Sequence[Grown], trace: AnyArray, least: int = 1) -> None:
