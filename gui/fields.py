@@ -331,6 +331,8 @@ def mistakes(kind: type[BaseModel], settings: Mapping[str, Any], name: str) -> l
         lines = explain(error, kind, f"protocol {name}")
         at = [str(mistake["loc"][0]) if mistake["loc"] else "" for mistake in error.errors()]
         return [(where, line.replace("(the file)", "(--set)")) for where, line in zip(at, lines, strict=True)]
+    except Exception as error:  # noqa: BLE001 - somebody else's protocol may fail in any way, and the form stays
+        return [("", f"protocol {name}: {type(error).__name__}: {error}")]
     return []
 
 

@@ -157,7 +157,8 @@ class NumberEditor(Editor):
 
     def take(self) -> Any:
         """See Editor."""
-        return REQUIRED if not self.box.text().strip() else fields.parse(self._spec, self.box.text())
+        text = self.box.text().strip()
+        return REQUIRED if not text and self._spec.default is REQUIRED else fields.parse(self._spec, text)
 
     def put(self, value: Any) -> None:
         """See Editor."""
@@ -345,7 +346,6 @@ class TableEditor(Editor):
         self._kept: dict[str, dict[str, Any]] = {}
         self._form: Form | None = None
         self.combo = choices(tuple(spec.tables))
-        self.combo.setAccessibleName(f"{spec.label}: kind")
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.addWidget(self.combo)
@@ -371,6 +371,12 @@ class TableEditor(Editor):
         self._kept[kind] = told
         self.combo.setCurrentText(kind)
         self.form.set_values(told)
+
+    def name(self, words: str, tip: str) -> None:
+        """The settings below have tips of their own."""
+        for one in (self, self.combo):
+            one.setToolTip(tip)
+            one.setAccessibleName(words)
 
     def _kind_chosen(self, kind: str) -> None:
         self._build(kind)
@@ -547,6 +553,8 @@ class Form(QWidget):
 
     def _build_end(self, column: QVBoxLayout) -> None:
         self.more.setCheckable(True)
+        self.more.setAccessibleName(f"More settings of {self.title}")
+        self.more.setToolTip("Settings that are seldom changed; what was changed is always shown")
         self.more.setProperty("role", "flat")
         self.more.toggled.connect(self._show_rows)
         column.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)

@@ -44,15 +44,19 @@ class Form(Characterisation):
     def _ramp_rises(self) -> Self:
         if self.stop_v < self.start_v:
             raise ValueError(f"stop_v = {self.stop_v:g} V lies below start_v = {self.start_v:g} V")
-        if len(self.amplitudes_v) > 10_000:
-            raise ValueError(f"a ramp of {len(self.amplitudes_v)} pulses: choose a larger step_v")
+        if self._steps >= 10_000:  # counted, not made: a ramp of 1e9 pulses would fill the memory first
+            raise ValueError(f"a ramp of {self._steps + 1} pulses: choose a larger step_v")
         return self
+
+    @property
+    def _steps(self) -> int:
+        steps = (self.stop_v - self.start_v) / self.step_v * (1 + 1e-9) + 1e-9
+        return int(min(steps, 1e9))
 
     @property
     def amplitudes_v(self) -> FloatArray:
         """The ramp, in volts; its last pulse is not beyond stop_v."""
-        steps = int((self.stop_v - self.start_v) / self.step_v * (1 + 1e-9) + 1e-9)
-        ramp: FloatArray = np.round(self.start_v + self.step_v * np.arange(steps + 1), 12)
+        ramp: FloatArray = np.round(self.start_v + self.step_v * np.arange(self._steps + 1), 12)
         return ramp
 
     @property

@@ -175,7 +175,14 @@ def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _typed(value: Any) -> str:
-    """One value as it is typed on the command line: numbers, lists and truth values are alike in TOML and JSON."""
-    if isinstance(value, str) and parse_value(value) == value:
-        return value
+    """One value as it is typed on the command line: text as it is where nothing else can be meant, else TOML."""
+    return value if isinstance(value, str) and parse_value(value) == value else _toml(value)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it in one line; single ones are written as in JSON."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value)
