@@ -44,6 +44,7 @@ from .base import View
 
 NO_RUN = "No run is open. F5 starts one."
 STALE_S = 2.0  # without news from a run that goes on, until a view says so
+LOW = 9  # heights of a line: a lower view shows no key
 SCALARS = (str, int, float, bool, type(None))
 
 
@@ -172,7 +173,19 @@ class Panel(View):
         text = "&nbsp;&nbsp; ".join(told)
         if text != self._key.text():
             self._key.setText(text)
-        self._key.setVisible(bool(told))
+            self._key.setToolTip(text)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """The key gives way where the view is low."""
+        self._key.setVisible(
+            bool(self._key.text()) and self.height() >= LOW * theme.em() + self._key.sizeHint().height()
+        )
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """See what there is room for."""
+        super().resizeEvent(event)
+        self._make_room()
 
     # -- what a view says of itself ------------------------------------------------------------------------------
 
@@ -551,6 +564,8 @@ class Parts(QWidget):
     heights of a line.
     """
 
+    changed = Signal(int)  # which part is shown; -1: all
+
     def __init__(self, narrow: int, parts: Sequence[tuple[str, str, QWidget, int]]) -> None:
         super().__init__()
         self._narrow = narrow
@@ -584,3 +599,5 @@ class Parts(QWidget):
         for n, part in enumerate(self._parts if on else ()):
             self._choice.button(n).setVisible(narrow)
             part.setVisible(not narrow or n == self._choice.checkedId())
+        if on:
+            self.changed.emit(self._choice.checkedId() if narrow else -1)

@@ -28,6 +28,7 @@ NARROW = 44  # heights of a line: a narrower view shows one of its parts at a ti
 PARTS = (("Steps", "The last steps, newest first"), ("Array", "Which lines and cells the last stimulus reached"),
          ("Volts", "Volts over time of the last stimulus, beside the limits"))  # fmt: skip
 HEADINGS = ("step", "time", "what", "cells", "pulses", "volts", "width", "energy")
+Keys = tuple[tuple[str, str, str], ...]
 Index = QModelIndex | QPersistentModelIndex
 
 
@@ -110,9 +111,11 @@ class ScheduleView(Panel):
         self._curves, self._marks = Curves(self._plot), Marks(self._plot)
         self._said = self._far = ""
         self._drew: tuple[object, object] = (None, None)
-        self._fill(
-            Parts(NARROW, ((*PARTS[0], self._table, 4), (*PARTS[1], self._array, 3), (*PARTS[2], self._volts, 3)))
-        )
+        self._keys: tuple[Keys, Keys] = ((), ())  # of the array, of the volts
+        self._part = -1
+        parts = Parts(NARROW, ((*PARTS[0], self._table, 4), (*PARTS[1], self._array, 3), (*PARTS[2], self._volts, 3)))
+        parts.changed.connect(self._chosen)
+        self._fill(parts)
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
         return snapshot.recent, snapshot.stimulus, snapshot.cells
@@ -167,8 +170,14 @@ class ScheduleView(Panel):
         key = [(_glyph(k), color, words) for k, color, words in _key_of_cells()] if curves else []
         dashes = ("┈" if curve.words == "victims" else "―" for curve in curves)
         told = ((dash, theme.trace_color(n), curves[n].words) for n, dash in enumerate(dashes))
-        self._explain([*key, *told])
+        self._keys = (tuple(key), tuple(told))
+        self._chosen(self._part)
         return ", ".join(f"{words} limit {si(volts, 'V')}" for words, volts in limits.items() if words not in near)
+
+    def _chosen(self, part: int) -> None:
+        """The key is that of the parts that are seen."""
+        self._part = part
+        self._explain({-1: (*self._keys[0], *self._keys[1]), 0: (), 1: self._keys[0], 2: self._keys[1]}[part])
 
     def _styled(self) -> None:
         self._table.verticalHeader().setDefaultSectionSize(theme.em() + 4)
