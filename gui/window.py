@@ -228,7 +228,7 @@ class MainWindow(QMainWindow):
         """Show the Bench mode, and what was going on before this window came."""
         self.show_mode("bench")
         self.rail.buttons["bench"].setFocus()
-        self._find_live()
+        self.find_live()
 
     # -- modes --------------------------------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class MainWindow(QMainWindow):
         if self.session.open_run(Path(path)):
             self.show_mode("bench")
 
-    def _find_live(self) -> None:
+    def find_live(self) -> None:
         """Runs that go on without a window: one is shown, several are named."""
         live = live_runs(self.session.runs_folder)
         if len(live) == 1 and self.session.state not in LIVE and self.session.run_path is None:

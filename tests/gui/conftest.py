@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from qt_rule import skip_or_fail, start_qt
 
 if TYPE_CHECKING:
     from neurobench.gui.window import MainWindow
-    from PySide6.QtWidgets import QApplication
+    from PySide6.QtWidgets import QApplication, QWidget
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -81,23 +82,39 @@ def _counts(child: psutil.Process) -> bool:
 
 
 def _close_windows() -> None:
-    """Close and delete every window in order, while the loop still runs."""
+    """Close and delete every window in order, while the loop still runs.
+
+    Other widgets without a parent are left alone: pyqtgraph keeps menus so, which go with their plots.
+    """
     from PySide6.QtCore import QCoreApplication, QEvent
-    from PySide6.QtWidgets import QApplication
+    from PySide6.QtWidgets import QApplication, QDialog, QMainWindow
+    from shiboken6 import isValid
 
     if QApplication.instance() is None:
         return
     for window in QApplication.topLevelWidgets():
-        if window.parent() is None:
+        if isValid(window) and window.parent() is None and isinstance(window, QMainWindow | QDialog):
             session = getattr(window, "session", None)
             if session is not None:
                 session.shutdown()
             window.hide()
+            _close_plots(window)
             window.deleteLater()
     for _ in range(3):
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         QApplication.processEvents()
-    gc.collect()
+
+
+def _close_plots(window: QWidget) -> None:
+    """pyqtgraph's items call Python while they are deleted: they go first, while all of them are still there."""
+    if "pyqtgraph" not in sys.modules:
+        return
+    import pyqtgraph as pg
+    from shiboken6 import isValid
+
+    for plot in window.findChildren(pg.GraphicsView):
+        if isValid(plot):
+            plot.close()
 
 
 def _wait(left: Callable[[], list[str]]) -> list[str]:
@@ -121,9 +138,12 @@ def nothing_left(own_home: Path) -> Iterator[None]:
                  if one.ident not in threads and not one.name.startswith("reaper-")]  # fmt: skip
         return alive + [f"process {pid}: {_line(one)}" for pid, one in _children().items() if pid not in children]
 
+    gc.disable()  # or it may take a window apart, item by item, while its events are still on their way
     yield
     if QT:
         _close_windows()
+    gc.enable()
+    gc.collect()
     found = _wait(left)
     for pid, one in _children().items():
         if pid not in children:
