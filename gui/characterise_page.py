@@ -73,7 +73,7 @@ class CharacterisePage(QWidget):
     def _build(self, panel: QWidget) -> None:
         self.pulse = PulsePanel(self.session, self.hand, self.selection, self.averages_of)
         column = QVBoxLayout(panel)
-        column.setContentsMargins(8, 4, 8, 8)
+        column.setContentsMargins(6, 4, 6, 6)
         column.setSpacing(4)
         for box in (self._bench_box(), self._cells_box(), self._read_box(), self.pulse):
             column.addWidget(box)
@@ -83,6 +83,7 @@ class CharacterisePage(QWidget):
     def _bench_box(self) -> QGroupBox:
         box = QGroupBox("Bench by hand")
         row = QHBoxLayout(box)
+        row.setContentsMargins(6, 4, 6, 6)
         self.state_words = _plain("How the bench is")
         self.open = self._button("Open", "Open the bench by hand; the first read does it too", self._open_or_close)
         self.open.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
@@ -93,6 +94,7 @@ class CharacterisePage(QWidget):
     def _cells_box(self) -> QGroupBox:
         box = QGroupBox("Cells")
         column = QVBoxLayout(box)
+        column.setContentsMargins(6, 4, 6, 6)
         self.cells = QLineEdit(box)
         self.cells.setAccessibleName("The chosen cells as text")
         self.cells.setPlaceholderText("W0-3 B1, or all")
@@ -110,6 +112,7 @@ class CharacterisePage(QWidget):
     def _read_box(self) -> QGroupBox:
         box = QGroupBox("Read")
         column = QVBoxLayout(box)
+        column.setContentsMargins(6, 4, 6, 6)
         self.averages = NumberBox("", integer=True, low=1, high=MOST_AVERAGES)
         self.averages.setText("1")
         self.averages.setAccessibleName("Averages of each read")

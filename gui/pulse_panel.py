@@ -85,7 +85,7 @@ class PulsePanel(QGroupBox):
 
     def _build(self) -> None:
         grid = QGridLayout()
-        grid.setHorizontalSpacing(6)
+        grid.setHorizontalSpacing(4)
         grid.setVerticalSpacing(4)
         self.amplitude = {sign: self._box(f"Amplitude to {NAMES[sign].lower()}", "V") for sign in (UP, DOWN)}
         self.width_of = {sign: self._box(f"Width to {NAMES[sign].lower()}", "s") for sign in (UP, DOWN)}
@@ -114,6 +114,7 @@ class PulsePanel(QGroupBox):
 
     def _lay_out(self, grid: QGridLayout) -> None:
         whole = QVBoxLayout(self)
+        whole.setContentsMargins(6, 4, 6, 6)
         whole.setSpacing(6)
         whole.addLayout(grid)
         whole.addWidget(self.words)
@@ -399,7 +400,7 @@ class PulsePanel(QGroupBox):
     def restyle(self) -> None:
         """Font sizes have changed."""
         for box in (*self.amplitude.values(), *self.width_of.values(), self.count):
-            box.setMinimumWidth(round(5.5 * theme.em()))
+            box.setMinimumWidth(round(4.2 * theme.em()))
 
 
 def preview_words(answer: Answer, *, soft: bool = False) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, QHideEvent, QShowEvent
+from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QLabel, QMenu, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
 from neurobench.bench.stimulus import BoolArray, FloatArray
@@ -114,15 +114,21 @@ class CrossbarView(View):
 
     def _buttons(self) -> QWidget:
         bar = QWidget(self)
-        row = FlowLayout(bar, 3)
+        row = self._row = FlowLayout(bar, 3)
         self._group = QActionGroup(self)
         self.buttons: dict[str, QToolButton] = {}
+        self._one = self._button(row, "quantity", QAction("G", self), "Choose what the map shows", "What the map shows")
         for quantity in QUANTITIES:
             act = self._group.addAction(quantity.letter)
             act.setCheckable(True)
             act.setChecked(quantity is self.quantity)
             act.triggered.connect(partial(self.show_quantity, quantity.key))
             self._button(row, quantity.key, act, f"Show {quantity.title}", f"Show {quantity.title}")
+        choose = QMenu("What the map shows", self)
+        choose.addActions(self._group.actions())
+        self._one.setMenu(choose)
+        self._one.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._one.hide()
         self._log = QAction("log", self, checkable=True)
         self._log.toggled.connect(self.set_log)
         self._button(row, "log", self._log, "Logarithmic colours (L)", "Logarithmic colours")
@@ -136,6 +142,21 @@ class CrossbarView(View):
         more.setMenu(self._menu)
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         return bar
+
+    def _fit_bar(self) -> None:
+        """Where the buttons do not fit into one line, one of them opens the choice."""
+        wide = sum(button.sizeHint().width() + 3 for key, button in self.buttons.items() if key != "quantity")
+        narrow = wide > self.width() - 12
+        if self._one.isHidden() == narrow:
+            self._one.setVisible(narrow)
+            for quantity in QUANTITIES:
+                self.buttons[quantity.key].setVisible(not narrow)
+            self._row.invalidate()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Another width: other buttons fit."""
+        super().resizeEvent(event)
+        self._fit_bar()
 
     def _button(self, row: FlowLayout, key: str, act: QAction, tip: str, name: str) -> QToolButton:
         button = QToolButton(self)
@@ -210,6 +231,7 @@ class CrossbarView(View):
         """Show another quantity; its range is fitted anew."""
         self.quantity = BY_KEY[key]
         self.buttons[key].defaultAction().setChecked(True)
+        self._one.defaultAction().setText(self.quantity.letter)
         self._log.setEnabled(self.quantity.log)
         self._again(fit=True)
 
@@ -462,6 +484,7 @@ class CrossbarView(View):
         self.setMinimumSize(11 * theme.em(), 10 * theme.em())
         for button in self.buttons.values():
             button.setStyleSheet(f"QToolButton {{ padding: 2px {max(theme.em() // 4, 3)}px; }}")
+        self._fit_bar()
         self._again()
 
     # -- table and files ----------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
@@ -30,6 +29,7 @@ from neurobench.runs.screen import si
 from neurobench.system import utc_now
 
 from .. import theme
+from ..flow import FlowLayout
 from ..selection import name_of
 from .base import View
 from .quantities import plural, with_sigma
@@ -205,8 +205,9 @@ class ResultsView(View):
         return table
 
     def _build(self) -> None:
-        head = QHBoxLayout()
-        head.addWidget(self._count, 1)
+        bar = QWidget(self)
+        head = FlowLayout(bar, 4)
+        head.addWidget(self._simulated)
         self.buttons: dict[str, QPushButton] = {}
         for words, tip, call in (
             ("Copy", "Copy the chosen lines, or all of them (Ctrl+C)", self.copy),
@@ -216,15 +217,15 @@ class ResultsView(View):
             button = QPushButton(words, self)
             button.setToolTip(tip)
             button.setAccessibleName(f"{words} the results")
-            button.setProperty("role", "flat")
+            button.setStyleSheet("QPushButton { padding: 2px 6px; }")
             button.clicked.connect(call)
             head.addWidget(button)
             self.buttons[words] = button
-        head.addWidget(self._simulated)
+        head.addWidget(self._count)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(6, 4, 6, 4)
         whole.setSpacing(4)
-        whole.addLayout(head)
+        whole.addWidget(bar)
         whole.addLayout(self._stack, 1)
         self.setFocusProxy(self.table)
         self.setAutoFillBackground(True)

@@ -103,7 +103,9 @@ class TracesView(plots.Panel):
         self.by_read = self._toggle("by read", "Number the reads instead of the time between them")
         self.follow.toggled.connect(self._follow)
         self.by_read.toggled.connect(self.again)
-        self._fill(body, self.by_read, self.follow)
+        for button in (self.follow, self.by_read):
+            self._names_row.addWidget(button)
+        self._fill(body)
         self._take_selection()
         self.selection.changed.connect(self._selected)
 
@@ -137,7 +139,7 @@ class TracesView(plots.Panel):
         button.setChecked(on)
         button.setToolTip(tip)
         button.setAccessibleName(words)
-        button.setProperty("role", "flat")
+        button.setStyleSheet("QToolButton { padding: 1px 4px; }")
         return button
 
     def listen(self, actions: Actions) -> None:
