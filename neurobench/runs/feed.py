@@ -44,6 +44,8 @@ class RawNote(NamedTuple):
         return unpack(self.data)
 
 
+_TRUTH = "SELECT seq, conductance_s FROM truth WHERE seq > ? ORDER BY seq DESC LIMIT 1"
+
 Row = TypeVar("Row", Entry, RawNote)
 
 
@@ -55,7 +57,9 @@ class Place(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one look into the file gave; `all_entries`, `all_notes`: nothing came after these then."""
+    """What one look into the file gave; `all_entries`, `all_notes`: nothing came after these then. `truth`: the newest
+    one, with its step, if it is newer than the one that was known.
+    """
 
     entries: list[Entry]
     notes: list[RawNote]
@@ -63,12 +67,13 @@ class Batch(NamedTuple):
     all_notes: bool
     last_seq: int
     facts: dict[str, Any]
+    truth: tuple[int, bytes] | None
 
 
 class FollowedFile(RunFile):
     """A run file that is looked into again and again."""
 
-    def after(self, place: Place, wants_entries: bool = True, wants_notes: bool = True) -> Batch:
+    def after(self, place: Place, wants_entries: bool, wants_notes: bool, known_truth: int) -> Batch:
         """Rows after `place` and what the manifest says, all of one moment."""
         with self._transaction() as db:
             db.execute("BEGIN")
@@ -76,9 +81,10 @@ class FollowedFile(RunFile):
             notes, all_notes = _some(db.execute(_NOTES, (place.note,))) if wants_notes else ([], False)
             said = db.execute(_FACTS, FACTS).fetchall()
             last = db.execute(_LAST).fetchone()[0]
+            truth = db.execute(_TRUTH, (known_truth,)).fetchone()
         entries = [_entry(row) for row in rows]
         facts = {key: self._loaded(value) for key, value in said}
-        return Batch(entries, [RawNote(*note) for note in notes], all_rows, all_notes, int(last), facts)
+        return Batch(entries, [RawNote(*note) for note in notes], all_rows, all_notes, int(last), facts, truth)
 
     def truth_at(self, seq: int) -> FloatArray | None:
         """The hidden conductances as they were recorded last, up to step `seq`."""
@@ -119,6 +125,7 @@ class Feed:
         self.pending: Entry | None = None
         self.last_seq = place.seq
         self.facts: dict[str, Any] = {}
+        self.truth: tuple[int, bytes] = -1, b""  # the newest hidden conductances, and after which step
         self._file = file
         self._seq, self._note = place  # up to where rows were given out
         self._fetched = place
@@ -144,12 +151,12 @@ class Feed:
 
     def refill(self) -> None:
         """Look into the file for what comes after what is at hand."""
-        if len(self._rows) < ROWS:
-            found = self._file.after(self._fetched, len(self._entries) < ROWS, len(self._notes) < ROWS)
+        few = len(self._rows) < ROWS
+        wanted = few and len(self._entries) < ROWS, few and len(self._notes) < ROWS
+        found = self._file.after(self._fetched, *wanted, self.truth[0])
+        if few:
             self._sort_in(found)
-        else:
-            found = self._file.after(self._fetched, False, False)
-        self.last_seq, self.facts = found.last_seq, found.facts
+        self.last_seq, self.facts, self.truth = found.last_seq, found.facts, found.truth or self.truth
 
     def _sort_in(self, found: Batch) -> None:
         entries, self.pending = found.entries, None

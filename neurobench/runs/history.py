@@ -434,7 +434,8 @@ class Follower:
         made_of = (now.truths,)
         known = self._shown.get("truth")
         if known is None or known[0] != made_of:
-            self._shown["truth"] = made_of, self._file.truth_at(now.seq)
+            seq, data = self._feed.truth
+            self._shown["truth"] = made_of, unpack(data) if 0 <= seq <= now.seq else self._file.truth_at(now.seq)
         found: FloatArray | None = self._shown["truth"][1]
         return found
 

@@ -37,6 +37,7 @@ KEPT = 256  # reads and waveforms that are remembered decoded
 SMALL = 1 << 14  # bytes of a step up to which it is
 SHORT = 1 << 11  # bytes of a note that may be kept until its words are asked for
 Counts = NDArray[np.int64]
+AnyArray = NDArray[Any]
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ class Standing:
     activations: FloatArray | None = None
     targets: FloatArray | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
-    stimulus: PulseBatch | Waveforms | None = None
+    fired: Waveforms | tuple[AnyArray, PulseBatch] | None = None
     recent: deque[Line] = field(default_factory=lambda: deque(maxlen=RECENT))
     totals: Totals = field(default_factory=Totals)
     basis: str = "unknown"
@@ -116,6 +117,17 @@ class Standing:
         made.setting = replace(self.setting, heard=None)
         made.recent, made.totals = self.recent.copy(), replace(self.totals)
         return made
+
+    @property
+    def stimulus(self) -> PulseBatch | Waveforms | None:
+        """The last one that was fired."""
+        if not isinstance(self.fired, tuple):
+            return self.fired
+        counts, batch = self.fired
+        if counts is not batch.counts:
+            batch = replace(batch, counts=counts)
+            self.fired = batch.counts, batch
+        return batch
 
     def _own(self, name: str) -> Any:
         """An array to be written to."""
@@ -150,11 +162,11 @@ class Standing:
         kind = row.kind if isinstance(row, Entry) else "note"
         self.recent.append(Line(row.seq, kind, self.at_s, said, **more))
 
-    def _remembered(self, data: bytes, make: Callable[[Step], Any]) -> Any:
+    def _remembered(self, data: bytes, make: Callable[[Step], Any], step: Step | None = None) -> Any:
         """What is made of a step, kept: reads, and spikes on lines, come in thousands of the same."""
         found = self._known.get(data)
         if found is None:
-            found = make(decode_step(data))
+            found = make(decode_step(data) if step is None else step)
             if len(data) <= SMALL:
                 if len(self._known) >= KEPT:
                     self._known.clear()
@@ -171,26 +183,45 @@ class Standing:
             self.totals.add(applied)
             if self.basis == "unknown":
                 self.basis = applied.energy_basis
-        if row.step_bytes in self._known:
-            self._play(row, applied, *self._known[row.step_bytes])
-            return
-        step = decode_step(row.step_bytes)
-        if isinstance(step, Apply) and isinstance(step.stimulus, PulseBatch):
-            self._pulse(row, applied, step.stimulus)
-        else:
+        stimulus = self._stimulus(row.step_bytes)
+        if isinstance(stimulus, Waveforms):
             self._play(row, applied, *self._remembered(row.step_bytes, self._played))
+        else:
+            self._pulse(row, applied, *stimulus)
 
-    def _pulse(self, row: Entry, applied: Applied | None, batch: PulseBatch) -> None:
-        counts = batch.counts
+    def _stimulus(self, data: bytes) -> Waveforms | tuple[AnyArray, PulseBatch]:
+        """Waveforms, or a batch's counts with a batch that is else the same.
+
+        The counts of a small array stand at the end of its bytes as they are; what is before them is the same in
+        thousands of steps.
+        """
+        size = self.excluded.size
+        head = data[: len(data) - size]
+        alike = self._known.get(head)
+        if alike is not None:
+            return np.frombuffer(data, np.int8, size, len(head)).reshape(alike.shape), alike
+        if data in self._known:
+            played: Waveforms = self._known[data][0]
+            return played
+        step = decode_step(data)
+        if not isinstance(step, Apply):
+            raise RunFileError(f"{type(step).__name__} stands where a stimulus belongs")
+        if isinstance(step.stimulus, Waveforms):
+            return step.stimulus
+        if step.stimulus.counts.dtype == np.int8 and step.stimulus.counts.tobytes() == data[len(head) :]:
+            self._remembered(head, lambda _: step.stimulus, step)
+        return step.stimulus.counts, step.stimulus
+
+    def _pulse(self, row: Entry, applied: Applied | None, counts: AnyArray, batch: PulseBatch) -> None:
         total, net = int(np.add.reduce(np.abs(counts), None)), int(np.add.reduce(counts, None))
         ups, downs = (total + net) // 2, (total - net) // 2
         fired = 0 if applied is None else applied.pulses
         if fired == total:
             self._count(np.maximum(counts, 0) if ups else None, np.maximum(-counts, 0) if downs else None)
         elif applied is not None and applied.shots_done:
-            self._count(*self._fired_in_part(batch, applied.shots_done))
+            self._count(*self._fired_in_part(replace(batch, counts=counts), applied.shots_done))
         if applied is not None:
-            self.stimulus = batch
+            self.fired = counts, batch
         cells, sign = int(np.count_nonzero(counts)), self.setting.capabilities.potentiating_sign
         signs = int(ups > 0), int(downs > 0)
         said = partial(words.of_pulses, fired if applied else total, cells, signs, batch.pulse, sign)
@@ -227,7 +258,7 @@ class Standing:
         if applied is not None and applied.shots_done:
             self._count(ups, downs)
         if applied is not None:
-            self.stimulus = played
+            self.fired = played
         volts = max(float(np.abs(shape.v).max()) for shape in played.shapes)
         pulses, energy_j = (0, nan) if applied is None else (applied.pulses, applied.energy_j)
         self._line(
