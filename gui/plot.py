@@ -1,4 +1,4 @@
-"""One plot as a widget. pyqtgraph's own PlotWidget crashes when its window is deleted while it was never shown."""
+"""One plot as a widget, in the colours of the theme."""
 
 from __future__ import annotations
 
