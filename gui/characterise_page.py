@@ -47,8 +47,8 @@ class Side(QWidget):
     """The panel at the left: it asks for no more width than it needs, since the map is what people look at."""
 
     def sizeHint(self) -> QSize:  # noqa: N802
-        """As narrow as can be."""
-        return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
+        """Hardly more than it must have."""
+        return QSize(self.minimumSizeHint().width() + theme.em(), super().sizeHint().height())
 
 
 class CharacterisePage(QWidget):
@@ -121,15 +121,19 @@ class CharacterisePage(QWidget):
         buttons = QFrame(box)
         flow = FlowLayout(buttons, 6)
         self.read_buttons = {
-            "selection": self._button("Selection (R)", "Read the chosen cells", self.read_selection),
+            "selection": self._button("Selection", "Read the chosen cells (R)", self.read_selection),
             "all": self._button("All", "Read every cell", partial(self._read, "all")),
             "cursor": self._button("Cursor", "Read the one cell that the cursor is on", self.read_cursor),
         }
         for button in self.read_buttons.values():
             button.setAccessibleName(f"Read: {button.text()}")
             flow.addWidget(button)
-        for widget in (QLabel("Averages", box), self.averages):
-            flow.addWidget(widget)
+        together = QFrame(box)
+        pair = QHBoxLayout(together)
+        pair.setContentsMargins(0, 0, 0, 0)
+        pair.addWidget(QLabel("Averages", box))
+        pair.addWidget(self.averages)
+        flow.addWidget(together)
         self.read_words = _plain("Why nothing was read", "warn")
         self.read_words.hide()
         column.addWidget(buttons)
@@ -287,7 +291,7 @@ class CharacterisePage(QWidget):
 
     def restyle(self) -> None:
         """Font sizes have changed."""
-        self.averages.setFixedWidth(round(3.5 * theme.em()))
+        self.averages.setFixedWidth(round(2.8 * theme.em()))
         self.pulse.restyle()
 
 

@@ -10,7 +10,8 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QByteArray, QChildEvent, QEvent, Qt
+from PySide6.QtCore import QByteArray, QChildEvent, QEvent, Qt, QTimer
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QDockWidget,
     QFrame,
@@ -97,6 +98,7 @@ class Mode(QMainWindow):
         self.mode, self.page = of.mode, page
         self.views: tuple[View, ...] = tuple(getattr(page, "views", ()))
         self.docks: dict[str, QDockWidget] = {}
+        self._shared_out = False  # among the panel and the views, by the layout that was kept or when first shown
         self.setDockNestingEnabled(True)
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         if not self.views:
@@ -157,8 +159,17 @@ class Mode(QMainWindow):
             before = top
         for column in columns:
             self._fill(column)
-        self.resizeDocks([self.side, *tops], [17 * theme.em(), *(30 * theme.em() for _ in tops)],
-                         Qt.Orientation.Horizontal)  # fmt: skip
+        # the panel's own width, and that of its scroll bar
+        panel = max(17 * theme.em(), self.side.widget().sizeHint().width() + theme.em())
+        rest = max(self.width() - panel, 1) // max(len(tops), 1)
+        self.resizeDocks([self.side, *tops], [panel, *(rest for _ in tops)], Qt.Orientation.Horizontal)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Qt's: only now is it known how much room there is to share out."""
+        super().showEvent(event)
+        if not self._shared_out:
+            self._shared_out = True
+            QTimer.singleShot(0, self, self.arrange)
 
     def _fill(self, column: tuple[tuple[str, ...], ...]) -> None:
         above = self.docks[column[0][0]]
@@ -188,6 +199,7 @@ class Mode(QMainWindow):
         """Take a kept layout; one that does not fit changes nothing."""
         if kept is not None and self.docks and self.restoreState(kept, LAYOUT_VERSION):
             self.side.show()
+            self._shared_out = True
 
 
 class SidePanel(QScrollArea):

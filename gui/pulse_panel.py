@@ -195,8 +195,7 @@ class PulsePanel(QGroupBox):
         self._previews.clear()
         for sign in (UP, DOWN):
             self.fire[sign].hold_s = HOLD_S if self.is_soft(sign) else 0.0
-            hold = ", hold 1 s" if self.is_soft(sign) else ""
-            self.fire[sign].setText(f"Fire {MARKS[sign]}{hold}")
+            self.fire[sign].setText(f"{'Hold' if self.is_soft(sign) else 'Fire'} {self._mark(sign)}")
         self._show_previews()
         self._soon.start(ASK_MS)
 
@@ -225,6 +224,10 @@ class PulsePanel(QGroupBox):
             volts = "above" if sign * way > 0 else "below"
             self.heads[way].setToolTip(f"{NAMES[way]}: on this chip by a word line {volts} its bit line")
         self._changed()
+
+    def _mark(self, sign: int) -> str:
+        """+ or -, and how long it takes."""
+        return f"{MARKS[sign]} {HOLD_S:.0f} s" if self.is_soft(sign) else MARKS[sign]
 
     def suggest(self, up: Any, down: Any) -> None:
         """The pulses that the devices are declared to answer to, until somebody types others."""
@@ -355,10 +358,8 @@ class PulsePanel(QGroupBox):
     def _soft_words(self, sign: int) -> str:
         volts, limits = self.amplitude[sign].number() or 0.0, self.limits
         most_v = limits.max_cell_v if limits is not None else 0.0
-        return (
-            f"{si(volts, 'V')} is above {self.soft_share:.0%} of max_cell_v = {si(most_v, 'V')}: "
-            f"hold the button Fire {MARKS[sign]} for {HOLD_S:.0f} s"
-        )
+        limit = f"{self.soft_share:.0%} of max_cell_v = {si(most_v, 'V')}"
+        return f"{si(volts, 'V')} is above {limit}: hold the button {self.fire[sign].text()}"
 
     def _let_go(self, sign: int, held_s: float) -> None:
         self.say(f"nothing was fired: held for {held_s:.1f} s; {self._soft_words(sign)}")
@@ -401,6 +402,11 @@ class PulsePanel(QGroupBox):
         """Font sizes have changed."""
         for box in (*self.amplitude.values(), *self.width_of.values(), self.count):
             box.setMinimumWidth(round(4.2 * theme.em()))
+        # what they will say later moves nothing
+        words = (f"ARMED {ARMED_S:.0f} s", f"Hold {MARKS[UP]} {HOLD_S:.0f} s")
+        wide = max(self.arm.fontMetrics().horizontalAdvance(one) for one in words) + 2 * theme.em()
+        for button in (self.arm, *self.fire.values()):
+            button.setMinimumWidth(wide)
 
 
 def preview_words(answer: Answer, *, soft: bool = False) -> str:

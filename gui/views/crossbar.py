@@ -132,7 +132,7 @@ class CrossbarView(View):
         self._log = QAction("log", self, checkable=True)
         self._log.toggled.connect(self.set_log)
         self._button(row, "log", self._log, "Logarithmic colours (L)", "Logarithmic colours")
-        fit = QAction("Range", self)
+        fit = QAction("Fit", self)
         fit.triggered.connect(self.fit_range)
         self._button(row, "range", fit, "Fit the colours to the values of now", "Fit the colours to the values")
         self._table = QAction("Show as a table", self, checkable=True)
@@ -461,7 +461,7 @@ class CrossbarView(View):
         if self.levels is None or self.field is None or not self.hold:
             return ""
         outside = beyond(self.field.values, self.levels)
-        return f"! {plural(outside, 'cell')} beyond the colours (Range fits them)" if outside else ""
+        return f"! {plural(outside, 'cell')} beyond the colours (Fit takes them in)" if outside else ""
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Look for news while somebody looks."""

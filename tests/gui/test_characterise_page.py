@@ -331,10 +331,10 @@ def near_the_limit(desk: Desk, qtbot: Any) -> None:
 
 def test_near_the_limit_a_short_press_and_a_key_fire_nothing(desk: Desk, qtbot: Any) -> None:
     near_the_limit(desk, qtbot)
-    assert "hold 1 s" in desk.pulse.fire[UP].text()
+    assert desk.pulse.fire[UP].text() == "Hold + 1 s"
     assert "hold the button" in desk.pulse.previews[UP].text()
     qtbot.mouseClick(desk.pulse.fire[UP], LEFT)
-    assert "hold the button Fire + for 1 s" in desk.pulse.words.text()
+    assert "hold the button Hold + 1 s" in desk.pulse.words.text()
     desk.pulse.say("")
     qtbot.keyClick(desk.window, Qt.Key.Key_Plus)
     assert "5 V is above 80% of max_cell_v = 5.5 V" in desk.pulse.words.text()
