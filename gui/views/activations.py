@@ -17,7 +17,7 @@ from .plots import Canvas, Curves, Marks, Panel, painted
 
 SYMBOLS = ("o", "x", "t", "s", "d", "+", "t1", "h")  # of the neurons: told apart without their colours too
 GLYPHS = "●✕▼■◆✚▲⬢"  # the same, in words
-BANDS = 100  # up to so many patterns each show the band in which it passes
+BANDS = 300  # up to so many activations each show the band in which they pass
 LEGEND = 8  # up to so many neurons are named
 
 
@@ -69,14 +69,12 @@ class ActivationsView(Panel):
 
     def _neuron(self, k: int, at: FloatArray, found: FloatArray, targets: FloatArray | None) -> None:
         color = theme.trace_color(k)
-        look = {"symbol": SYMBOLS[k % len(SYMBOLS)], "symbolSize": 8 if len(found) <= BANDS else 4}
+        look = {"symbol": SYMBOLS[k % len(SYMBOLS)], "symbolSize": 8 if targets is None or targets.size <= BANDS else 4}
         self._curves.put(k, at, found, pen=None, symbolBrush=painted(color, 200), symbolPen=color, **look)
-        if targets is not None and len(found) > BANDS:
-            self._curves.put(("target", k), at, targets, pen=theme.trace_pen(k))
 
     def _band(self, at: FloatArray, offset: FloatArray, targets: FloatArray | None) -> None:
         """Where each neuron passes: from its target outwards."""
-        if targets is None or len(at) > BANDS:
+        if targets is None or targets.size > BANDS:
             self._bands.setOpts(x=[], y0=[], y1=[], width=0.1)
             return
         x = (at[:, None] + offset).ravel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import isfinite
 from typing import Any, ClassVar, NamedTuple
 
@@ -69,8 +69,12 @@ class IvView(Panel):
         last = {cell: max(one.cycle for one in branches if one.cell == cell) for cell in cells}
         for curves in self._curves:
             curves.begin()
-        for one in branches:
-            self._branch(one, cells.index(one.cell), last[one.cell] == one.cycle, factor)
+        for n, cell in enumerate(cells):
+            of_cell = [one for one in branches if one.cell == cell]
+            newest = [one for one in of_cell if one.cycle == last[cell]]
+            self._older([one for one in of_cell if one.cycle != last[cell]], n, factor)
+            for one in newest:
+                self._branch(one, n, factor)
         for curves in self._curves:
             curves.end()
         self._turn(branches, cells, last, factor)
@@ -82,16 +86,25 @@ class IvView(Panel):
         self._explain((dash_of(n), theme.trace_color(n), name_of(cell)) for n, cell in enumerate(named))
         self._caption.say(_words(branches, cells) + far)
 
-    def _branch(self, one: Branch, n: int, newest: bool, factor: float) -> None:
+    def _branch(self, one: Branch, n: int, factor: float) -> None:
+        dots = {"symbol": "o", "symbolSize": 4, "symbolBrush": theme.trace_color(n), "symbolPen": None}
+        self._both((one.cell, one.direction), one.volts_v, one.current_a, factor, pen=theme.trace_pen(n), **dots)
+
+    def _older(self, branches: Sequence[Branch], n: int, factor: float) -> None:
+        """Older cycles of a cell as one faint curve with gaps: a curve for each would be slow."""
+        if not branches:
+            return
+        gap = np.full(1, np.nan)
+        volts = np.concatenate([part for one in branches for part in (one.volts_v, gap)])
+        amps = np.concatenate([part for one in branches for part in (one.current_a, gap)])
         pen = theme.trace_pen(n)
-        pen.setColor(painted(theme.trace_color(n), 255 if newest else 90))
-        dots: dict[str, Any] = {"symbol": None}
-        if newest:
-            dots = {"symbol": "o", "symbolSize": 4, "symbolBrush": pen.color(), "symbolPen": None}
-        key = (one.cell, one.cycle, one.direction)
-        amps = one.current_a * factor
-        self._curves[0].put(key, one.volts_v, amps, pen=pen, **dots)
-        self._curves[1].put(key, one.volts_v, np.where(amps != 0, np.abs(one.current_a), np.nan), pen=pen, **dots)
+        pen.setColor(painted(theme.trace_color(n), 90))
+        self._both((branches[0].cell, "older"), volts, amps, factor, pen=pen, connect="finite")
+
+    def _both(self, key: Hashable, volts_v: FloatArray, current_a: FloatArray, factor: float, **look: Any) -> None:
+        """On both plots; 0 A has no logarithm."""
+        self._curves[0].put(key, volts_v, current_a * factor, **look)
+        self._curves[1].put(key, volts_v, np.where(current_a != 0, np.abs(current_a), np.nan), **look)
 
     def _turn(
         self, branches: Sequence[Branch], cells: Sequence[tuple[int, int]], last: Mapping[Any, int], factor: float

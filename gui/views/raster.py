@@ -19,7 +19,7 @@ from .. import theme
 from ..selection import Selection
 from .plots import Canvas, Curves, Panel, milliseconds, name, toggle
 
-MARKS = 300_000  # up to so many spikes each get a mark; more are drawn as a density
+MARKS = 100_000  # up to so many spikes each get a mark; more are drawn as a density
 COLUMNS, LINES = 1200, 400  # of a density
 LEAST, MOST = 12, 160  # neurons: a layer's room grows with its neurons between these
 

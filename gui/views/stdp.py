@@ -18,6 +18,7 @@ from .. import theme
 from ..selection import Selection
 from .plots import Canvas, Curves, Marks, Panel, line_of, milliseconds, name, painted, scaled
 
+SINGLE = 1000  # up to so many points each have a mark; of more only the means are drawn
 CONTROLS = (("lone_pre", "pre"), ("lone_post", "post"), ("none", "–"))
 
 
@@ -85,7 +86,8 @@ class StdpView(Panel):
     def _points(self, found: Measured, factor: float, ms: float) -> None:
         color = theme.trace_color(0)
         self._curves.begin()
-        self._curves.put(
+        if len(found.dt_s) <= SINGLE:
+            self._curves.put(
             "points", found.dt_s * ms, found.dg_s * factor, pen=None, symbol="o", symbolSize=4,
             symbolBrush=painted(color, 110), symbolPen=None,
         )  # fmt: skip

@@ -289,3 +289,26 @@ def test_a_fault_is_told_as_a_warning(qtbot: Any) -> None:
     view.draw(made.trained(error="the ammeter does not answer", status="fault"))
     text = view.findChild(QPlainTextEdit).toPlainText()
     assert text.count("error: the ammeter does not answer") == 1
+
+
+# ---------------------------------------------------------------------------------------------- where there is little room
+
+
+def test_a_narrow_schedule_shows_one_part_by_choice(qtbot: Any) -> None:
+    view = shown(qtbot, ScheduleView, made.trained())
+    view.resize(320, 300)
+    table, picture = view.findChild(QTableView), view.findChild(ArrayPicture)
+    qtbot.waitUntil(lambda: table.isVisible() and not picture.isVisible())
+    array = next(button for button in view.findChildren(QToolButton) if button.text() == "Array")
+    qtbot.mouseClick(array, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: picture.isVisible() and not table.isVisible())
+    assert "depressed" in words(view)
+    view.resize(1200, 300)
+    qtbot.waitUntil(lambda: picture.isVisible() and table.isVisible() and not array.isVisible())
+
+
+def test_in_a_low_view_the_key_gives_way_to_the_plot(qtbot: Any) -> None:
+    view = shown(qtbot, StdpView, made.window())
+    assert "theory" in words(view)
+    view.resize(640, 120)
+    qtbot.waitUntil(lambda: "theory" not in words(view))
