@@ -19,7 +19,7 @@ from neurobench.bench.stimulus import FloatArray
 from neurobench.runs.runfile import Entry, RunFile, Settled, _entry
 
 ROWS = 2000  # of each table, fetched at once
-FETCH_BYTES = 8 << 20
+FETCH_BYTES = 4 << 20
 FETCH_S = 0.005
 FACTS = ("status", "state", "error", "harm", "reached", "stopped", "doubt")  # what of the manifest changes on the way
 
