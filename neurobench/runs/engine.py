@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import json
 import os
-import queue
 import shutil
 import socket
 import struct
@@ -32,6 +31,7 @@ from neurobench.bench.crossbar import Outputs
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Protocol
 from neurobench.errors import BenchFault, LinkLost, NeurobenchError, UnknownName, UsageError
+from neurobench.runs.inbox import Asked, Inbox
 from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, end_abandoned
 from neurobench.runs.runner import RunOutcome, run
@@ -78,55 +78,6 @@ class Spec:
     watched: bool = True
     held: bool = False
     conductor: str = ""
-
-
-@dataclass
-class Asked:
-    """A request of a client to a run by hand, and the answer that its thread waits for."""
-
-    request: Mapping[str, Any]
-    answer: dict[str, Any] = field(default_factory=dict)
-    done: threading.Event = field(default_factory=threading.Event)
-
-    def say(self, answer: Mapping[str, Any]) -> None:
-        """Answer it."""
-        self.answer = dict(answer)
-        self.done.set()
-
-
-class Inbox:
-    """Requests of clients, in the order in which they came; closed, it refuses all of them."""
-
-    def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Asked] = queue.SimpleQueue()
-        self._closed = ""
-        self._lock = threading.Lock()
-
-    def put(self, asked: Asked) -> None:
-        """Add one; it is refused at once where nobody will look at it any more."""
-        with self._lock:
-            if not self._closed:
-                self._waiting.put(asked)
-                return
-        asked.say({"refused": self._closed})
-
-    def take(self, patience_s: float) -> Asked | None:
-        """The next one, or None."""
-        try:
-            return self._waiting.get(timeout=patience_s)
-        except queue.Empty:
-            return None
-
-    def refuse_all(self, words: str) -> None:
-        """Refuse those that wait now."""
-        while (asked := self.take(0)) is not None:
-            asked.say({"refused": words})
-
-    def close(self, words: str) -> None:
-        """Refuse those that wait, and all that come."""
-        with self._lock:
-            self._closed = words
-        self.refuse_all(words)
 
 
 # What serves a run by hand until it ends: protocol, bench, record, control, seed, requests.
@@ -570,14 +521,17 @@ class _Host:
                     self._watch_begun.set()
                     return
                 held = command == "hold" or (held and command != "let_go")
-                send(link, self._hand(dict(command.get("hand", {}))) if isinstance(command, dict) else self._answer(command))
+                send(link, self._answer(command))
                 if command == "begun":
                     self.client_knows.set()
         finally:
             if held:
                 self.control.abort(GONE)
 
-    def _answer(self, command: str) -> Any:
+    def _answer(self, command: Any) -> Any:
+        """What a client is told; False for what nobody knows."""
+        if isinstance(command, dict):
+            return self._hand(dict(command.get("hand", {})))
         commands: dict[str, Callable[[], Any]] = {
             "pause": self.control.pause,
             "resume": self.control.resume,
@@ -589,7 +543,7 @@ class _Host:
             "let_go": self._let_go,
             "begun": lambda: self._tell_begun.wait(START_S) and self.begun,
         }
-        return commands.get(command, lambda: False)()
+        return commands.get(str(command), lambda: False)()
 
     def _is_held(self) -> bool:
         self._hold_begun.set()

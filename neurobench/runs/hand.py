@@ -28,6 +28,7 @@ from neurobench.bench.stimulus import BoolArray, CellRead, Pulse, PulseBatch, Sh
 from neurobench.errors import Refused, UsageError
 from neurobench.learning.bias import choose_bias
 from neurobench.runs import engine
+from neurobench.runs.inbox import Asked, Inbox
 from neurobench.runs.launch import new_path
 from neurobench.runs.library import plain
 from neurobench.runs.request import Request
@@ -129,7 +130,7 @@ def start(bench: BenchConfig, seed: int = 0, out: Path | None = None, held: bool
 
 
 def conduct(
-    protocol: Protocol, guard: Guard, record: RunWriter, control: Control, seed: int, inbox: engine.Inbox
+    protocol: Protocol, guard: Guard, record: RunWriter, control: Control, seed: int, inbox: Inbox
 ) -> RunOutcome:
     """Serve requests on an open bench until somebody ends it."""
     runner, view = begin(protocol, guard, seed=seed, record=record, control=control)
@@ -139,7 +140,7 @@ def conduct(
 class Hand:
     """One session: does what is asked, one request after another."""
 
-    def __init__(self, runner: Runner, view: BenchView, inbox: engine.Inbox) -> None:
+    def __init__(self, runner: Runner, view: BenchView, inbox: Inbox) -> None:
         self.runner, self.view, self.inbox = runner, view, inbox
         self.guard, self.control = runner.guard, runner.control
         self._bias = choose_bias("auto", view)
@@ -157,7 +158,7 @@ class Hand:
                 self._serve(asked)
         return Result(True)
 
-    def _serve(self, asked: engine.Asked) -> None:
+    def _serve(self, asked: Asked) -> None:
         """Answer one request, whatever comes of it; what is no refusal ends the session."""
         try:
             answer = self._done(wish_of(asked.request))
