@@ -14,8 +14,8 @@ from neurobench.gui.lab_page import LabPage
 from neurobench.gui.preferences import Preferences
 from neurobench.gui.session import Session
 from neurobench.gui.window import MainWindow
-from PySide6.QtCore import QEvent, QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent, QMouseEvent
+from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
 from neurobench.bench.config import load_bench
@@ -51,9 +51,11 @@ def lab(window_app: Any, qtbot: Any, tmp_path: Path) -> Iterator[Lab]:
 def _drop(widget: QWidget, path: Path) -> bool:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path))])
+    enter = QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, data, LEFT, NONE)
+    QApplication.sendEvent(widget, enter)
     event = QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, LEFT, NONE)
     QApplication.sendEvent(widget, event)
-    return event.isAccepted()
+    return enter.isAccepted() and event.isAccepted()
 
 
 def _curve(tmp_path: Path) -> Path:
