@@ -122,6 +122,13 @@ class ConsoleView(Panel):
         fits = is_warning(line) if asked == WARN else asked == kind
         return fits and (not text or text in line.lower())
 
+    def draw(self, snapshot: Snapshot | None) -> None:
+        """Tell what is new of a run; what was heard stays when the run is closed."""
+        super().draw(snapshot)
+        if self.lines and self._body.currentIndex() == 0:
+            self._body.setCurrentIndex(1)
+            self._count()
+
     # -- the journal --------------------------------------------------------------------------------------------
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:

@@ -291,7 +291,7 @@ def test_a_fault_is_told_as_a_warning(qtbot: Any) -> None:
     assert text.count("error: the ammeter does not answer") == 1
 
 
-# ---------------------------------------------------------------------------------------------- where there is little room
+# ---------------------------------------------------------------------------------------------- little room
 
 
 def test_a_narrow_schedule_shows_one_part_by_choice(qtbot: Any) -> None:
