@@ -85,6 +85,7 @@ class BenchPage(QWidget):
         self._when_ready: Request | None = None
         self._waves: WaveformWindow | None = None
         self._began_at = self._lasted_s = 0.0
+        self._starting = False
         self._file = data_folder() / KEPT
         self.run_panel = RunPanel(selection, remembered.load(self._file))
         self.preview = PreviewPanel(session)
@@ -353,11 +354,12 @@ class BenchPage(QWidget):
             QTimer.singleShot(0, self, self.run)
         elif state is BenchState.DISCONNECTED:
             self._when_ready = None
-        if state in LIVE:
-            self._began_at = self._began_at or time.monotonic()
-        elif self._began_at:
+        if state is BenchState.STARTING or (state is BenchState.RUNNING and self._starting):
+            self._began_at = time.monotonic()  # what an engine takes to begin is nothing to be seen
+        elif state not in LIVE and self._began_at:
             self._ended(time.monotonic() - self._began_at)
             self._began_at = 0.0
+        self._starting = state is BenchState.STARTING
 
     def _ended(self, lasted_s: float) -> None:
         """An emulated run that was over at once is shown again, slowly."""

@@ -33,7 +33,7 @@ from . import fields, theme
 from .fields import REQUIRED, Spec
 
 RESET, CHANGED, WRONG = "↺", "●", "▲"
-LABEL_EM, EDITOR_EM = 4.5, 6.0  # least widths of the two columns, in heights of a line
+LABEL_EM, EDITOR_EM, RESET_EM = 4.5, 6.0, 1.6  # least widths of the columns, in heights of a line
 
 
 class _CalmWheel(QObject):
@@ -491,7 +491,6 @@ def _reset_button(spec: Spec) -> QToolButton:
     button.setToolTip(f"Back to the default{default}")
     button.setAccessibleName(f"Reset {spec.label}")
     button.setStyleSheet("padding: 2px;")
-    button.setFixedWidth(int(1.6 * theme.em()))
     return button
 
 
@@ -508,6 +507,7 @@ class Form(QWidget):
         self, model: type[BaseModel], title: str, *, skip: tuple[str, ...] = (), small: bool = False,
         parent: QWidget | None = None,
     ) -> None:  # fmt: skip
+        self.rows: dict[str, Row] = {}
         super().__init__(parent)
         self.model, self.title = model, title
         self.whole = QLabel()
@@ -515,7 +515,6 @@ class Form(QWidget):
         self.search = QLineEdit()
         self._problems: list[str] = []
         self._quiet = False
-        self.rows: dict[str, Row] = {}
         self._lay_out([one for one in fields.specs(model) if one.name not in skip], small)
         self._after()
 
@@ -529,13 +528,13 @@ class Form(QWidget):
         grid.setVerticalSpacing(4)
         grid.setColumnStretch(0, 4)
         grid.setColumnStretch(1, 5)
-        grid.setColumnMinimumWidth(0, int(LABEL_EM * theme.em()))
-        grid.setColumnMinimumWidth(1, int(EDITOR_EM * theme.em()))
+        self._grid = grid
         for at, spec in enumerate(specs):
             row = self.rows[spec.name] = Row(spec, grid, at)
             row.setParent(self)
             row.editor.edited.connect(self._after)
         column.addLayout(grid)
+        self._measure()
         self._build_end(column)
         self._shown_first = {one.name for one in specs if one.default is REQUIRED}
         self._shown_first |= {
@@ -563,6 +562,19 @@ class Form(QWidget):
         self.whole.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         column.addWidget(self.whole)
         column.addStretch()
+
+    def _measure(self) -> None:
+        """Sizes that go with the font."""
+        self._grid.setColumnMinimumWidth(0, int(LABEL_EM * theme.em()))
+        self._grid.setColumnMinimumWidth(1, int(EDITOR_EM * theme.em()))
+        for row in self.rows.values():
+            row.reset.setFixedWidth(int(RESET_EM * theme.em()))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Another font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange and self.rows:
+            self._measure()
 
     # -- values -------------------------------------------------------------------------------------------------
 
