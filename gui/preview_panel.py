@@ -131,6 +131,7 @@ class PreviewPanel(QWidget):
         self.head.setAccessibleName("State of the preview")
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setAccessibleName("Cancel the preview")
+        self.cancel_button.setToolTip("Give up the preview that is being made")
         self.cancel_button.clicked.connect(self.cancel)
         self.cancel_button.hide()
         top.addWidget(self.head, 1)

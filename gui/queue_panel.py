@@ -56,6 +56,7 @@ class QueueList(QListWidget):
         self.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Queue of runs")
+        self.setToolTip("Runs that wait; drag them, or Alt+Up and Alt+Down, into another order")
 
     @property
     def chosen(self) -> int | None:

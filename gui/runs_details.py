@@ -227,6 +227,7 @@ class ComparePanel(QWidget):
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.table = QTableWidget(0, 0)
         self.table.setAccessibleName("Differences between the chosen runs")
+        self.table.setToolTip("What is different between the chosen runs: settings and results")
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)

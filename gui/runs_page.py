@@ -588,6 +588,7 @@ class RunsTable(QTableView):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Runs")
+        self.setToolTip("All runs of this folder; Enter opens one, several are compared")
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.EditKeyPressed)

@@ -84,6 +84,7 @@ class CellTable(QTableView):
         self.setModel(self.cells)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setAccessibleName("The numbers of the map as a table; ? was never read, x is excluded")
+        self.setToolTip("The numbers of the map; ? was never read, x is excluded")
         self.setTabKeyNavigation(False)
         self.selectionModel().selectionChanged.connect(self._chosen_here)
         selection.changed.connect(self._chosen_elsewhere)

@@ -63,6 +63,7 @@ class ConsoleView(Panel):
         self._page.setMaximumBlockCount(KEPT)
         self._page.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._page.setAccessibleName("Console lines")
+        self._page.setToolTip("What was said to the instruments, and what they answered")
         self._page.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )

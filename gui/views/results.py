@@ -202,6 +202,7 @@ class ResultsView(View):
         table.horizontalHeader().setStretchLastSection(True)
         table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         table.setAccessibleName("What was read and fired by hand")
+        table.setToolTip("Every read and pulse by hand, and every refusal")
         return table
 
     def _build(self) -> None:

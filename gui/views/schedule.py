@@ -201,6 +201,7 @@ def _table(model: Steps) -> QTableView:
     table = QTableView()
     table.setModel(model)
     table.setAccessibleName("Last steps, newest first")
+    table.setToolTip("What was done last, newest first")
     table.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
     table.setAlternatingRowColors(True)
     table.setShowGrid(False)
