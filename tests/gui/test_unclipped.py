@@ -1,0 +1,212 @@
+"""Nothing is cut off at 1280 x 720, nor at twice the text size; every control says what it is, and Tab reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from neurobench.gui.actions import MODES
+from neurobench.gui.window import MainWindow
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QFontMetrics
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractScrollArea,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QRadioButton,
+    QScrollArea,
+    QScrollBar,
+    QTabBar,
+    QTextEdit,
+    QToolButton,
+    QWidget,
+)
+from pytestqt.qtbot import QtBot
+
+pytestmark = pytest.mark.usefixtures("qt")
+
+CONTROLS = (
+    QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider, QAbstractItemView, QPlainTextEdit,
+    QTextEdit,
+)  # fmt: skip
+SLACK = 2  # pixels that a style rounds away
+
+
+def shown(window: QWidget, kinds: Any) -> Iterator[Any]:
+    """Widgets that can be seen, or can be scrolled to."""
+    for one in window.findChildren(QWidget):
+        if isinstance(one, kinds) and one.isVisibleTo(window) and one.width() > 0:
+            yield one
+
+
+def inside(one: QWidget, kinds: Any) -> bool:
+    """Whether it is a part of such a widget: the button of a combo, the header of a table."""
+    above = one.parentWidget()
+    while above is not None:
+        if isinstance(above, kinds):
+            return True
+        above = above.parentWidget()
+    return False
+
+
+def described(one: QWidget) -> str:
+    """Enough to find it."""
+    text = getattr(one, "text", str)() if not isinstance(one, QAbstractSpinBox) else one.text()
+    above = [type(one).__name__]
+    parent = one.parentWidget()
+    while parent is not None and len(above) < 4:
+        above.append(type(parent).__name__)
+        parent = parent.parentWidget()
+    return f"{' < '.join(above)} {one.accessibleName() or text!r} {one.width()} x {one.height()}"
+
+
+# -- what is cut off ------------------------------------------------------------------------------------------------
+
+
+def clipped(one: QWidget) -> str:
+    """Why its text cannot be read as a whole; "" if it can."""
+    if isinstance(one, QLabel):
+        return clipped_label(one)
+    if isinstance(one, QComboBox):
+        # A combo with a text of its own may be long: it scrolls like a line of text.
+        return "" if one.isEditable() or elided(one) else too_small(one)
+    if isinstance(one, QToolButton | QPushButton | QCheckBox | QRadioButton):
+        return "" if not one.text() or elided(one) else too_small(one)
+    return ""
+
+
+def elided(one: QWidget) -> bool:
+    """It says the whole text in its tip, and shows that there is more."""
+    return bool(one.property("elides"))
+
+
+def clipped_label(label: QLabel) -> str:
+    if not label.text() or label.textFormat() == Qt.TextFormat.RichText or elided(label):
+        return ""
+    if label.wordWrap():
+        needs = label.heightForWidth(label.width())
+        return f"needs {needs} px of height" if needs > label.height() + SLACK else ""
+    wide = max(QFontMetrics(label.font()).horizontalAdvance(line) for line in label.text().splitlines() or [""])
+    room = label.contentsRect().width()
+    return f"needs {wide} px of width" if wide > room + SLACK and not inside(label, QAbstractItemView) else ""
+
+
+def too_small(one: QWidget) -> str:
+    hint = one.minimumSizeHint() if isinstance(one, QComboBox) else one.sizeHint()
+    if hint.width() > one.width() + SLACK or hint.height() > one.height() + SLACK:
+        return f"needs {hint.width()} x {hint.height()}"
+    return ""
+
+
+def out_of_reach(window: QWidget, one: QWidget) -> str:
+    """Whether it lies beyond the edge of what it is in, where no scroll bar leads."""
+    area = one.parentWidget()
+    while area is not None and area is not window:
+        above = area.parentWidget()
+        if isinstance(above, QAbstractScrollArea) and above.viewport() is area:
+            break
+        area = above
+    if isinstance(area, QWidget) and isinstance(area.parentWidget(), QScrollArea):
+        return ""  # it can be scrolled to
+    at = one.mapTo(window, one.rect().topLeft())
+    right, bottom = at.x() + one.width(), at.y() + one.height()
+    if at.x() < -SLACK or at.y() < -SLACK or right > window.width() + SLACK or bottom > window.height() + SLACK:
+        return f"lies at {at.x()}, {at.y()}, outside of {window.width()} x {window.height()}"
+    return ""
+
+
+def settle(qtbot: QtBot, times: int = 6) -> None:
+    """Layouts answer to each other over several rounds of the loop."""
+    for _ in range(times):
+        QApplication.processEvents()
+    qtbot.wait(1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_no_text_is_cut_off(window: MainWindow, qtbot: QtBot, scale: float) -> None:
+    problems = set()
+    for theme_name in ("dark", "light"):
+        window.set_look(theme_name, scale)
+        for mode in MODES:
+            window.show_mode(mode)
+            settle(qtbot)
+            assert (window.width(), window.height()) == (1280, 720), f"{mode} makes the window larger"
+            problems |= {f"{mode}: {words}" for words in cut_off(window)}
+    assert not problems, "\n".join(sorted(problems))
+
+
+def cut_off(window: QWidget) -> Iterator[str]:
+    """What cannot be read as a whole in the window as it stands."""
+    for one in shown(window, (QLabel, QAbstractButton, QComboBox)):
+        if inside(one, (QTabBar, QComboBox, QScrollBar, QLineEdit)) or one.visibleRegion().isEmpty():
+            continue
+        if why := clipped(one) or out_of_reach(window, one):
+            yield f"{described(one)}: {why}"
+
+
+# -- names, tips, keys ----------------------------------------------------------------------------------------------
+
+
+def is_control(one: QWidget) -> bool:
+    """What somebody works with; not the parts that a control is made of."""
+    parts = (QComboBox, QAbstractSpinBox, QAbstractItemView, QScrollBar, QTabBar, QPlainTextEdit, QTextEdit, QLineEdit)
+    built_in = one.objectName().startswith(("qt_", "ScrollLeft", "ScrollRight"))
+    return not (isinstance(one, QScrollBar) or inside(one, parts) or built_in)
+
+
+def test_every_control_has_a_name_and_a_tip(window: MainWindow, qtbot: QtBot) -> None:
+    problems = set()
+    for mode in MODES:
+        window.show_mode(mode)
+        settle(qtbot)
+        for one in window.findChildren(QWidget):
+            if not isinstance(one, CONTROLS) or not is_control(one):
+                continue
+            # buttons are read out by their text
+            named = one.accessibleName() or (isinstance(one, QAbstractButton) and one.text().strip())
+            if not named:
+                problems.add(f"no name: {described(one)}")
+            if not (one.toolTip() or one.statusTip()):
+                problems.add(f"no tip: {described(one)}")
+    assert not problems, "\n".join(sorted(problems))
+
+
+def test_tab_reaches_every_control(window: MainWindow, qtbot: QtBot) -> None:
+    problems = set()
+    for mode in MODES:
+        page = window.show_mode(mode)
+        settle(qtbot)
+        wanted = {
+            one for one in shown(page, CONTROLS)
+            if is_control(one) and one.isEnabled() and not one.visibleRegion().isEmpty() and not in_group(one)
+        }  # fmt: skip
+        reached = by_tab(window, window.rail.buttons[mode], qtbot)
+        missed = {one for one in wanted if one not in reached and one.focusProxy() not in reached}
+        problems |= {f"{mode}: {described(one)}" for one in missed}
+    assert not problems, "\n".join(sorted(problems))
+
+
+def by_tab(window: QWidget, begin: QWidget, qtbot: QtBot) -> set[QWidget | None]:
+    """Everything that has the focus while Tab is pressed again and again."""
+    window.activateWindow()
+    begin.setFocus(Qt.FocusReason.TabFocusReason)
+    reached: set[QWidget | None] = set()
+    while (at := QApplication.focusWidget()) not in reached and len(reached) < 400:
+        reached.add(at)
+        qtbot.keyClick(at or window, Qt.Key.Key_Tab)
+    return reached
+
+
+def in_group(one: QWidget) -> bool:
+    """Radio buttons of a group are reached by arrow keys from the chosen one."""
+    return isinstance(one, QAbstractButton) and (isinstance(one, QRadioButton) or one.group() is not None)
