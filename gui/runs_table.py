@@ -435,7 +435,11 @@ def archive(entry: Entry) -> Path:
 
 
 def _belonging(path: Path) -> list[Path]:
-    return [path.with_suffix(""), *(path.with_name(path.name + end) for end in (".wire.log", "-wal", "-shm")), path]
+    return [
+        path.with_suffix(""),
+        *(path.with_name(path.name + end) for end in (".wire.log", ".wire.log.1", "-wal", "-shm")),
+        path,
+    ]
 
 
 Chosen = Callable[[], list[Entry]]

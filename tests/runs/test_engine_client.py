@@ -220,7 +220,8 @@ def test_nobody_waits_long_for_an_engine_that_is_stopped(chip: RemoteChip, tmp_p
     assert engine.outputs()["on"] is None, "this bench does not say"
     os.kill(engine.pid, signal.SIGSTOP)
     try:
-        for ask in (engine.state, engine.outputs, engine.abort, engine.hold):
+        asks: list[Callable[[], Any]] = [engine.state, engine.outputs, engine.abort, engine.hold]
+        for ask in asks:
             began_s = time.monotonic()
             found = ask()
             assert time.monotonic() - began_s < 1.5, ask
