@@ -40,7 +40,7 @@ class Heard:
         at = float(told.get("index", self._epochs))
         self._epochs += 1
         for name, value in told.items():
-            if name != "index" and isinstance(value, int | float | np.number):
+            if name != "index" and isinstance(value, int | float | np.number) and not isinstance(value, bool):
                 if name not in self._series:
                     self._series[name] = _Scalars()
                 self._series[name].add(seq, at, float(value))

@@ -260,6 +260,7 @@ class Follower:
         self._stamp: tuple[int, ...] = ()
         self._live = False
         self._damage: str | None = None
+        self._broken = False
         self._result: Mapping[str, Any] = {}
         self._is_result = False
         self._keys: list[_Key] = []
@@ -294,7 +295,7 @@ class Follower:
         """Take in what is new, with about `budget_s` of work at most. True if anything was, or more waits."""
         live, stamp = self._file.live, self._file.stamp()
         quiet = not live and not self._live and stamp == self._stamp and not self._feed.waiting
-        if quiet or self._damage is not None:
+        if quiet or self._broken:
             return False
         before = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
         self._live, end = live, time.thread_time() + self._budget_s
@@ -305,8 +306,9 @@ class Follower:
             self._stamp = stamp
             self._end()
         except RunFileError as error:
-            self._damage = str(error)
-            return True
+            before_that, self._damage = self._damage, str(error)
+            return self._damage != before_that
+        self._damage = None
         after = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
         return self._feed.waiting or before != after
 
@@ -316,7 +318,9 @@ class Follower:
         while True:
             row = self._feed.next()
             if row is not None:
+                self._broken = True  # unless it goes well: what is damaged cannot be gone beyond
                 self._now.take(row)
+                self._broken = False
             elif self._feed.waiting:
                 self._feed.refill()
             else:

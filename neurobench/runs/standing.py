@@ -33,8 +33,9 @@ from neurobench.runs.runfile import Entry, Settled
 from neurobench.runs.runner import Totals
 
 RECENT = 64
-KEPT = 256  # reads and waveforms that are remembered decoded
+KEPT = 64  # reads and waveforms that are remembered decoded
 SMALL = 1 << 14  # bytes of a step up to which it is
+FEW = 1 << 15  # and cells of an array
 SHORT = 1 << 11  # bytes of a note that may be kept until its words are asked for
 Counts = NDArray[np.int64]
 AnyArray = NDArray[Any]
@@ -167,7 +168,7 @@ class Standing:
         found = self._known.get(data)
         if found is None:
             found = make(decode_step(data) if step is None else step)
-            if len(data) <= SMALL:
+            if len(data) <= SMALL and self.excluded.size <= FEW:
                 if len(self._known) >= KEPT:
                     self._known.clear()
                 self._known[data] = found

@@ -346,6 +346,20 @@ def test_a_damaged_step_ends_the_story_in_words_and_what_was_before_stays(tmp_pa
     assert found.seq in (-1, 1)  # a chunk of rows is damaged as a whole
 
 
+def test_a_file_that_is_away_for_a_moment_is_read_on_when_it_is_back(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
+        writer.entry(0, READ, reading([1e-5] * 6))
+    follower = Follower(tmp_path / "a.nbr")
+    (tmp_path / "a.nbr").rename(tmp_path / "b.nbr")
+    assert follower.read()
+    assert not follower.read()
+    assert "cannot be read" in str(follower.snapshot().error)
+    (tmp_path / "b.nbr").rename(tmp_path / "a.nbr")
+    assert follower.read()
+    assert (follower.snapshot().error, follower.snapshot().seq) == (None, 0)
+    follower.close()
+
+
 def test_a_note_of_another_form_is_no_damage(tmp_path: Path) -> None:
     with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
         for seq, (name, value) in enumerate(
