@@ -70,7 +70,7 @@ def parse(text: str) -> Filter:
             at += 1
             continue
         found = _PART.match(text, at)
-        if found is None:  # a lone minus
+        if found is None or found[0] == "-":
             raise UsageError(f"{text[at:]!r} says nothing to look for; write {HELP}")
         at = found.end()
         if found[5] not in _UNFINISHED:

@@ -286,6 +286,7 @@ class RunsPage(QWidget):
         self.problem.setVisible(bool(words))
 
     def _changed(self) -> None:
+        self._enable()
         self._settling.start()
 
     # -- what is said about the chosen --------------------------------------------------------------------------
