@@ -145,8 +145,10 @@ class BenchPage(QWidget):
         self.preview_button = ActionButton(self._actions.by_name("preview"), words="Preview")
         self.queue_button = NamedButton(self._actions.by_name("queue"), words="Queue")
         self.more_button = QToolButton()
-        self.more_button.setText("More")
+        self.more_button.setText("…")
+        self.more_button.setToolTip("Recipes, command line, waveforms")
         self.more_button.setAccessibleName("Recipes, command line, waveforms")
+        self.more_button.setToolTip("Recipes, the command line of this run, waveforms")
         self.more_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.more_button.setMenu(self._menu())
         for button in (self.run_button, self.preview_button, self.queue_button, self.more_button):

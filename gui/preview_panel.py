@@ -116,6 +116,7 @@ class PreviewPanel(QWidget):
         self._session = session
         self._job: Job | None = None
         self._asked: Request | None = None
+        self._wanted: Request | None = None  # what the form asks for now
         self._lines: list[QLabel] = []
         self.facts: list[Fact] = []
         self._build()
@@ -158,7 +159,7 @@ class PreviewPanel(QWidget):
     def ask(self, request: Request) -> None:
         """Look at this request; a preview that is going on is dropped."""
         self.cancel()
-        self._asked = request
+        self._asked = self._wanted = request
         self._say("Looking: the run is tried out on a copy of the emulated chip ...", "dim")
         self._show([])
         self.cancel_button.show()
@@ -175,6 +176,7 @@ class PreviewPanel(QWidget):
 
     def compare(self, request: Request | None) -> None:
         """The form asks for this now (None: for nothing that makes sense)."""
+        self._wanted = request
         if not self.facts or self._asked is None:
             return
         stale = request != self._asked
@@ -189,6 +191,7 @@ class PreviewPanel(QWidget):
         self.cancel_button.hide()
         self._say_whose()
         self._show(facts_of(found))
+        self.compare(self._wanted)  # the form may have changed meanwhile
         self.came.emit(found)
 
     def _failed(self, words: str) -> None:

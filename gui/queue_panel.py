@@ -222,7 +222,7 @@ class QueuePanel(QWidget):
         status = one.status.replace("_", " ")
         now = facts.progress(self._session.snapshot) if one.status == "running" else None
         mark = MARKS.get(one.status, OTHER)
-        return f"{mark} {status}{f', {now.words(None)}' if now else ''}   {title(one.request)}"
+        return f"{mark} {status}{f', {now.words()}' if now else ''}   {title(one.request)}"
 
     def _progress(self) -> None:
         """The entry that runs says how far it is."""

@@ -56,7 +56,7 @@ def chip_model() -> type[BaseModel]:
         said = (info.description or "").split(";")[0]
         bounds = {key: value for mark in info.metadata for key in ("ge", "gt", "le", "lt")
                   if (value := getattr(mark, key, None)) is not None}  # fmt: skip
-        kept = "that of the run" if name == "seed" else "left as it is"
+        kept = "that of the run" if name == "seed" else "unchanged"
         names = device_names() if name == "model" else None
         asked = Field(None, description=f"{said}; none: {kept}", examples=names, **bounds)
         made[name] = (Optional[info.annotation], asked)  # noqa: UP045 - made at run time

@@ -192,6 +192,10 @@ def test_a_preview_says_what_a_run_would_do_and_goes_stale(window: Host, page: B
     assert not page.preview.findChildren(QLabel)[-1].isEnabled()
     put(page, "target", "0.8")
     assert not page.preview.stale
+    with qtbot.waitSignal(page.preview.came, timeout=PATIENCE):
+        page.look_ahead()
+        put(page, "target", "0.7")  # while it is being looked at
+    assert page.preview.stale
     assert window.session.run_path is None  # nothing was run
 
 
