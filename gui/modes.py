@@ -10,7 +10,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QByteArray, QChildEvent, QEvent, Qt, QTimer
+from PySide6.QtCore import QByteArray, QChildEvent, QEvent, QObject, QSize, Qt
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QDockWidget,
@@ -98,7 +98,8 @@ class Mode(QMainWindow):
         self.mode, self.page = of.mode, page
         self.views: tuple[View, ...] = tuple(getattr(page, "views", ()))
         self.docks: dict[str, QDockWidget] = {}
-        self._shared_out = False  # among the panel and the views, by the layout that was kept or when first shown
+        self._shared_out = False  # the room among panel and views, when first shown
+        self._kept: QByteArray | None = None
         self.setDockNestingEnabled(True)
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         if not self.views:
@@ -120,7 +121,8 @@ class Mode(QMainWindow):
         side.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
         side.setAllowedAreas(LEFT)
         side.setTitleBarWidget(QWidget(side))
-        area = SidePanel(panel or self.page)
+        self._panel: QWidget = panel or self.page
+        area = SidePanel(self._panel)
         side.setWidget(area)
         self.addDockWidget(LEFT, side)
         self.side = side
@@ -160,7 +162,7 @@ class Mode(QMainWindow):
         for column in columns:
             self._fill(column)
         # the panel's own width, and that of its scroll bar
-        panel = max(17 * theme.em(), self.side.widget().sizeHint().width() + theme.em())
+        panel = max(17 * theme.em(), self._panel.sizeHint().width() + 2 * theme.em())
         rest = max((self.width() - panel) // max(len(tops), 1), 1)
         self.resizeDocks([self.side, *tops], [panel, *(rest for _ in tops)], Qt.Orientation.Horizontal)
 
@@ -169,7 +171,12 @@ class Mode(QMainWindow):
         super().showEvent(event)
         if not self._shared_out:
             self._shared_out = True
-            QTimer.singleShot(0, self, self.arrange)
+            self._share_out()
+
+    def _share_out(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is None or not self._restored(kept):
+            self.arrange()
 
     def _fill(self, column: tuple[tuple[str, ...], ...]) -> None:
         above = self.docks[column[0][0]]
@@ -196,14 +203,25 @@ class Mode(QMainWindow):
         return self.saveState(LAYOUT_VERSION)
 
     def take_layout(self, kept: QByteArray | None) -> None:
-        """Take a kept layout; one that does not fit changes nothing."""
-        if kept is not None and self.docks and self.restoreState(kept, LAYOUT_VERSION):
-            self.side.show()
-            self._shared_out = True
+        """Take a kept layout, as soon as it is known how much room there is; one that does not fit changes nothing."""
+        if kept is None or not self.docks:
+            return
+        if self.isVisible():
+            self._restored(kept)
+        else:
+            self._kept = kept
+
+    def _restored(self, kept: QByteArray) -> bool:
+        done = self.restoreState(kept, LAYOUT_VERSION)
+        self.side.show()
+        return done
 
 
 class SidePanel(QScrollArea):
-    """Scrolls a side panel up and down, and is as wide as it needs, so that nothing is cut off at the right."""
+    """Scrolls a side panel up and down, and is as wide as it needs, so that nothing is cut off at the right.
+
+    Only where that would take more than half of the window does it scroll sideways too.
+    """
 
     def __init__(self, panel: QWidget) -> None:
         super().__init__()
@@ -211,7 +229,20 @@ class SidePanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.setWidgetResizable(True)
         self.setWidget(panel)
+        panel.installEventFilter(self)
         panel.show()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """The panel wants another width: this has it too."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Qt's: the width of the panel, with room for a scroll bar beside it."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        wide = self.widget().minimumSizeHint().width() + bar
+        return QSize(min(wide, self.window().width() // 2), super().minimumSizeHint().height())
 
 
 def placed(mode: str, names: tuple[str, ...]) -> Columns:

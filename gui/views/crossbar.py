@@ -28,6 +28,8 @@ from .map_canvas import Bar, MapCanvas, Picture
 from .plots import Line
 from .quantities import (
     BY_KEY,
+    EXCLUDED,
+    NEVER_READ,
     QUANTITIES,
     STATES,
     Field,
@@ -344,8 +346,8 @@ class CrossbarView(View):
 
     def _picture(self, snapshot: Snapshot, field: Field, kinds: Any, factor: float, unit: str) -> Picture:
         values, quantity = field.values, self.quantity
-        hatched = np.ascontiguousarray(kinds == 2)
-        unread = np.ascontiguousarray(np.isnan(values))
+        hatched = np.ascontiguousarray(kinds == EXCLUDED)
+        unread = np.ascontiguousarray(kinds == NEVER_READ)
         about = snapshot.about
         title = f"{quantity.title} ({unit})" if unit else quantity.title
         if quantity.key == "dG":
@@ -409,7 +411,9 @@ class CrossbarView(View):
 
         def text(cell: Cell) -> str:
             value = float(values[cell])
-            return f"{value * factor + 0.0:.{decimals}f}" if math.isfinite(value) else "?"
+            if math.isfinite(value):
+                return f"{value * factor + 0.0:.{decimals}f}"
+            return "?" if kinds[cell] == NEVER_READ else ""
 
         return text
 

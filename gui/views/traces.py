@@ -119,7 +119,6 @@ class TracesView(plots.Panel):
         self.plot.addItem(self._cross, ignoreBounds=True)
         self._low, self._high = pg.PlotDataItem(), pg.PlotDataItem()
         self._fillings = pg.FillBetweenItem(self._low, self._high)
-        self.plot.addItem(self._fillings)
         self._names = QWidget(body)
         self._names_row = FlowLayout(self._names, 8)
         whole = QVBoxLayout(body)
@@ -220,14 +219,22 @@ class TracesView(plots.Panel):
         factor, dim = self._factors[1], theme.tokens().text_dim
         x, band = _thinned_band(self._x(band_times), band)
         self.curves.begin()
-        for item, column in ((self._low, 0), (self._high, 2)):
-            item.setData(x, band[:, column] * factor)
+        if len(x) > 1:  # of one point there is nothing to fill, and an empty path reaches to 0
+            for item, column in ((self._low, 0), (self._high, 2)):
+                item.setData(x, band[:, column] * factor)
+        self._fill_between(len(x) > 1)
         self.curves.put("median", x, band[:, 1] * factor, pen=plots.line_of(dim), **_thinned(len(x)))
         at = self._x(self._times)
         for i, cell in enumerate(inside):
             known = np.isfinite(self._values[:, i])
             self.curves.put(cell, at[known], self._values[known, i] * factor, **self._look(i, int(known.sum())))
         self.curves.end()
+
+    def _fill_between(self, there: bool) -> None:
+        if there and self._fillings.scene() is None:
+            self.plot.addItem(self._fillings)
+        elif not there and self._fillings.scene() is not None:
+            self.plot.removeItem(self._fillings)
 
     def _look(self, i: int, points: int) -> dict[str, Any]:
         """The i-th curve: few points are marked, so that a single read is seen too."""
