@@ -36,6 +36,7 @@ from .flow import FlowLayout
 from .forms import Form, calm
 from .lab_device import free_name
 from .plot import Plot
+from .scrolling import scrolled
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -129,10 +130,12 @@ class ChipPanel(QWidget):
             split.addWidget(widget)
         split.setChildrenCollapsible(False)
         split.setSizes([300, 340, 320])
-        layout = QVBoxLayout(self)
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         layout.addWidget(split, 1)
         layout.addLayout(self._keeping())
         layout.addWidget(self.words)
+        scrolled(self, inside, "Chip in the making")
 
     def _settings(self) -> QWidget:
         inside = QWidget()
@@ -167,6 +170,7 @@ class ChipPanel(QWidget):
         column.addWidget(QLabel("Break cells: choose what, then paint"))
         column.addLayout(buttons)
         column.addWidget(self.map, 1)
+        widget.setMinimumWidth(theme.em() * 13)
         column.addWidget(self.pointed)
         return widget
 
@@ -206,6 +210,8 @@ class ChipPanel(QWidget):
         """Colours or font sizes have changed."""
         for plot in (self.spread, self.curves):
             plot.restyle()
+            plot.setMinimumWidth(theme.em() * 13)
+        self.out.setMinimumWidth(theme.em() * 10)
         self.map.update()
 
     # -- what is asked for --------------------------------------------------------------------------------------

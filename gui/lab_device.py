@@ -33,6 +33,7 @@ from . import theme
 from .aside import Aside
 from .forms import NumberBox
 from .plot import Plot
+from .scrolling import scrolled
 
 if TYPE_CHECKING:
     from .session import Session
@@ -314,9 +315,11 @@ class DevicePanel(QWidget):
         plots.setStretchFactor(2, 2)
         plots.setSizes([300, 120, 170])
         plots.setChildrenCollapsible(False)
-        layout = QVBoxLayout(self)
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         layout.addLayout(head)
         layout.addWidget(plots, 1)
+        scrolled(self, inside, "Device and its curves")
 
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
@@ -325,6 +328,7 @@ class DevicePanel(QWidget):
         self.curves.item.legend.setBrush(back)
         for plot in (self.curves, self.residuals):
             plot.restyle()
+        self.text.setMinimumHeight(theme.em() * 6)
         if self._device in self._found:
             self._show(self._device)
 

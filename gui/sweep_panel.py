@@ -35,8 +35,10 @@ from neurobench.runs.request import Request
 
 from . import theme
 from .aside import Aside
+from .flow import FlowLayout
 from .plot import Plot
 from .runs_table import LOOKS
+from .scrolling import scrolled
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -170,10 +172,9 @@ class SweepPanel(QWidget):
         form = QFormLayout()
         form.addRow("Of", self.what)
         form.addRow("Seeds", self.seeds)
-        buttons = QHBoxLayout()
+        buttons = FlowLayout()
         for button in (self.start, self.cancel, self.go_on, self.run_seed):
             buttons.addWidget(button)
-        buttons.addStretch(1)
         head = QHBoxLayout()
         head.addWidget(self.rate, 1)
         head.addWidget(self.mark)
@@ -181,13 +182,15 @@ class SweepPanel(QWidget):
         for widget in (self.growth, self.histogram, self.chips):
             plots.addWidget(widget)
         plots.setChildrenCollapsible(False)
-        layout = QVBoxLayout(self)
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         layout.addLayout(form)
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addLayout(head)
         layout.addWidget(self.words)
         layout.addWidget(plots, 1)
+        scrolled(self, inside, "Sweep")
 
     def _connect(self) -> None:
         self.start.clicked.connect(self._start)
@@ -205,6 +208,7 @@ class SweepPanel(QWidget):
         self.growth.item.setYRange(0, 1)
         self.histogram.item.setLabels(left="chips", bottom="updates to the goal")
         self.chips.verticalHeader().setDefaultSectionSize(int(theme.em() * 1.5))
+        self.chips.setMinimumHeight(theme.em() * 5)
         self._drawn = ("", -1)
 
     # -- what is asked ------------------------------------------------------------------------------------------
