@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,14 +44,14 @@ def bench_words(session: Session) -> tuple[str, str]:
     """
     bench, shown = session.bench, session.snapshot
     if shown is not None and shown.live:
-        name, backend, (rows, cols) = shown.about.bench, shown.about.backend, shown.about.shape
+        name, backend = shown.about.bench, shown.about.backend
     elif bench is not None:
-        name, backend, (rows, cols) = bench.bench.name, bench.bench.backend, (bench.chip.rows, bench.chip.cols)
+        name, backend = bench.bench.name, bench.bench.backend
     else:
         return "no bench", "Ctrl+2 connects one"
     chip = chip_id(session)
     kind = "" if name == backend else f" ({backend})"
-    first = f"{name}{kind} {rows} x {cols}{f' | {chip}' if chip else ''}"
+    first = f"{name}{kind}{f' | {chip}' if chip else ''}"
     return first, " | ".join(part for part in (polarity(bench), life_words(session)) if part)
 
 
@@ -112,11 +113,9 @@ class Progress:
     total: int
     noun: str
 
-    def words(self, left_s: float | None) -> str:
-        """For a bar: epoch 12/48, 01:32 left."""
-        of = f"/{self.total}" if self.total else ""
-        left = "" if left_s is None else f"  {clock(left_s)} left at most"
-        return f"{self.noun} {self.done}{of}{left}"
+    def words(self) -> str:
+        """For a bar: epoch 12/48."""
+        return f"{self.noun} {self.done}{f'/{self.total}' if self.total else ''}"
 
 
 def progress(snapshot: Snapshot | None) -> Progress | None:
@@ -171,7 +170,9 @@ def energy_words(snapshot: Snapshot | None) -> str:
     """Energy of the pulses with what it rests on."""
     if snapshot is None or not snapshot.energy.pulses:
         return "no pulse fired" if snapshot is not None else ""
-    return f"pulses {si(snapshot.energy.pulses_j, 'J')} ({snapshot.energy.basis})"
+    energy = snapshot.energy
+    known = math.isfinite(energy.pulses_j)
+    return f"pulses {si(energy.pulses_j, 'J')} ({energy.basis})" if known else "energy of the pulses unknown"
 
 
 def file_words(session: Session, now_s: float | None = None) -> str:

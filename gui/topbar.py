@@ -77,7 +77,10 @@ class TwoLines(QWidget):
         font = self.font()
         font.setBold(True)
         self._lines[0].setFont(font)
-        self.setFixedWidth(QFontMetrics(self.font()).averageCharWidth() * self._chars + 8)
+        self.setFixedWidth(
+            QFontMetrics(self.font()).averageCharWidth() * round(self._chars * (1.0 if theme.scale() < 1.4 else 0.82))
+            + 8
+        )
         self._cut()
 
     def _cut(self) -> None:
@@ -116,6 +119,33 @@ class Badge(QLabel):
         self.setFixedWidth(max(metrics.horizontalAdvance(line) for line in lines) + 14)
 
 
+class ProgressCell(QProgressBar):
+    """A bar with two lines upon it: what is done, and what is left."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Progress")
+        self.setTextVisible(False)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
+        self.label = QLabel("no run", self)
+        self.label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.label.setTextFormat(Qt.TextFormat.PlainText)
+        self.label.setStyleSheet("background: transparent;")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.label)
+
+    def say(self, done: int, total: int, words: str) -> None:
+        """So much of so much (0: nobody can say), in these words."""
+        if (self.value(), self.maximum()) != (done, max(total, 1)):
+            self.setRange(0, max(total, 1))
+            self.setValue(done)
+        if words != self.label.text():
+            self.label.setText(words)
+            self.setToolTip(f"Progress: {words.replace(chr(10), ', ')}")
+            self.setAccessibleDescription(words)
+
+
 class TopBar(QFrame):
     """Always there: where the window is too narrow it goes on in a second line, and Abort stays at the right."""
 
@@ -127,7 +157,7 @@ class TopBar(QFrame):
         self.state = Badge("State", tuple(f"{mark} {word}" for _, word, mark in looks), self)
         self.bench = TwoLines("Bench and chip", 28, self)
         self.banner = Badge("Origin of the data", ("SIMULATED",), self)
-        self.progress = QProgressBar(self)
+        self.progress = ProgressCell(self)
         self.limits = QToolButton(self)
         self.outputs = Badge("Outputs", ("? UNKNOWN",), self)
         self.abort = ActionButton(actions.by_name("abort"), parent=self, words="ABORT  Esc")
@@ -145,8 +175,6 @@ class TopBar(QFrame):
     def _build(self, actions: Actions) -> None:
         self.run.setProperty("role", "primary")
         self.abort.setProperty("role", "abort")
-        self.progress.setAccessibleName("Progress")
-        self.progress.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self.limits.setAccessibleName("Limits")
         self.limits.setProperty("role", "fact")
         self.limits.clicked.connect(actions.by_name("limits").trigger)
@@ -163,7 +191,7 @@ class TopBar(QFrame):
     def restyle(self) -> None:
         """Colours or font have changed."""
         em = theme.em()
-        self.abort.setMinimumSize(max(150, 8 * em), max(44, round(2.6 * em)))
+        self.abort.setMinimumSize(max(150, 8 * em), max(44, round(2.35 * em)))
         boxes = (
             self.state,
             self.banner,
@@ -175,7 +203,7 @@ class TopBar(QFrame):
             self.outputs,
         )
         for box in boxes:
-            box.setFixedHeight(max(44, round(2.6 * em)))
+            box.setFixedHeight(max(44, round(2.35 * em)))
         self.progress.setFixedWidth(8 * em)
         for badge in (self.bench, self.state, self.banner, self.outputs):
             badge.restyle()
@@ -217,22 +245,14 @@ class TopBar(QFrame):
         snapshot = self._session.snapshot
         now = facts.progress(snapshot)
         if snapshot is None or now is None:
-            self._bar(0, 1, "no run")
+            self.progress.say(0, 1, "no run")
         else:
-            words = now.words(self._pace.left_s(snapshot, now))
-            going = self._session.state in LIVE
-            self._bar(min(now.done, now.total), now.total, words if going else f"{words}, {snapshot.status}")
+            left_s = self._pace.left_s(snapshot, now)
+            left = "" if left_s is None else f"{facts.clock(left_s)} left"
+            below = left if self._session.state in LIVE else snapshot.status.replace("_", " ")
+            self.progress.say(min(now.done, now.total), now.total, f"{now.words()}\n{below}".strip())
         self.bench.say(*facts.bench_words(self._session))
         self._origin()
-
-    def _bar(self, done: int, total: int, words: str) -> None:
-        if (self.progress.value(), self.progress.maximum()) != (done, max(total, 1)):
-            self.progress.setRange(0, max(total, 1))
-            self.progress.setValue(done)
-        if words != self.progress.format():
-            self.progress.setFormat(words.replace("%", "%%"))
-            self.progress.setToolTip(words)
-            self.progress.setAccessibleDescription(words)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
         """A new font comes from the program as a whole."""

@@ -152,6 +152,7 @@ class MainWindow(QMainWindow):
         self.rail = Rail(actions, self)
         self.stack = QStackedWidget(self)
         self.stack.addWidget(QLabel("", self.stack))
+        self.stack.setMinimumSize(1, 1)  # a page that wants more than there is must not push the bars out
         self.timebar = TimeBar(session, actions, self)
         self.status = StatusBar(session, self.pulse, self)
         self.palette_dialog = CommandPalette(session, actions, self)
