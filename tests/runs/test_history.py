@@ -18,7 +18,7 @@ from neurobench.bench.limits import Limits, exposure
 from neurobench.bench.steps import Apply, LoopAnswer, Sense
 from neurobench.bench.stimulus import CellRead, PulseBatch, Shape, Waveforms
 from neurobench.learning.statistics import rasters
-from neurobench.runs import figures, launch
+from neurobench.runs import feed, figures, history, launch
 from neurobench.runs.history import Follower, Snapshot, Traces
 from neurobench.runs.request import prepare, request
 from neurobench.runs.rises import rises
@@ -137,6 +137,23 @@ def test_going_back_and_forth_gives_the_same(run: Path) -> None:
     assert forth == back[::-1]
     assert follower.snapshot(last).seq == follower.snapshot(None).seq == follower.snapshot(last + 7).seq == last
     assert follower.snapshot(-1).recent == ()
+
+
+@pytest.mark.parametrize("run", ["seed", "coincidence", "digits", "visa"], indirect=True)
+@pytest.mark.parametrize(("rows", "keys"), [(2, 3), (3, 8), (7, 64)])
+def test_it_does_not_matter_how_much_is_fetched_and_kept(
+    run: Path, rows: int, keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = whole(run)
+    last = usual.snapshot().seq
+    wanted = {seq: plain(usual.snapshot(seq)) for seq in [*range(0, last, max(1, last // 20)), last]}
+    monkeypatch.setattr(feed, "ROWS", rows)
+    monkeypatch.setattr(history, "KEY_ROWS", 4)
+    monkeypatch.setattr(history, "MOST_KEYS", keys)
+    follower = whole(run)
+    for seq in np.random.default_rng(rows).permutation(list(wanted)).tolist():
+        assert plain(follower.snapshot(seq)) == wanted[seq]
+    assert plain(follower.snapshot()) == wanted[last]
 
 
 @every_run
