@@ -9,8 +9,9 @@ from PySide6.QtWidgets import QLayout, QLayoutItem, QWidget
 class FlowLayout(QLayout):
     """Left to right, then down. Widgets of one line are as high as the highest of them; a stretchable one is not."""
 
-    def __init__(self, parent: QWidget | None = None, spacing: int = 6) -> None:
+    def __init__(self, parent: QWidget | None = None, spacing: int = 6, line_spacing: int | None = None) -> None:
         super().__init__(parent)
+        self._between = spacing if line_spacing is None else line_spacing
         self._items: list[QLayoutItem] = []
         self.setContentsMargins(0, 0, 0, 0)
         self.setSpacing(spacing)
@@ -42,7 +43,7 @@ class FlowLayout(QLayout):
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
         """Qt's: the height that a width makes."""
         lines = self._lines(width)
-        return sum(height for _, height in lines) + self.spacing() * max(len(lines) - 1, 0)
+        return sum(height for _, height in lines) + self._between * max(len(lines) - 1, 0)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Qt's: all in one line."""
@@ -65,7 +66,7 @@ class FlowLayout(QLayout):
             for item in items:
                 item.setGeometry(QRect(QPoint(x, y), QSize(self._width(item), height)))
                 x += self._width(item) + self.spacing()
-            y += height + self.spacing()
+            y += height + self._between
 
     def _shown(self) -> list[QLayoutItem]:
         return [item for item in self._items if not item.isEmpty()]

@@ -161,6 +161,13 @@ class Mode(QMainWindow):
             before = top
         for column in columns:
             self._fill(column)
+        self.share_width()
+
+    def share_width(self) -> None:
+        """Give the side panel what it needs, and the views the rest: when they are placed, and when the text grows."""
+        if not self.docks:
+            return
+        tops = [self.docks[column[0][0]] for column in placed(self.mode, tuple(self.docks))]
         # the panel's own width, and that of its scroll bar
         panel = max(17 * theme.em(), self._panel.sizeHint().width() + 2 * theme.em())
         rest = max((self.width() - panel) // max(len(tops), 1), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from . import facts
 from .flow import FlowLayout
@@ -25,14 +25,13 @@ class StatusBar(QFrame):
         super().__init__(parent)
         self.setObjectName("statusbar")
         self._session, self._pulse = session, pulse
-        row = FlowLayout(spacing=16)
+        row = FlowLayout(spacing=16, line_spacing=1)
         self.origin, self.energy, self.file, self.death, self.speed = (
             self._label(row, name) for name in ("Origin", "Energy", "File", "If the window dies", "Speed of the window")
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(10, 2, 10, 3)
         layout.addLayout(row)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
         self._timer = QTimer(self)
         self._timer.setInterval(EVERY_MS)
         self._timer.timeout.connect(self.look)
@@ -75,7 +74,7 @@ class StatusBar(QFrame):
     def _say(self, label: QLabel, words: str) -> None:
         if label.text() != words:
             label.setText(words)
-            label.setVisible(bool(words))
+        label.setVisible(bool(words))
 
     def _role(self, label: QLabel, role: str) -> None:
         if label.property("role") != role:

@@ -382,8 +382,12 @@ class MainWindow(QMainWindow):
         """Another theme or text size, now and the next time."""
         self.preferences.theme = theme_name or self.preferences.theme
         self.preferences.scale = self.preferences.scale if scale is None else scale
+        before = theme.scale()
         theme.apply(self._app(), self.preferences.theme, self.preferences.scale)
         self.restyle()
+        if theme.scale() != before:
+            for mode in self.modes.values():
+                mode.share_width()
 
     def restyle(self) -> None:
         """Everything that keeps a colour or a size of its own takes it anew."""
