@@ -161,7 +161,7 @@ def lifetime_words(about: About, cells: Cells) -> str:
     used = about.pulses_used + cells.ups + cells.downs
     if not np.isfinite(about.pulses_allowed).any():
         return f"no pulse budget; most pulses of a cell in its life: {int(used.max(initial=0)):,}"
-    share = used / about.pulses_allowed
+    share = used / np.maximum(about.pulses_allowed, 1)
     row, col = np.unravel_index(int(np.argmax(share)), share.shape)
     of = f"{int(used[row, col]):,} of {int(about.pulses_allowed[row, col]):,} pulses"
     return f"lifetime used: {100 * share[row, col]:.3g} % at W{row} B{col} ({of})"

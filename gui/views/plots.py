@@ -119,28 +119,11 @@ class Panel(View):
         self.setAccessibleName(self.title)
         self.snapshot: Snapshot | None = None
         self._drawn: tuple[object, ...] | None = None
-        self._caption = Line(self)
-        self._simulated = QLabel(SIMULATED, self)
-        self._simulated.setProperty("role", "simulated")
-        self._simulated.setAccessibleName("What is shown comes from a simulated chip")
-        self._simulated.setToolTip("This comes from an emulated or simulated chip: no hardware was measured.")
-        self._stale = QLabel(self)
-        self._stale.setProperty("role", "warn")
-        self._stale.setToolTip("The run goes on, but nothing new has come from it since. What is shown is that old.")
-        self._stale.hide()
+        self._make_labels()
         self._heard = time.monotonic()
         self._clock = QTimer(self)
         self._clock.setInterval(500)
         self._clock.timeout.connect(self._look_for_news)
-        self._words = QLabel(NO_RUN, self)
-        self._words.setWordWrap(True)
-        self._words.setProperty("role", "dim")
-        self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._key = QLabel(self)
-        self._key.setTextFormat(Qt.TextFormat.RichText)
-        self._key.setWordWrap(True)
-        self._key.hide()
         self._head = QHBoxLayout()
         self._head.addWidget(self._caption, 1)
         self._head.addWidget(self._stale)
@@ -156,6 +139,27 @@ class Panel(View):
         self._simulated.hide()
         self._canvases: list[Canvas] = []
         self._controls_of_head: tuple[QWidget, ...] = ()
+
+    def _make_labels(self) -> None:
+        """Caption, mark, words, key: what is written in every view."""
+        self._caption = Line(self)
+        self._simulated = QLabel(SIMULATED, self)
+        self._simulated.setProperty("role", "simulated")
+        self._simulated.setAccessibleName("What is shown comes from a simulated chip")
+        self._simulated.setToolTip("This comes from an emulated or simulated chip: no hardware was measured.")
+        self._stale = QLabel(self)
+        self._stale.setProperty("role", "warn")
+        self._stale.setToolTip("The run goes on, but nothing new has come from it since. What is shown is that old.")
+        self._stale.hide()
+        self._words = QLabel(NO_RUN, self)
+        self._words.setWordWrap(True)
+        self._words.setProperty("role", "dim")
+        self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._key = QLabel(self)
+        self._key.setTextFormat(Qt.TextFormat.RichText)
+        self._key.setWordWrap(True)
+        self._key.hide()
 
     def _fill(self, body: QWidget, *controls: QWidget) -> None:
         """Put in the body, and the controls right of the caption. The last thing in a view's constructor."""
@@ -370,6 +374,8 @@ class Curves:
     def put(self, key: Hashable, x: FloatArray, y: FloatArray, **look: Any) -> Any:
         """One curve of the picture; `look` as for PlotDataItem."""
         self._new.add(key)
+        if not (np.isfinite(x).any() and np.isfinite(y).any()):  # nothing but nan has no bounds
+            x, y, look["stepMode"] = np.zeros(0), np.zeros(0), None
         item = self.items.get(key)
         if item is None:
             item = self.items[key] = pg.PlotDataItem()

@@ -51,13 +51,13 @@ class RasterView(Panel):
         return tuple(snapshot.rasters.values()) or (None,)
 
     def _missing(self, snapshot: Snapshot) -> str:
-        if any(raster.neurons for raster in snapshot.rasters.values()):
+        if _layers(snapshot):
             return ""
         after = "yet" if snapshot.live else "in this run"
         return f"No spikes were recorded {after}: the protocol {snapshot.about.protocol} has told none."
 
     def _draw(self, snapshot: Snapshot) -> None:
-        layers = {layer: raster for layer, raster in snapshot.rasters.items() if raster.neurons}
+        layers = _layers(snapshot)
         if self._end.isChecked():
             layers = {layer: _ending(raster) for layer, raster in layers.items()}
         many = sum(len(raster.tick) for raster in layers.values()) > MARKS
@@ -110,6 +110,11 @@ class RasterView(Panel):
 
     def _toggled(self, _on: bool) -> None:
         self.again()
+
+
+def _layers(snapshot: Snapshot) -> dict[str, Raster]:
+    """The layers of which anything was recorded."""
+    return {layer: one for layer, one in snapshot.rasters.items() if one.neurons and one.ticks}
 
 
 def _room(layers: Mapping[str, Raster]) -> dict[str, tuple[float, float]]:
