@@ -208,6 +208,7 @@ class BenchPage(QWidget):
             return
         self.motion.stop()
         if self._session.start(asked):
+            self.run_panel.forget_confirmation()
             self.keep()
 
     def _connected(self, asked: Request) -> bool:
@@ -237,6 +238,7 @@ class BenchPage(QWidget):
             self._session.replace(entry, asked)
         else:
             self._session.enqueue(asked)
+        self.run_panel.forget_confirmation()
         self.tabs.setCurrentWidget(self.queue)
         self._name_queue_button()
         self.keep()

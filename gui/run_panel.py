@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 FROM_FILE = "Choose a file..."
 CHIP_FIELDS = ("rows", "cols", "model", "curve", "stuck_fraction", "seed")
 SEEDS = 2**31
+CONFIRMATION = "confirm_chip_id"  # of protocols that may destroy cells; never filled in by a program
 LEAST_EM = 9  # height in which a form can still be used
 
 
@@ -256,7 +257,8 @@ class RunPanel(QWidget):
                 raise UnknownName(unknown("protocol", request.protocol, self._plugins))
             load_bench(request.bench)
             self._keep_values()
-            self._kept.settings[request.protocol] = dict(request.settings)
+            said = request.settings.items()
+            self._kept.settings[request.protocol] = {key: value for key, value in said if key != CONFIRMATION}
             self._choose_bench(request.bench)
             self._show_bench_settings(request.bench_settings)
             self.seed.setText(str(request.seed))
@@ -285,7 +287,13 @@ class RunPanel(QWidget):
 
     def _keep_values(self) -> None:
         if self.form is not None:
-            self._kept.settings[self.protocol] = self.form.values()
+            values = self.form.values()
+            self._kept.settings[self.protocol] = {key: values[key] for key in values if key != CONFIRMATION}
+
+    def forget_confirmation(self) -> None:
+        """The chip's id is typed for each run anew: it was asked for so that somebody looks before every ramp."""
+        if self.form is not None and CONFIRMATION in self.form.rows:
+            self.form.rows[CONFIRMATION].go_back()
 
     # -- protocol -----------------------------------------------------------------------------------------------
 

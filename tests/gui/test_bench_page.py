@@ -345,6 +345,25 @@ def test_every_protocol_keeps_its_own_values(page: BenchPage, qtbot: Any) -> Non
     assert page.run_panel.settings() == {"repeats": 5}
 
 
+def test_the_confirmation_of_a_chip_is_typed_for_every_run(
+    window: Host, page: BenchPage, qtbot: Any, own_home: Path
+) -> None:
+    choose(page, "form", qtbot)
+    assert page.run_panel.form is not None
+    typed = {"stop_v": 2.0, "stop_current_a": 1e-4, "stop_conductance_s": 1e-4, "confirm_chip_id": "A17"}
+    page.run_panel.form.set_values(typed)
+    window.actions_of.by_name("queue").trigger()
+    assert window.session.queue[0].request.settings == typed
+    left = {key: value for key, value in typed.items() if key != "confirm_chip_id"}
+    assert page.run_panel.settings() == left
+    page.run_panel.form.set_values(typed)
+    page.keep()
+    assert "A17" not in (own_home / "bench_page.json").read_text(encoding="utf-8")
+    choose(page, "read-all", qtbot)
+    choose(page, "form", qtbot)
+    assert page.run_panel.settings() == left
+
+
 def test_what_was_set_is_there_the_next_time(page: BenchPage, qtbot: Any, own_home: Path) -> None:
     put(page, "target", "0.7")
     page.run_panel.seed.setText("31")
