@@ -54,7 +54,7 @@ ABOUT = {
     "visa-sim": "simulated SMU, generator, matrix",
     "fpga-sim": "a simulated FPGA board",
 }
-WIDE_EM, LEFT_EM = 62, 16  # width from which three columns fit, and that of the first
+WIDE_EM, LEFT_EM, NARROW_EM = 62, 16, 13  # width from which three columns fit; of the first, and where they do not
 FILES = "bench-files.txt"  # in the user's data folder: bench files that were opened here, one on each line
 NOT_CONNECTED = (BenchState.CONNECTING, BenchState.DISCONNECTED)
 TOML = "Bench files (*.toml)"
@@ -113,7 +113,7 @@ class ConnectPage(QWidget):
     def _lay_out(self) -> None:
         """Three columns where there is room for them; else limits and passport become the first tab."""
         em, beside = theme.em(), self.width() >= WIDE_EM * theme.em()
-        self._left_side.setMinimumWidth(LEFT_EM * em)
+        self._left_side.setMinimumWidth((LEFT_EM if beside else NARROW_EM) * em)
         self.file.editor.setMinimumHeight(6 * em)
         if beside is not (self.tabs.indexOf(self._right_side) < 0):
             self._move_right_side(beside)
@@ -122,8 +122,10 @@ class ConnectPage(QWidget):
             QTimer.singleShot(0, self, self._share_width)  # once the parts know their new font
 
     def _share_width(self) -> None:
-        em, rest = theme.em(), self.width() - LEFT_EM * theme.em()
-        self.split.setSizes([LEFT_EM * em, rest * 11 // 20, rest * 9 // 20])
+        left = self._left_side.minimumWidth()
+        rest = self.width() - left
+        beside = self.tabs.indexOf(self._right_side) < 0
+        self.split.setSizes([left, rest * 11 // 20, rest * 9 // 20] if beside else [left, rest])
 
     def _move_right_side(self, beside: bool) -> None:
         if beside:
