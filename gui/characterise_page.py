@@ -158,8 +158,8 @@ class CharacterisePage(QWidget):
             act.setAutoRepeat(False)  # a key that is held down is one wish
             act.triggered.connect(partial(self._called, call))
         actions.by_name("export").triggered.connect(self._export_if_seen)
-        for view in (self.crossbar, self.traces):
-            view.listen(actions)
+        self.crossbar.listen(actions, export=False)
+        self.traces.listen(actions)
         for told in (self.crossbar.told, self.results.told):
             told.connect(self.session.said)
         self.hand.answered.connect(self._answered)
@@ -176,10 +176,11 @@ class CharacterisePage(QWidget):
 
     def _export_if_seen(self) -> None:
         """What this mode has to export: the lines of results where there are any, else the numbers of the map."""
-        if self.results.isVisible() and self.results.model.rows:
+        if not self.left or not self.left.isVisible():
+            return
+        if self.results.model.rows:
             self.results.export_csv()
-        elif self.crossbar.isVisible():
-            self.crossbar.export_csv()
+        self.crossbar.export()
 
     # -- cells --------------------------------------------------------------------------------------------------
 

@@ -214,8 +214,10 @@ class CrossbarView(View):
     def _open_menu(self, at: QPoint) -> None:
         self._menu.popup(at)
 
-    def listen(self, actions: Actions) -> None:
-        """Do what the window's keys ask for, while this view can be seen."""
+    def listen(self, actions: Actions, *, export: bool = True) -> None:
+        """Do what the window's keys ask for, while this view can be seen; `export`: Ctrl+E too."""
+        if export:
+            actions.by_name("export").triggered.connect(partial(self._if_seen, self.export))
         for name, call in (
             ("unit.g", partial(self.show_quantity, "G")), ("unit.r", partial(self.show_quantity, "R")),
             ("unit.i", partial(self.show_quantity, "I")), ("log", self._log.toggle), ("fit", self.fit_range),
@@ -515,6 +517,11 @@ class CrossbarView(View):
             return
         QGuiApplication.clipboard().setText("\n".join("\t".join(row) for row in self.rows()))
         self.told.emit("info", f"copied: {self.quantity.title} of {plural(self.field.values.size, 'cell')}")
+
+    def export(self) -> None:
+        """Write the picture and the numbers beside the run file."""
+        if self.export_csv() is not None:
+            self.export_png()
 
     def export_png(self) -> Path | None:
         """Write the map as a picture beside its run file, and say where."""

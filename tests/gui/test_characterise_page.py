@@ -430,6 +430,20 @@ def test_results_are_copied_and_exported(desk: Desk, qtbot: Any, tmp_path: Path)
     assert lines[2].endswith(",4.13e-05,4e-07")
 
 
+def test_ctrl_e_writes_lines_numbers_and_picture_or_says_why_not(desk: Desk, qtbot: Any, tmp_path: Path) -> None:
+    qtbot.keyClick(desk.window, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
+    assert "no run is open" in desk.said[-1][1]
+    desk.open()
+    qtbot.keyClick(desk.window, Qt.Key.Key_R)
+    desk.session.answer()
+    shown = replace(desk.session.snapshot, about=snapshots.about(path=str(tmp_path / "hand.nbr")))
+    for view in desk.page.views:
+        view.draw(shown)
+    qtbot.keyClick(desk.window, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
+    assert sorted(path.suffix for path in tmp_path.glob("hand-*")) == [".csv", ".csv", ".png"]
+    assert [words.startswith("written: ") for _, words in desk.said[-3:]] == [True] * 3
+
+
 def test_every_control_has_a_name(desk: Desk) -> None:
     for widget in desk.page.left.findChildren(object):
         if hasattr(widget, "focusPolicy") and widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
