@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neurobench.bench.codec import encode_answer
-from neurobench.bench.crossbar import Applied, Reading, Witness, conductance_s
+from neurobench.bench.crossbar import Reading, Witness, conductance_s
 from neurobench.bench.limits import Limits, exposure
 from neurobench.bench.steps import Apply, LoopAnswer, Sense
 from neurobench.bench.stimulus import CellRead, PulseBatch, Shape, Waveforms
@@ -433,11 +432,3 @@ def test_waveforms_count_by_the_sign_of_their_voltage() -> None:
     one = Waveforms((lobe,), np.array([0, -1]), np.array([-1, 0]), np.zeros(2), np.array([0, 0.0]))
     above, below = rises(one, 0.5)
     assert (above.tolist(), below.tolist()) == ([[1, 0], [0, 0]], [[0, 0], [0, 1]])
-
-
-def test_an_encoded_answer_is_not_needed_to_follow(folder: Path) -> None:
-    """An answer without currents is what most benches give; it is counted all the same."""
-    with RunFile.open(made(folder, "visa")) as file:
-        applied = [row.answer for row in file.entries() if row.kind == "apply"]
-    assert all(isinstance(one, Applied) and encode_answer(one) for one in applied)
-    assert whole(made(folder, "visa")).snapshot().energy.pulses == sum(one.pulses for one in applied)  # type: ignore[union-attr]

@@ -182,7 +182,7 @@ def test_a_raster_made_longer_is_the_raster_of_all_notes(in_order: bool) -> None
 
 def test_of_a_long_raster_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heard_module, "MOST_SPIKES", 200)
-    rng, heard, notes = np.random.default_rng(4), Heard((4, 4)), list[Mapping[str, Any]]()
+    rng, heard, notes, kept = np.random.default_rng(4), Heard((4, 4)), list[Mapping[str, Any]](), 0
     for seq in range(120):
         notes.append(told(10 * seq, 10, rng))
         heard.spikes(seq, notes[-1])
