@@ -232,6 +232,7 @@ class SidePanel(QScrollArea):
 
     def __init__(self, panel: QWidget) -> None:
         super().__init__()
+        self._panel = panel
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.setWidgetResizable(True)
@@ -248,7 +249,7 @@ class SidePanel(QScrollArea):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Qt's: the width of the panel, with room for a scroll bar beside it."""
         bar = self.verticalScrollBar().sizeHint().width()
-        wide = self.widget().minimumSizeHint().width() + bar
+        wide = self._panel.minimumSizeHint().width() + bar
         return QSize(min(wide, self.window().width() // 2), super().minimumSizeHint().height())
 
 
