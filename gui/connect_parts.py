@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -95,8 +95,6 @@ class Grid(QTableWidget):
         self._fitting.setSingleShot(True)
         self._fitting.timeout.connect(self._fit)
         header.sectionResized.connect(lambda: self._fitting.start(0))
-        self._copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self, self.copy)
-        self._copy.setContext(Qt.ShortcutContext.WidgetShortcut)
 
     def put(self, rows: Sequence[Sequence[str]], tips: Sequence[str] = (), colours: Sequence[str] = ()) -> None:
         """Show these rows; `tips` and `colours` (of the first column) are per row."""
@@ -111,6 +109,13 @@ class Grid(QTableWidget):
                 self.setItem(at, column, item)
         self._fitting.start(0)
         self._fit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Ctrl+C copies."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy()
+        else:
+            super().keyPressEvent(event)
 
     def copy(self) -> None:
         """The selected rows, or all of them, as text with tabs between."""

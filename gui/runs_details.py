@@ -226,6 +226,7 @@ class ComparePanel(QWidget):
         self.words.setProperty("role", "dim")
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.table = QTableWidget(0, 0)
+        self.table.setTabKeyNavigation(False)
         self.table.setAccessibleName("Differences between the chosen runs")
         self.table.setToolTip("What is different between the chosen runs: settings and results")
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)

@@ -129,6 +129,7 @@ class SweepPanel(QWidget):
         self.mark = QLabel(SIMULATED)
         self.growth, self.histogram = Plot("Rate over the chips"), Plot("Updates to the goal")
         self.chips = QTableWidget(0, 4)
+        self.chips.setTabKeyNavigation(False)
         self._name_all()
         self._lay_out()
         self._connect()

@@ -199,6 +199,7 @@ def _victim_words(found: Driven, limits: Mapping[str, float]) -> str:
 
 def _table(model: Steps) -> QTableView:
     table = QTableView()
+    table.setTabKeyNavigation(False)
     table.setModel(model)
     table.setAccessibleName("Last steps, newest first")
     table.setToolTip("What was done last, newest first")
