@@ -54,6 +54,7 @@ VIEWS: tuple[Callable[[Selection | None, QWidget | None], View], ...] = (
 )  # fmt: skip
 KEPT = "bench_page.json"
 WIDE_EM = 18
+FORM_EM, FORM_PX = 12, 125  # width of a form: what grows with the font, and margins and bars, which do not
 SHORT_S = 5.0  # a run that is over sooner was not seen
 SETTLED_MS = 300  # until the last steps of a run were read
 
@@ -69,6 +70,11 @@ class NamedButton(ActionButton):
 
 class Side(QWidget):
     """As wide as it has to be, and hardly more: the views are what is looked at."""
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Of the width that forms need, also before one is there: docks share out their room only once."""
+        least = super().minimumSizeHint()
+        return QSize(max(least.width(), FORM_EM * theme.em() + FORM_PX), least.height())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """See the class."""

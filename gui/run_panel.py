@@ -339,6 +339,7 @@ class RunPanel(QWidget):
         if form is not None:
             form.changed.connect(self._tell)
             self._place.addWidget(form)
+            self._column.activate()  # its height is known before the first picture of it
         self._area.updateGeometry()
 
     def _offer_selection(self, form: Form) -> None:
