@@ -8,7 +8,7 @@ CODE := neurobench drivers protocols gui sim_instruments
 # Two workers on two cores: a BLAS with threads of its own would only get in their way.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo gui test soak faults oracles bench gateware pictures screenshots lint format types setup clean
+.PHONY: help demo gui test test-x soak faults oracles bench gateware pictures screenshots lint format types setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ gui: $(STAMP) ## the window, with an emulated chip
 
 test: $(STAMP) ## the tests, some minutes
 	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile
+
+test-x: $(STAMP) ## the window's tests once more on an X server (needs the packages of .ci/x-packages)
+	$(ONE_THREAD) QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/pytest tests/gui -n $(JOBS) --dist loadfile
 
 soak: $(STAMP) ## the slow tests: crashes, power cuts, statistics
 	$(ONE_THREAD) $(BIN)/pytest -m slow --timeout 3600
