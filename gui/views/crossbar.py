@@ -110,7 +110,6 @@ class CrossbarView(View):
         whole.addLayout(self._stack, 1)
         whole.addWidget(self.badge)
         whole.addWidget(self._line)
-        self.setFocusProxy(self.canvas)
         self.setAutoFillBackground(True)
         self.setAccessibleName("Crossbar")
 
@@ -497,7 +496,6 @@ class CrossbarView(View):
 
     def _show_table(self, on: bool) -> None:
         self._stack.setCurrentWidget(self.table if on else self.canvas)
-        self.setFocusProxy(self.table if on else self.canvas)
 
     def rows(self) -> list[list[str]]:
         """The numbers that are shown, in SI units, with a line of names above and one column of names."""

@@ -228,7 +228,6 @@ class ResultsView(View):
         whole.setSpacing(4)
         whole.addWidget(bar)
         whole.addLayout(self._stack, 1)
-        self.setFocusProxy(self.table)
         self.setAutoFillBackground(True)
         self.setAccessibleName(self.title)
 
