@@ -16,12 +16,14 @@ class Job(QObject):
     """`python -m neurobench WORDS --json` beside the window.
 
     done(dict): the object it printed, with its "exit_code"; failed(str): it printed none, in its own words; one of the
-    two comes exactly once, unless it was cancelled. line(str): what it says meanwhile on stderr.
+    two comes exactly once, unless it was cancelled. line(str): what it says meanwhile on stderr. gone: the child has
+    ended, in whatever way; nothing comes after it.
     """
 
     done = Signal(dict)
     failed = Signal(str)
     line = Signal(str)
+    gone = Signal()
 
     def __init__(self, words: Sequence[str], parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -66,8 +68,11 @@ class Job(QObject):
                 self.line.emit(text)
 
     def _ended(self, code: int, _how: QProcess.ExitStatus) -> None:
-        if self._cancelled:
-            return
+        if not self._cancelled:
+            self._tell(code)
+        self.gone.emit()
+
+    def _tell(self, code: int) -> None:
         out = bytes(self._process.readAllStandardOutput().data()).decode(errors="replace")
         try:
             found: Any = json.loads(out)
@@ -80,5 +85,7 @@ class Job(QObject):
             self.failed.emit(words[-2000:])
 
     def _not_started(self, error: QProcess.ProcessError) -> None:
-        if error == QProcess.ProcessError.FailedToStart and not self._cancelled:
-            self.failed.emit(f"cannot start {sys.executable}: {self._process.errorString()}")
+        if error == QProcess.ProcessError.FailedToStart:  # then `finished` never comes
+            if not self._cancelled:
+                self.failed.emit(f"cannot start {sys.executable}: {self._process.errorString()}")
+            self.gone.emit()

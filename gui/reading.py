@@ -100,12 +100,12 @@ class Wire:
 class Link(threading.Thread):
     """Asks an engine how it is, ten times a second, until it has ended; `state` is None then, and `ended` is set."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, outputs: dict[str, Any]) -> None:
         super().__init__(name=f"link to {engine.path.name}", daemon=True)
         self.engine = engine
         self.state: str | None = "ready"
         self.asked_at = 0.0  # when the question was put that `state` answers
-        self.outputs: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "not asked yet"}
+        self.outputs = outputs  # until the engine has been asked
         self.last_words: dict[str, Any] = {}
         self.ended = threading.Event()
         self._quit = threading.Event()

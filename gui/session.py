@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, load_bench
-from neurobench.errors import NeurobenchError
-from neurobench.runs.request import Request, prepare
+from neurobench.errors import NeurobenchError, UsageError
+from neurobench.runs.request import Request, flags, prepare
 from neurobench.system import runs_folder
 
 from . import waiting
@@ -109,10 +109,7 @@ class Session(QObject):
         return True
 
     def _check(self, bench: str, settings: Mapping[str, Any]) -> None:
-        words = ["check", bench]
-        for key, value in settings.items():
-            words += ["--bench-set", f"{key}={value}"]
-        self.job(words, self._checked, self._not_connected)
+        self.job(["check", bench, *flags("--bench-set", settings)], self._checked, self._not_connected)
 
     def _checked(self, found: dict[str, Any]) -> None:
         if found["exit_code"] == 0:
@@ -146,6 +143,10 @@ class Session(QObject):
     def simulated(self) -> bool:
         """Whether the bench is an emulator or a simulated one: then no chip can be harmed."""
         return self.bench is not None and self.bench.bench.backend in SIMULATED_BACKENDS
+
+    @property
+    def _emulated(self) -> bool:
+        return self.bench is not None and self.bench.bench.backend == "emulator"
 
     @property
     def chip_id(self) -> str:
@@ -187,7 +188,21 @@ class Session(QObject):
     def _started(self, request: Request) -> Engine:
         from neurobench.runs import launch
 
-        return launch.start(prepare(request), self.runs_folder, held=self._held)
+        prepared = prepare(request)
+        self._check_confirmed(prepared.bench)
+        return launch.start(prepared, self.runs_folder, held=self._held)
+
+    def _check_confirmed(self, asked: BenchConfig) -> None:
+        """A request may name another bench, or other limits, than those that were confirmed: not on a real chip."""
+        known = self.bench
+        if asked.bench.backend in SIMULATED_BACKENDS:
+            return
+        same = known is not None and (asked.bench, asked.chip, asked.limits) == (known.bench, known.chip, known.limits)
+        if not (same and self.confirmed):
+            raise UsageError(
+                f"this run asks for bench {asked.bench.name!r} with limits of its own; connected and confirmed "
+                f"is {self.bench_name!r}: connect that bench (Ctrl+2) and confirm its limits first"
+            )
 
     @property
     def _held(self) -> bool:
@@ -227,7 +242,7 @@ class Session(QObject):
     def _follow(self, engine: Engine) -> None:
         if self._link is not None:
             self._link.stop()
-        self._engine, self._link = engine, Link(engine)
+        self._engine, self._link = engine, Link(engine, EMULATED if self._emulated else UNKNOWN)
         self._link.start()
 
     def pause(self) -> bool:
@@ -488,14 +503,13 @@ class Session(QObject):
         job = Job(words, self)
         self._jobs.append(job)
 
-        def ended(call: Callable[[Any], None], found: Any) -> None:
-            if job in self._jobs:
-                self._jobs.remove(job)
-            call(found)
+        def gone() -> None:
+            self._jobs.remove(job)
             job.deleteLater()
 
-        job.done.connect(lambda found: ended(done, found))
-        job.failed.connect(lambda text: ended(failed, text))
+        job.done.connect(done)
+        job.failed.connect(failed)
+        job.gone.connect(gone)
         job.start()
         return job
 
@@ -551,7 +565,7 @@ class Session(QObject):
 
     def _run_ended(self, said: Mapping[str, Any]) -> None:
         status, error = str(said.get("status")), said.get("error")
-        self._set_outputs(said.get("outputs") or (EMULATED if self.simulated else UNKNOWN))
+        self._set_outputs(said.get("outputs") or (EMULATED if self._emulated else UNKNOWN))
         self.hand = False
         self._end_queued(status)
         failed = status in ("fault", "crashed", "damaged")

@@ -45,10 +45,7 @@ class Request:
     def command(self) -> str:
         """The command line that asks for the same run."""
         words = ["neurobench", "run", self.protocol, "--bench", self.bench, "--seed", str(self.seed)]
-        for flag, values in (("--set", self.settings), ("--bench-set", self.bench_settings)):
-            for key, value in values.items():
-                words += [flag, f"{key}={_typed(value)}"]
-        return shlex.join(words)
+        return shlex.join([*words, *flags("--set", self.settings), *flags("--bench-set", self.bench_settings)])
 
 
 @dataclass(frozen=True)
@@ -172,6 +169,11 @@ def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[section] = values
     return flat
+
+
+def flags(flag: str, values: Mapping[str, Any]) -> list[str]:
+    """Values as they are given on the command line, each behind its flag."""
+    return [word for key, value in values.items() for word in (flag, f"{key}={_typed(value)}")]
 
 
 def _typed(value: Any) -> str:

@@ -14,12 +14,32 @@ pytest.importorskip("pytestqt")
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
 
+from neurobench.bench.config import load_bench
+from neurobench.errors import UsageError
 from neurobench.runs.request import Request
 from neurobench.runs.runfile import RunFile
 
 LONG = Request("manhattan", settings={"task": "letters", "max_updates": 100_000, "target": 0.999, "goal": "activation",
                                       "preflight": False})  # fmt: skip
 SHORT = Request("read-all")
+
+
+REAL = """
+[bench]
+backend = "fpga"
+name = "lab"
+[chip]
+id = "A17"
+rows = 4
+cols = 4
+[limits]
+max_cell_v = 1.5
+max_read_v = 0.3
+max_width_s = 1e-3
+compliance_a = 1e-4
+[board]
+url = "/dev/does-not-exist"
+"""
 
 
 @pytest.fixture
@@ -171,8 +191,24 @@ def test_an_old_run_is_shown_at_any_step(session: Session, qtbot: Any) -> None:
 
 def test_a_bench_that_does_not_answer_is_not_connected(session: Session, qtbot: Any, tmp_path: Path) -> None:
     bench = tmp_path / "lab.toml"
-    bench.write_text('[bench]\nbackend = "fpga"\n[fpga]\nport = "/dev/does-not-exist"\n')
+    bench.write_text(REAL)
     if session.connect_bench(str(bench)):
         until(qtbot, session, BenchState.DISCONNECTED)
     assert session.heard  # type: ignore[attr-defined]
     assert not session.start(SHORT)
+
+
+def test_a_run_on_another_bench_than_the_confirmed_one_is_refused(session: Session, qtbot: Any, tmp_path: Path) -> None:
+    """The queue and `run again` name their own benches: a real one must be the one whose limits were confirmed."""
+    bench = tmp_path / "lab.toml"
+    bench.write_text(REAL)
+    connected(qtbot, session)
+    assert session.start(Request("read-all", bench=str(bench)))
+    until(qtbot, session, BenchState.READY)
+    assert "connect that bench" in words(session)
+    assert not list(session.runs_folder.glob("*.nbr"))
+    asked = load_bench(str(bench))
+    session.bench, session.confirmed = asked, True
+    with pytest.raises(UsageError, match="limits of its own"):  # other limits than those that were confirmed
+        session._check_confirmed(load_bench(str(bench), {"limits.max_cell_v": 1.9}))
+    session._check_confirmed(asked)

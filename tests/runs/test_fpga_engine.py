@@ -141,5 +141,5 @@ def test_the_board_is_killed_and_a_doubt_is_said_only_if_a_pulse_was_open(lab: L
     else:
         assert (code, said["outcome"], unheard) == (cli.OK, "nothing open", 0)
         code, said = lab.do("resume", "last")
-    assert (code, said["status"]) == (cli.OK, "finished")
+    assert (code, said["status"]) == (cli.OK, "finished"), said.get("error")
     assert lab.fired - lab.booked() == unheard, "the doubtful one was not fired again"
