@@ -19,13 +19,13 @@ from typing import Any
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from neurobench.gui import app as program
-from neurobench.gui.characterise_page import CharacterisePage
-from neurobench.gui.connect_page import ConnectPage
-from neurobench.gui.lab_page import LabPage
-from neurobench.gui.preferences import Preferences
-from neurobench.gui.runs_page import RunsPage
+from neurobench.gui.characterise.characterise_page import CharacterisePage
+from neurobench.gui.connect.connect_page import ConnectPage
+from neurobench.gui.frame.preferences import Preferences
+from neurobench.gui.frame.window import MainWindow
+from neurobench.gui.lab.lab_page import LabPage
+from neurobench.gui.runs.runs_page import RunsPage
 from neurobench.gui.states import LIVE, BenchState
-from neurobench.gui.window import MainWindow
 from PIL import Image
 from PySide6.QtCore import QEventLoop
 from PySide6.QtGui import QImage

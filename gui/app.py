@@ -14,10 +14,10 @@ from PySide6.QtWidgets import QApplication
 from neurobench.system import on_stop_signal
 
 from . import theme
-from .preferences import Preferences
+from .frame.preferences import Preferences
 
 if TYPE_CHECKING:
-    from .window import MainWindow
+    from .frame.window import MainWindow
 
 SIGNALS_MS = 50  # Python hears signals only when it runs: this often it does
 
@@ -60,8 +60,8 @@ def opened(asked: Asked, preferences: Preferences) -> MainWindow:
     """The window, painted once; its first page is made right after."""
     app = application()
     theme.apply(app, asked.theme or preferences.theme, asked.scale or preferences.scale)
+    from .frame.window import MainWindow
     from .session import Session
-    from .window import MainWindow
 
     window = MainWindow(Session(asked.folder), preferences)
     window.show()

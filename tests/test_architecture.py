@@ -183,7 +183,9 @@ def test_only_the_registry_names_the_outer_folders(modules: list[Module]) -> Non
     core = [module for module in modules if module.place not in OUTER and module.name != "neurobench.registry"]
     assert [found for module in core for found in strings_naming_plugins(module)] == []
     registry = next(module for module in modules if module.name == "neurobench.registry")
-    assert len(strings_naming_plugins(registry)) == 6, "drivers, instruments, protocols, simulated ones and benches, the window"
+    assert len(strings_naming_plugins(registry)) == 6, (
+        "drivers, instruments, protocols, simulated ones and benches, the window"
+    )
 
 
 # ------------------------------------------------------------------ size

@@ -20,7 +20,7 @@ from neurobench.runs.drawing import SIMULATED
 from neurobench.system import utc_now
 
 from .. import theme
-from ..flow import FlowLayout
+from ..parts.flow import FlowLayout
 from ..selection import Cell, Selection, name_of
 from .base import View
 from .cell_table import CellTable
@@ -46,7 +46,7 @@ from .quantities import (
 if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
-    from ..actions import Actions
+    from ..frame.actions import Actions
 
 NO_RUN = "No run is open. F5 starts one."
 STALE_S = 2.0

@@ -29,7 +29,7 @@ from neurobench.runs.screen import si
 from neurobench.system import utc_now
 
 from .. import theme
-from ..flow import FlowLayout
+from ..parts.flow import FlowLayout
 from ..selection import name_of
 from .base import View
 from .quantities import plural, with_sigma

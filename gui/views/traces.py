@@ -15,7 +15,7 @@ from neurobench.bench.stimulus import FloatArray
 from neurobench.runs.screen import si
 
 from .. import theme
-from ..flow import FlowLayout
+from ..parts.flow import FlowLayout
 from ..selection import Cell, Selection, name_of
 from . import plots
 from .quantities import plural, scale_of
@@ -23,7 +23,7 @@ from .quantities import plural, scale_of
 if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
-    from ..actions import Actions
+    from ..frame.actions import Actions
 
 MOST = 8  # traces at once: more cannot be told apart
 MANY = 10_000  # points from which a curve is thinned to the width of the view, its peaks kept

@@ -78,7 +78,7 @@ def show(path: Path, seconds: float) -> None:
     """Show a run as a user would see it, and print what was measured as one JSON object."""
     import psutil
     from neurobench.gui import app as program
-    from neurobench.gui.preferences import Preferences
+    from neurobench.gui.frame.preferences import Preferences
     from PySide6.QtCore import QEvent, QObject, QTimer
     from PySide6.QtWidgets import QWidget
 
@@ -298,7 +298,8 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
 START = """
 import sys, time, psutil
 from PySide6.QtCore import QEvent, QObject, QTimer
-from neurobench.gui import app as program, window as made
+from neurobench.gui import app as program
+from neurobench.gui.frame import window as made
 class Seen(QObject):
     def eventFilter(self, watched, event):
         if event.type() == QEvent.Type.Paint and not done:
@@ -310,7 +311,7 @@ def show(self):
     self.centralWidget().installEventFilter(seen)
     plain(self)
 made.MainWindow.show = show
-from neurobench.gui.preferences import Preferences
+from neurobench.gui.frame.preferences import Preferences
 window = program.opened(program.Asked(), Preferences())
 complete = time.time() - psutil.Process().create_time()
 print(done[0], complete)

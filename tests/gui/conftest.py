@@ -21,7 +21,7 @@ from qt_here import QT
 from qt_rule import skip_or_fail, start_qt
 
 if TYPE_CHECKING:
-    from neurobench.gui.window import MainWindow
+    from neurobench.gui.frame.window import MainWindow
     from PySide6.QtWidgets import QApplication, QWidget
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -173,10 +173,10 @@ def window_app(qt: str, qapp: QApplication) -> QApplication:
 @pytest.fixture
 def window(window_app: QApplication, qtbot: Any, tmp_path: Path) -> Iterator[MainWindow]:
     """The whole window at 1280 x 720 with the emulator connected; what goes on at the end of the test is aborted."""
-    from neurobench.gui.preferences import Preferences
+    from neurobench.gui.frame.preferences import Preferences
+    from neurobench.gui.frame.window import MainWindow
     from neurobench.gui.session import Session
     from neurobench.gui.states import LIVE
-    from neurobench.gui.window import MainWindow
 
     made = MainWindow(Session(tmp_path / "runs"), Preferences(tmp_path / "window.ini"))
     made.resize(1280, 720)

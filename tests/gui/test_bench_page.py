@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("PySide6")
 pytest.importorskip("pytestqt")
 
-from neurobench.gui import preview_panel, remembered, run_panel
-from neurobench.gui.actions import Actions
-from neurobench.gui.bench_page import BenchPage, recipe_of
-from neurobench.gui.forms import NumberBox
+from neurobench.gui.bench import preview_panel, remembered, run_panel
+from neurobench.gui.bench.bench_page import BenchPage, recipe_of
+from neurobench.gui.frame.actions import Actions
+from neurobench.gui.frame.slow_motion import SlowMotion
+from neurobench.gui.parts.forms import NumberBox
 from neurobench.gui.selection import Selection
 from neurobench.gui.session import Session
-from neurobench.gui.slow_motion import SlowMotion
 from neurobench.gui.states import LIVE, BenchState
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import snapshots
-from neurobench.gui import pulse_panel
-from neurobench.gui.actions import Actions
-from neurobench.gui.characterise_page import CharacterisePage
+from neurobench.gui.characterise import pulse_panel
+from neurobench.gui.characterise.characterise_page import CharacterisePage
+from neurobench.gui.frame.actions import Actions
 from neurobench.gui.selection import Selection
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState, Event

@@ -12,8 +12,8 @@ from PySide6.QtCore import Qt
 from neurobench.runs.runfile import RunFile
 
 if TYPE_CHECKING:
-    from neurobench.gui.characterise_page import CharacterisePage
-    from neurobench.gui.window import MainWindow
+    from neurobench.gui.characterise.characterise_page import CharacterisePage
+    from neurobench.gui.frame.window import MainWindow
 
 LEFT = Qt.MouseButton.LeftButton
 SLOW_MS = 30_000

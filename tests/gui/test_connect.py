@@ -10,10 +10,11 @@ import pytest
 
 pytest.importorskip("PySide6")
 
-from neurobench.gui import bench_text, theme
-from neurobench.gui.actions import Actions
-from neurobench.gui.bench_words import check_lines, chip_of
-from neurobench.gui.connect_page import ConnectPage
+from neurobench.gui import theme
+from neurobench.gui.connect import bench_text
+from neurobench.gui.connect.bench_words import check_lines, chip_of
+from neurobench.gui.connect.connect_page import ConnectPage
+from neurobench.gui.frame.actions import Actions
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
 from PySide6.QtCore import QPoint, Qt

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 pytest.importorskip("PySide6")
 pytest.importorskip("pytestqt")
 
-from neurobench.gui import fields, forms
-from neurobench.gui.fields import REQUIRED, Spec
-from neurobench.gui.forms import AutoEditor, Form, NumberEditor, TableEditor, TextEditor
+from neurobench.gui.parts import fields, forms
+from neurobench.gui.parts.fields import REQUIRED, Spec
+from neurobench.gui.parts.forms import AutoEditor, Form, NumberEditor, TableEditor, TextEditor
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QFrame, QLabel, QScrollArea, QWidget

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from neurobench.gui.defect_map import MARKS, DefectMap
-from neurobench.gui.lab_device import ImportPanel, free_name
-from neurobench.gui.lab_page import LabPage
-from neurobench.gui.preferences import Preferences
+from neurobench.gui.frame.preferences import Preferences
+from neurobench.gui.frame.window import MainWindow
+from neurobench.gui.lab.defect_map import MARKS, DefectMap
+from neurobench.gui.lab.lab_device import ImportPanel, free_name
+from neurobench.gui.lab.lab_page import LabPage
 from neurobench.gui.session import Session
-from neurobench.gui.window import MainWindow
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication, QWidget

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from neurobench.gui.preferences import Preferences
-from neurobench.gui.runs_details import diff_rows, told
-from neurobench.gui.runs_notes import Notes
-from neurobench.gui.runs_overlay import MEDIAN, curves_of
-from neurobench.gui.runs_page import RunsPage
-from neurobench.gui.runs_table import COLUMNS, NOTE, RUN, STATUS, TAGS, Entry, RunsModel, RunsProxy
+from neurobench.gui.frame.preferences import Preferences
+from neurobench.gui.frame.window import MainWindow
+from neurobench.gui.runs.runs_details import diff_rows, told
+from neurobench.gui.runs.runs_notes import Notes
+from neurobench.gui.runs.runs_overlay import MEDIAN, curves_of
+from neurobench.gui.runs.runs_page import RunsPage
+from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, STATUS, TAGS, Entry, RunsModel, RunsProxy
 from neurobench.gui.session import Session
-from neurobench.gui.window import MainWindow
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLineEdit
@@ -319,7 +319,7 @@ def _many(count: int) -> list[Entry]:
 
 
 def test_thousands_of_runs_are_filtered_and_sorted_at_once(window_app: Any, tmp_path: Path) -> None:
-    from neurobench.gui.runs_filter import parse
+    from neurobench.gui.runs.runs_filter import parse
 
     model = RunsModel(Notes(tmp_path))
     proxy = RunsProxy(model)

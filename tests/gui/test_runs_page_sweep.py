@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from neurobench.gui.runs.sweep_panel import SweepPanel, grown, look, newest_of, words_of
 from neurobench.gui.session import Session
-from neurobench.gui.sweep_panel import SweepPanel, grown, look, newest_of, words_of
 from PySide6.QtCore import Qt
 
 from neurobench.learning.convergence import wilson

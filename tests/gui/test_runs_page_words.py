@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from neurobench.gui.runs_filter import KEYS, Filter, Part, parse
-from neurobench.gui.runs_notes import NAME, NONE, Notes, Words, tags_of
+from neurobench.gui.runs.runs_filter import KEYS, Filter, Part, parse
+from neurobench.gui.runs.runs_notes import NAME, NONE, Notes, Words, tags_of
 
 from neurobench.errors import UsageError
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from neurobench.gui import dialogs, modes, theme
-from neurobench.gui.preferences import Preferences
-from neurobench.gui.pulse import Pulse
+from neurobench.gui import theme
+from neurobench.gui.frame import dialogs, modes
+from neurobench.gui.frame.preferences import Preferences
+from neurobench.gui.frame.pulse import Pulse
+from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
 from neurobench.gui.views.base import View
-from neurobench.gui.window import MainWindow
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QLabel, QSpinBox, QVBoxLayout, QWidget
@@ -69,7 +70,7 @@ def shell(
 ) -> Iterator[MainWindow]:
     """The window with a stand-in for every page, on the emulator; nothing runs in it."""
     monkeypatch.setattr(modes, "made_page", lambda of, *rest: StandIn(*rest))
-    monkeypatch.setattr("neurobench.gui.window.made_page", lambda of, *rest: StandIn(*rest))
+    monkeypatch.setattr("neurobench.gui.frame.window.made_page", lambda of, *rest: StandIn(*rest))
     made = MainWindow(Session(tmp_path / "runs"), Preferences(tmp_path / "window.ini"))
     made.resize(1280, 720)
     made.show()

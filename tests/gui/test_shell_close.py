@@ -19,11 +19,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fakes import RemoteChip, Toy, remote_chip
-from neurobench.gui import closing
-from neurobench.gui.preferences import Preferences
+from neurobench.gui.frame import closing
+from neurobench.gui.frame.preferences import Preferences
+from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.session import Session
 from neurobench.gui.states import LIVE, BenchState
-from neurobench.gui.window import MainWindow
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QSpinBox
 
@@ -214,7 +214,7 @@ import sys
 from pathlib import Path
 from PySide6.QtCore import QTimer
 from neurobench.gui import app
-from neurobench.gui.preferences import Preferences
+from neurobench.gui.frame.preferences import Preferences
 from neurobench.runs.request import Request
 
 kept = Preferences()

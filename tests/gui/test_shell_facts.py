@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from neurobench.gui import facts, starting
-from neurobench.gui.command_palette import score
+from neurobench.gui import starting
+from neurobench.gui.frame import facts
+from neurobench.gui.frame.command_palette import score
 from neurobench.gui.states import BenchState
 from snapshots import about, cells, series, snapshot
 

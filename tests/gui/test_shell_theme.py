@@ -78,7 +78,7 @@ def test_kinds_of_states_are_told_apart(matrix: np.ndarray) -> None:
 
 
 def test_on_off_and_unknown_outputs_differ_in_more_than_colour(qt: str) -> None:
-    from neurobench.gui.facts import outputs_words
+    from neurobench.gui.frame.facts import outputs_words
 
     seen = [outputs_words({"on": on, "how": "read back", "age_s": 0.2})[:2] for on in (True, False, None)]
     assert len({mark for mark, _ in seen}) == len({word for _, word in seen}) == 3

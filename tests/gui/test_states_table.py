@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from neurobench.gui.actions import ACTIONS, GROUPS, MODES, Actions, keys_table, possible
+from neurobench.gui.frame.actions import ACTIONS, GROUPS, MODES, Actions, keys_table, possible
 from neurobench.gui.session import Session
 from neurobench.gui.states import LIVE, TABLE, BenchState, Event, after
 from PySide6.QtGui import QKeySequence

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from neurobench.gui.actions import MODES
+from neurobench.gui.frame.actions import MODES
+from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.states import BenchState
-from neurobench.gui.window import MainWindow
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontMetrics
 from PySide6.QtWidgets import (

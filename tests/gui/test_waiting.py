@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from neurobench.gui import waiting
+
 from neurobench.runs.request import Request
 
 REQUEST = Request("read-all")

@@ -1,0 +1,1 @@
+"""The Characterise page: reads and pulses by hand."""

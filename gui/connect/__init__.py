@@ -1,0 +1,1 @@
+"""The Connect page: which bench, is it well, what its chip bears."""

@@ -1,0 +1,1 @@
+"""The Emulator lab: from a curve to a device, and from a device to a chip."""

@@ -1,0 +1,95 @@
+"""The Emulator lab: from a measured curve to a device card, and from a card to an emulated chip on the Bench page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QHideEvent
+from PySide6.QtWidgets import QGroupBox, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
+
+from .. import theme
+from .lab_chip import ChipPanel
+from .lab_device import DeviceList, DevicePanel, ImportPanel
+
+if TYPE_CHECKING:
+    from ..frame.actions import Actions
+    from ..selection import Selection
+    from ..session import Session
+    from ..views.base import View
+
+
+class LabPage(QWidget):
+    """See the module."""
+
+    views: tuple[View, ...] = ()
+    left: QWidget | None = None
+
+    def __init__(
+        self, session: Session, actions: Actions, selection: Selection | None = None, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        del selection  # the lab has a chip of its own
+        self._session, self._actions = session, actions
+        self.devices, self.importer = DeviceList(), ImportPanel(session)
+        self.device, self.chip = DevicePanel(session), ChipPanel(session)
+        self.tabs = QTabWidget()
+        self.tabs.setAccessibleName("Device or chip")
+        self.tabs.addTab(self.device, "Device and its curves")
+        self.tabs.addTab(self.chip, "Chip made of it")
+        self._lay_out()
+        self.devices.chosen.connect(self._chosen)
+        self.importer.imported.connect(self._imported)
+        self.chip.use_asked.connect(self._use)
+        self.tabs.currentChanged.connect(self._tab)
+
+    def _lay_out(self) -> None:
+        side = QWidget()
+        column = QVBoxLayout(side)
+        column.setContentsMargins(8, 8, 4, 8)
+        for title, widget, stretch in (("Devices", self.devices, 1), ("Import a curve", self.importer, 0)):
+            group = QGroupBox(title)
+            QVBoxLayout(group).addWidget(widget)
+            column.addWidget(group, stretch)
+        self.devices.setMinimumHeight(theme.em() * 9)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(side)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setMinimumWidth(side.minimumSizeHint().width() + theme.em())
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.addWidget(area)
+        split.addWidget(self.tabs)
+        split.setChildrenCollapsible(False)
+        split.setStretchFactor(1, 1)
+        split.setSizes([260, 970])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(split)
+
+    def restyle(self) -> None:
+        """Colours or font sizes have changed."""
+        for part in (self.importer, self.device, self.chip):
+            part.restyle()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """Nothing is left at work behind a page that is not seen."""
+        self.devices.close_down()
+        super().hideEvent(event)
+
+    def _chosen(self, device: str) -> None:
+        self.device.show_device(device)
+        self.chip.set_device(device)
+
+    def _imported(self, card: str, report: list[str]) -> None:
+        self.device.told(card, report)
+        self.devices.choose(card)
+        self.tabs.setCurrentWidget(self.device)
+
+    def _tab(self) -> None:
+        if self.tabs.currentWidget() is self.chip:
+            self.chip.set_device(self.devices.device())
+
+    def _use(self, bench: str) -> None:
+        if self._session.connect_bench(bench, {}):
+            self._actions.by_name("mode.bench").trigger()

@@ -1,0 +1,33 @@
+"""One plot as a widget, in the colours of the theme."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyqtgraph as pg
+from PySide6.QtCore import QSize
+from PySide6.QtWidgets import QWidget
+
+from .. import theme
+
+
+class Plot(pg.GraphicsLayoutWidget):
+    """A single PlotItem, `item`, in a widget of its own, with a quiet grid."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName(name)
+        self.ci.layout.setContentsMargins(2, 2, 2, 2)
+        self.item: Any = self.addPlot()
+        self.item.showGrid(x=True, y=True, alpha=0.15)
+
+    def restyle(self, prefixes: bool = False) -> None:
+        """Colours and font of now; `prefixes`: the axes may put an SI prefix before their unit."""
+        theme.style_plot(self.item)
+        for side in ("left", "bottom"):
+            self.item.getAxis(side).enableAutoSIPrefix(prefixes)
+        self.setMinimumHeight(theme.em() * 6)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Room for a curve and its axes."""
+        return QSize(theme.em() * 16, theme.em() * 11)

@@ -1,0 +1,1 @@
+"""The Runs page: what was done, compared and done again; sweeps."""
