@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurobench.bench.config import IN_PROCESS, SIMULATED_BACKENDS
 from neurobench.errors import NeurobenchError
 from neurobench.runs.history import Follower
 from neurobench.runs.runfile import RunFile
@@ -17,14 +19,53 @@ if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
 EVERY_S = 1 / 30
+BUDGET_S = 0.012  # of work in one look: the window's thread waits about so long for Python while it is done
+REST_S = 0.004  # between two looks at least, however long the last one took
+UNDRAWN_S = 0.1  # a window that has not drawn by then (it is hidden, or busy) is not waited for any longer
 ASK_EVERY_S = 0.1
 WIRE_BYTES = 64_000  # so much of the dialogue is taken in at a time; of a longer one its end
 
 
-class Reader(threading.Thread):
-    """Follows one run file and keeps the newest snapshot, or the one that was asked for, in `latest`."""
+@dataclass(frozen=True)
+class RunBench:
+    """The bench of a run as its file says it: its own name, and by what name or file it was asked for ("": unsaid)."""
 
-    def __init__(self, path: Path, hear: Callable[[list[str]], None]) -> None:
+    bench: str = ""
+    backend: str = ""
+    simulated: bool = False
+    named: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the chip lives, and dies, with its engine."""
+        return self.backend in IN_PROCESS
+
+
+def bench_of_run(path: Path) -> RunBench:
+    """Which bench a run is on; of a file that says nothing: a real one, nobody knows which."""
+    try:
+        with RunFile.open(path) as run:
+            config, request = run.value("config") or {}, run.value("request") or {}
+            simulated = run.value("simulated")
+    except (NeurobenchError, OSError):
+        return RunBench()
+    bench = config.get("bench", {})
+    backend = str(bench.get("backend", ""))
+    return RunBench(
+        str(bench.get("name", "")), backend, backend in SIMULATED_BACKENDS if simulated is None else bool(simulated),
+        str(request.get("bench", "")), dict(request.get("bench_settings", {})),
+    )  # fmt: skip
+
+
+class Reader(threading.Thread):
+    """Follows one run file and keeps the newest snapshot, or the one that was asked for, in `latest`.
+
+    `news` is called when there is another one. Until the window has drawn it (`go_on`) nothing is read: two threads
+    that want Python at the same time cost more than one after the other.
+    """
+
+    def __init__(self, path: Path, hear: Callable[[list[str]], None], news: Callable[[], None]) -> None:
         super().__init__(name=f"reader of {path.name}", daemon=True)
         self.path = path
         self.latest: Snapshot | None = None
@@ -32,7 +73,8 @@ class Reader(threading.Thread):
         self.reads = 0
         self._at: int | None = None
         self._again = True  # the slider was moved: show it even if the file has not grown
-        self._wake, self._quit = threading.Event(), threading.Event()
+        self._news = news
+        self._wake, self._drawn, self._quit = threading.Event(), threading.Event(), threading.Event()
         self._wire = Wire(path.with_name(path.name + ".wire.log"), hear)
 
     def show_at(self, seq: int | None) -> None:
@@ -40,21 +82,29 @@ class Reader(threading.Thread):
         self._at, self._again = seq, True
         self._wake.set()
 
+    def go_on(self) -> None:
+        """The window has drawn what it was given last."""
+        self._drawn.set()
+
     def stop(self) -> None:
         """End the thread; it lets go of the file."""
         self._quit.set()
         self._wake.set()
+        self._drawn.set()
 
     def run(self) -> None:
         """Until it is stopped."""
         try:
-            follower = Follower(self.path)
+            follower = Follower(self.path, BUDGET_S)
         except (NeurobenchError, OSError) as error:
             self.problem = str(error)
             return
         try:
             while not self._quit.is_set():
+                began = time.monotonic()
                 self._once(follower)
+                self._wake.wait(max(began + EVERY_S - time.monotonic(), REST_S))
+                self._wake.clear()
         finally:
             follower.close()
 
@@ -63,14 +113,15 @@ class Reader(threading.Thread):
             grown = follower.read()
             if grown or self._again or self.latest is None:
                 self._again = False
-                self.latest, self.problem = follower.snapshot(self._at), None
+                snapshot = follower.snapshot(self._at)
+                self._drawn.clear()
+                self.latest, self.problem = snapshot, None
                 self.reads += 1
+                self._news()
+                self._drawn.wait(UNDRAWN_S)
             self._wire.read()
         except (NeurobenchError, OSError) as error:
             self.problem = str(error)
-        # Between two looks the thread gives way; a long file is read through without a pause that anybody would see.
-        self._wake.wait(EVERY_S)
-        self._wake.clear()
 
 
 class Wire:
@@ -104,7 +155,7 @@ class Link(threading.Thread):
         super().__init__(name=f"link to {engine.path.name}", daemon=True)
         self.engine = engine
         self.state: str | None = "ready"
-        self.asked_at = 0.0  # when the question was put that `state` answers
+        self.asked_at = float("-inf")  # when the question was put that `state` answers
         self.outputs = outputs  # until the engine has been asked
         self.last_words: dict[str, Any] = {}
         self.ended = threading.Event()

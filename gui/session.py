@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig, load_bench
-from neurobench.errors import NeurobenchError, UsageError
+from neurobench.errors import BenchFault, NeurobenchError, UsageError
 from neurobench.runs.request import Request, flags, prepare
 from neurobench.system import runs_folder
 
 from . import waiting
 from .jobs import Job
-from .reading import Link, Reader
+from .reading import Link, Reader, RunBench, bench_of_run
 from .states import LIVE, BenchState, Event, after
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
 FRAME_MS = 33
+AGAIN_S = 0.05  # between two aborts of an engine that does not answer, besides the time that it is given to
 HARD_OFF_S = 2.0  # a second abort within this time ends the engine itself
 UNKNOWN: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "nobody has asked the bench yet"}
 EMULATED: dict[str, Any] = {"on": False, "age_s": 0.0, "how": "emulated"}
@@ -41,6 +42,11 @@ FOLLOWS = {
     "ready": BenchState.STARTING, "running": BenchState.RUNNING, "pausing": BenchState.PAUSING,
     "paused": BenchState.PAUSED, "stopping": BenchState.STOPPING, "aborting": BenchState.ABORTING,
 }  # fmt: skip
+DRIVING = frozenset({"ready", "running", "pausing", "paused", "stopping"})  # what an engine says until it aborts
+DEAF = (
+    "the engine does not answer the abort: press Esc twice within two seconds to end it; its watcher then brings the "
+    "bench to rest"
+)
 ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
 
 
@@ -72,12 +78,16 @@ class Session(QObject):
         self.run_path: Path | None = None
         self.hand = False
         self.on_death: str | None = None  # "keep" or "abort" if the window dies; None: as the bench suggests
+        self.run_bench: RunBench | None = None  # where the run goes on, or went on: not always the bench above
+        self.run_held = False  # whether the run that goes on ends, in order, if the window dies
         self._engine: Engine | None = None
         self._reader: Reader | None = None
         self._link: Link | None = None
         self._queue_on, self._running_id = False, 0
         self._aborted_at, self._asked_at, self._abort_at_begin = -1e9, -1e9, False
         self._jobs: list[Job] = []
+        self._checking: Job | None = None
+        self._resting = self._ending = False
         self._then: Callable[[], None] | None = None
         self._pool = ThreadPoolExecutor(4, "window")
         self._posted.connect(self._call)
@@ -109,7 +119,14 @@ class Session(QObject):
         return True
 
     def _check(self, bench: str, settings: Mapping[str, Any]) -> None:
-        self.job(["check", bench, *flags("--bench-set", settings)], self._checked, self._not_connected)
+        words = ["check", bench, *flags("--bench-set", settings)]
+        self._checking = self.job(words, self._checked, self._not_connected)
+
+    def _check_no_more(self) -> None:
+        """The answer of a check that was given up must never be taken for that of the next bench."""
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
 
     def _checked(self, found: dict[str, Any]) -> None:
         if found["exit_code"] == 0:
@@ -120,12 +137,13 @@ class Session(QObject):
     def _connected(self, found: dict[str, Any] | None) -> None:
         if self.state is not BenchState.CONNECTING:
             return  # somebody thought better of it
-        self.checked = found
+        self.checked, self._checking = found, None
         self._set_outputs(EMULATED if found is None else found.get("outputs") or UNKNOWN)
         self._move(Event.CONNECTED)
         self.bench_changed.emit()
 
     def _not_connected(self, words: str) -> None:
+        self._checking = None
         if self._move(Event.FAILED):
             self.said.emit("error", f"{self.bench_name} is not connected: {words}")
             self.bench_changed.emit()
@@ -134,6 +152,7 @@ class Session(QObject):
         """Let go of the bench; nothing holds it between runs anyway."""
         if not self._move(Event.DISCONNECT):
             return self._refuse(f"there is nothing to disconnect while {self.state.value}")
+        self._check_no_more()
         self.bench, self.checked, self.confirmed = None, None, False
         self._set_outputs(UNKNOWN)
         self.bench_changed.emit()
@@ -143,10 +162,6 @@ class Session(QObject):
     def simulated(self) -> bool:
         """Whether the bench is an emulator or a simulated one: then no chip can be harmed."""
         return self.bench is not None and self.bench.bench.backend in SIMULATED_BACKENDS
-
-    @property
-    def _emulated(self) -> bool:
-        return self.bench is not None and self.bench.bench.backend == "emulator"
 
     @property
     def chip_id(self) -> str:
@@ -171,7 +186,8 @@ class Session(QObject):
         if (words := self._why_not()) is not None:
             return self._refuse(words)
         self.request = request
-        self._begin(lambda: self._started(request), hand=False)
+        held = self._held
+        self._begin(lambda: self._started(request, held), hand=False, held=held)
         return True
 
     def _why_not(self) -> str | None:
@@ -185,12 +201,12 @@ class Session(QObject):
             return f"the limits of chip {self.chip_id} are not confirmed yet: see Connect (Ctrl+2)"
         return None
 
-    def _started(self, request: Request) -> Engine:
+    def _started(self, request: Request, held: bool) -> Engine:
         from neurobench.runs import launch
 
         prepared = prepare(request)
         self._check_confirmed(prepared.bench)
-        return launch.start(prepared, self.runs_folder, held=self._held)
+        return launch.start(prepared, self.runs_folder, held=held)
 
     def _check_confirmed(self, asked: BenchConfig) -> None:
         """A request may name another bench, or other limits, than those that were confirmed: not on a real chip."""
@@ -206,43 +222,50 @@ class Session(QObject):
 
     @property
     def _held(self) -> bool:
-        """Whether a run ends, in order, if the window dies."""
+        """Whether the next run is to end, in order, if the window dies."""
         return (self.on_death or ("keep" if self.simulated else "abort")) == "abort"
 
-    def _begin(self, start: Callable[[], Engine], *, hand: bool) -> None:
+    def _begin(self, start: Callable[[], Engine], *, hand: bool, held: bool) -> None:
         self.hand, self._abort_at_begin = hand, False
         self._move(Event.START)
 
         def work() -> None:
             try:
                 engine = start()
+                bench = bench_of_run(engine.path)
             except Exception as error:  # noqa: BLE001 - whatever it is, the operator is to hear it
-                words = str(error) or type(error).__name__
-                self._post(lambda: self._not_begun(words))
-            else:
-                self._post(lambda: self._begun(engine))
+                words, doubtful = str(error) or type(error).__name__, isinstance(error, BenchFault)
+                self._post(lambda: self._not_begun(words, doubtful))
+                return
+            if self._abort_at_begin or self._ending:  # at once, and not when the window comes to it
+                engine.abort()
+            self._post(lambda: self._begun(engine, bench, held))
 
         self._pool.submit(work)
 
-    def _not_begun(self, words: str) -> None:
+    def _not_begun(self, words: str, doubtful: bool) -> None:
+        """It never began. Where the bench itself failed, nobody knows how its outputs stand."""
         self.hand = False
+        if doubtful and not self.simulated:
+            self._set_outputs({"on": None, "age_s": 0.0, "how": "the run failed before it began"})
         self._end_queued("refused: " + words)
         self._move(Event.ENDED if self.state is BenchState.ABORTING else Event.FAILED)
         self.said.emit("error", words)
         self._perhaps_then()
 
-    def _begun(self, engine: Engine) -> None:
-        self._follow(engine)
+    def _begun(self, engine: Engine, bench: RunBench, held: bool) -> None:
+        self._follow(engine, bench, held)
         self.show(engine.path)
         if self._abort_at_begin:
             self._abort_now(engine)
         else:
             self._move(Event.BEGUN)
 
-    def _follow(self, engine: Engine) -> None:
+    def _follow(self, engine: Engine, bench: RunBench, held: bool) -> None:
         if self._link is not None:
             self._link.stop()
-        self._engine, self._link = engine, Link(engine, EMULATED if self._emulated else UNKNOWN)
+        self.run_bench, self.run_held = bench, held
+        self._engine, self._link = engine, Link(engine, EMULATED if bench.emulated else UNKNOWN)
         self._link.start()
 
     def pause(self) -> bool:
@@ -274,15 +297,12 @@ class Session(QObject):
 
     def abort(self) -> bool:
         """Cut the outputs now. A second call within two seconds ends the engine itself: its watcher rests the bench."""
-        again = time.monotonic() - self._aborted_at < HARD_OFF_S
-        self._aborted_at = time.monotonic()
-        if self.state is BenchState.STARTING or self.state is BenchState.CONNECTING:
-            self._abort_at_begin = True
-            self._move(Event.ABORT)
-            return True
-        engine = self._engine
-        if engine is None or self.state not in LIVE:
+        engine, now = self._engine, time.monotonic()
+        if engine is None:
+            return self._abort_without_engine()
+        if self.state not in LIVE:
             return self._refuse("no run of this window is going on; outputs: " + self.outputs_words())
+        again, self._aborted_at = now - self._aborted_at < HARD_OFF_S, now
         self._move(Event.ABORT)
         if again:
             self.said.emit("warning", "HARD OFF: the engine is ended, its watcher brings the bench to rest")
@@ -291,12 +311,36 @@ class Session(QObject):
             self._abort_now(engine)
         return True
 
-    def _abort_now(self, engine: Engine) -> None:
-        self._aside(engine.abort)
+    def _abort_without_engine(self) -> bool:
+        """Nothing is driven yet: what is on its way is aborted as soon as it has begun, a check is given up."""
+        if self.state is BenchState.CONNECTING:
+            self._check_no_more()
+            self._move(Event.ABORT)
+            self.bench_changed.emit()
+            return True
+        if self.state is BenchState.STARTING:
+            self._abort_at_begin = True
+            return self._move(Event.ABORT)
+        if self.state is BenchState.ABORTING:
+            return self._refuse("the run has not begun yet; it is aborted as soon as it does")
+        return self._refuse("no run of this window is going on; outputs: " + self.outputs_words())
 
-    def _aside(self, call: Callable[[], object]) -> None:
+    def _abort_now(self, engine: Engine) -> None:
+        """Until it is taken: an engine that is deaf for a while may hear the next one."""
+
+        def work() -> None:
+            told = False
+            while not (engine.abort() or self._ending) and engine.state() in DRIVING and engine.alive:
+                if not told:
+                    self._post(lambda: self.said.emit("error", DEAF))
+                told = True
+                time.sleep(AGAIN_S)
+
+        self._aside(work)
+
+    def _aside(self, call: Callable[[], object], name: str = "abort") -> None:
         """In a thread of its own: an abort must not stand in a queue."""
-        threading.Thread(target=call, name="abort", daemon=True).start()
+        threading.Thread(target=call, name=name, daemon=True).start()
 
     def outputs_words(self) -> str:
         """The outputs in words, as they were read back."""
@@ -310,16 +354,41 @@ class Session(QObject):
             return self._refuse("there is no fault to acknowledge")
         if self.outputs.get("on") is False:
             return self._move(Event.ACKNOWLEDGE)
-        self.said.emit("info", "bringing the bench to rest first, since nobody has read back that its outputs are off")
-        self.job(["rest", self.bench_name], self._rested, lambda words: self.said.emit("error", words))
+        if self._resting:
+            return self._refuse("the bench is being brought to rest already")
+        bench = self._faulty_bench()
+        if bench is None:
+            return self._refuse(
+                "the run does not say which bench it was on: bring it to rest (neurobench rest BENCH), look at the "
+                "instruments, then disconnect here (Ctrl+2)"
+            )
+        self._resting = True
+        self.said.emit(
+            "info", f"bringing {bench[1]} to rest first, since nobody has read back that its outputs are off"
+        )
+        self.job(bench, self._rested, self._not_rested)
         return True
 
+    def _faulty_bench(self) -> list[str] | None:
+        """How the bench of the run that failed is brought to rest; it may be another than the one connected."""
+        ran, own = self.run_bench, self.bench
+        if ran is not None and ran.named:
+            return ["rest", ran.named, *flags("--bench-set", ran.settings)]
+        if own is not None and (ran is None or ran.bench == own.bench.name):
+            return ["rest", self.bench_name, *flags("--bench-set", self.bench_settings)]
+        return None
+
     def _rested(self, found: dict[str, Any]) -> None:
-        if found["exit_code"] == 0:
-            self._set_outputs({"on": False, "age_s": 0.0, "how": "brought to rest"})
-            self._move(Event.ACKNOWLEDGE)
-        else:
-            self.said.emit("error", f"the bench could not be brought to rest: {found.get('error')}")
+        if found["exit_code"] != 0:
+            self._not_rested(str(found.get("error")))
+            return
+        self._resting = False
+        self._set_outputs({"on": False, "age_s": 0.0, "how": "brought to rest"})
+        self._move(Event.ACKNOWLEDGE)
+
+    def _not_rested(self, words: str) -> None:
+        self._resting = False
+        self.said.emit("error", f"the bench could not be brought to rest: {words}")
 
     # -- by hand ------------------------------------------------------------------------------------------------
 
@@ -327,16 +396,16 @@ class Session(QObject):
         """Open the bench for single reads and pulses by hand, recorded in a run file of their own."""
         if (words := self._why_not()) is not None:
             return self._refuse(words)
-        config, seed = self.bench, 0
+        config, seed, held = self.bench, 0, self._held
         assert config is not None
 
         def started() -> Engine:
             from neurobench.runs import hand
 
-            return hand.start(config, seed, self.runs_folder, held=self._held)
+            return hand.start(config, seed, self.runs_folder, held=held)
 
         self.request = None
-        self._begin(started, hand=True)
+        self._begin(started, hand=True, held=held)
         return True
 
     def hand_do(self, request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> bool:
@@ -352,7 +421,7 @@ class Session(QObject):
                 found = {"refused": str(error) or type(error).__name__}
             self._post(lambda: answer(found))
 
-        self._pool.submit(work)
+        self._aside(work, "by hand")  # it lasts as long as it lasts: stop and pause must not wait behind it
         return True
 
     def hand_close(self) -> bool:
@@ -439,11 +508,12 @@ class Session(QObject):
         with contextlib.suppress(NeurobenchError, OSError):
             found = engine.attach(path)
             if found.alive:
-                self._post(lambda: self._attached(found))
+                bench = bench_of_run(path)
+                self._post(lambda: self._attached(found, bench))
 
-    def _attached(self, engine: Engine) -> None:
+    def _attached(self, engine: Engine, bench: RunBench) -> None:
         if self.state not in LIVE and self._move(Event.BEGUN):
-            self._follow(engine)
+            self._follow(engine, bench, held=False)
             self.said.emit("info", f"attached to {engine.path.name}, which was going on already")
 
     def show(self, path: Path) -> None:
@@ -451,9 +521,28 @@ class Session(QObject):
         if self._reader is not None:
             self._reader.stop()
         self.run_path, self.snapshot, self.at_seq = path, None, None
-        self._reader = Reader(path, lambda lines: self._post(lambda: self.wire.emit(lines)))
+        self._reader = Reader(path, lambda lines: self._post(lambda: self._heard_wire(path, lines)), self._news)
         self._reader.start()
         self.snapshot_changed.emit()
+
+    def _news(self) -> None:
+        """Called in the reader's thread: there is another snapshot."""
+        self._post(self._take)
+
+    def _take(self) -> None:
+        reader = self._reader
+        if reader is not None and reader.latest is not None and reader.latest is not self.snapshot:
+            self.snapshot = reader.latest
+            self.snapshot_changed.emit()
+
+    def drawn(self) -> None:
+        """The window has drawn and painted the newest snapshot: more may be read."""
+        if self._reader is not None:
+            self._reader.go_on()
+
+    def _heard_wire(self, path: Path, lines: list[str]) -> None:
+        if path == self.run_path:  # the reader of the run before may still have had some
+            self.wire.emit(lines)
 
     def show_at(self, seq: int | None) -> bool:
         """Show the run as it stood after a step (the time slider); None: the newest."""
@@ -466,10 +555,10 @@ class Session(QObject):
     # -- the end ------------------------------------------------------------------------------------------------
 
     def keep_running(self) -> None:
-        """Let the engine go on without a window."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.let_go()
+        """Let the engine go on if this window ends. Until then it can be paused and aborted here as before."""
+        self.run_held = False
+        if self._engine is not None:
+            self._engine.let_go()
 
     def close_all(self, then: Callable[[], None]) -> None:
         """Abort what goes on, and call `then` once its engine has ended and the outputs are known to be off."""
@@ -486,6 +575,7 @@ class Session(QObject):
     def shutdown(self) -> None:
         """End all threads and child processes of this window; an engine goes on unless it is held."""
         self._clock.stop()
+        self._ending = True
         threads = [thread for thread in (self._reader, self._link) if thread is not None]
         for thread in threads:
             thread.stop()
@@ -532,6 +622,8 @@ class Session(QObject):
         return to is not None
 
     def _stand(self, state: BenchState) -> None:
+        if state is BenchState.READY and self.bench is None:
+            state = BenchState.DISCONNECTED  # a run that was only attached to has ended
         if state is not self.state:
             self.state = state
             self.state_changed.emit(state)
@@ -543,9 +635,7 @@ class Session(QObject):
 
     def _tick(self) -> None:
         reader, link = self._reader, self._link
-        if reader is not None and reader.latest is not None and reader.latest is not self.snapshot:
-            self.snapshot = reader.latest
-            self.snapshot_changed.emit()
+        self._take()
         if reader is not None and reader.problem is not None:
             words, reader.problem = reader.problem, None
             self.said.emit("error", words)
@@ -554,7 +644,7 @@ class Session(QObject):
 
     def _heard(self, link: Link) -> None:
         if link.ended.is_set():
-            self._link, self._engine = None, None
+            self._link, self._engine, self.run_held = None, None, False
             self._run_ended(link.last_words)
             return
         self._set_outputs(link.outputs)
@@ -565,7 +655,8 @@ class Session(QObject):
 
     def _run_ended(self, said: Mapping[str, Any]) -> None:
         status, error = str(said.get("status")), said.get("error")
-        self._set_outputs(said.get("outputs") or (EMULATED if self._emulated else UNKNOWN))
+        emulated = self.run_bench is not None and self.run_bench.emulated
+        self._set_outputs(said.get("outputs") or (EMULATED if emulated else UNKNOWN))
         self.hand = False
         self._end_queued(status)
         failed = status in ("fault", "crashed", "damaged")
