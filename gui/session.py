@@ -590,16 +590,12 @@ class Session(QObject):
 
     def job(self, words: list[str], done: Callable[[dict[str, Any]], None], failed: Callable[[str], None]) -> Job:
         """A child process of the command line; one of the two is called at its end."""
-        job = Job(words, self)
+        job = Job(words)  # whoever asked may keep it: it has no parent that would end it first
         self._jobs.append(job)
-
-        def gone() -> None:
-            self._jobs.remove(job)
-            job.deleteLater()
 
         job.done.connect(done)
         job.failed.connect(failed)
-        job.gone.connect(gone)
+        job.gone.connect(lambda: self._jobs.remove(job))
         job.start()
         return job
 
