@@ -26,7 +26,8 @@ log = logging.getLogger("neurobench.window")
 def holds(session: Session) -> bool:
     """Whether something goes on that a closed window would leave behind, or a real bench may have its outputs on."""
     if session.state is BenchState.FAULT:
-        return not session.simulated and session.outputs.get("on") is not False
+        harmless = session.run_bench is not None and session.run_bench.simulated
+        return not harmless and session.outputs.get("on") is not False
     return session.state in LIVE or session.state is BenchState.CONNECTING
 
 

@@ -26,15 +26,47 @@ if TYPE_CHECKING:
 TOTALS = ("max_updates", "epochs", "presentations", "cycles")  # parameters that say how far a run goes at most
 
 
-def simulated(session: Session) -> bool:
-    """Whether what is shown, or would be done, is no real chip: the run that is open, and the bench."""
-    shown = session.snapshot
-    if shown is not None and (shown.live or session.bench is None):
-        return shown.about.simulated
-    bench = session.bench
-    return (bench is not None and bench.bench.backend in SIMULATED_BACKENDS) or (
-        shown is not None and shown.about.simulated
-    )
+@dataclass(frozen=True)
+class Origin:
+    """Whether what is shown, and the bench that anything would be done on, are simulated; None: there is none."""
+
+    data: bool | None
+    bench: bool | None
+
+    @property
+    def differ(self) -> bool:
+        """Whether one is real and the other is not: then both are said."""
+        return None not in (self.data, self.bench) and self.data != self.bench
+
+    def badge(self) -> str:
+        """For the bar; "" where nothing is simulated, or nothing is there."""
+        if not self.differ:
+            return "SIMULATED" if self.data or self.bench else ""
+        return "SIMULATED data\nREAL bench" if self.data else "MEASURED data\nSIMULATED bench"
+
+    def words(self) -> str:
+        """For the line at the bottom."""
+        if self.data is None:
+            return "no data" if self.bench is None else f"no data; {self._bench()}"
+        data = "simulated data: NO HARDWARE" if self.data else "measured data"
+        return f"{data}; but {self._bench()}" if self.differ else data
+
+    def _bench(self) -> str:
+        return "the bench is simulated" if self.bench else "the bench is REAL"
+
+
+def origin(session: Session) -> Origin:
+    """Where what is shown comes from, by its own file; and what the bench is, by the run that goes on, or by its name.
+
+    An old run says nothing about the bench, nor the bench about an old run.
+    """
+    shown, bench, ran = session.snapshot, session.bench, session.run_bench
+    data = None if shown is None else shown.about.simulated
+    if shown is not None and shown.live:
+        return Origin(data, data)
+    if ran is not None and session.state in LIVE:
+        return Origin(data, ran.simulated)
+    return Origin(data, None if bench is None else bench.bench.backend in SIMULATED_BACKENDS)
 
 
 def bench_words(session: Session) -> tuple[str, str]:
@@ -80,12 +112,18 @@ def life_used(snapshot: Snapshot | None) -> float | None:
 
 
 def life_words(session: Session) -> str:
-    """Lifetime used, as words."""
-    used = life_used(session.snapshot)
+    """Lifetime used, as words: of the chip on the bench, never of another one whose old run is shown."""
+    shown = session.snapshot
+    used = life_used(shown) if shown is not None and (shown.live or _same_chip(session, shown)) else None
     if used is None:
         limits = session.bench.limits if session.bench is not None else None
         return "life unlimited" if limits is not None and limits.max_pulses_per_cell is None else ""
     return f"life used {used:.1%}" if used < 0.1 else f"life used {used:.0%}"
+
+
+def _same_chip(session: Session, shown: Snapshot) -> bool:
+    bench = session.bench
+    return bench is not None and (shown.about.bench, shown.about.chip_id) == (bench.bench.name, session.chip_id)
 
 
 def limits_words(bench: BenchConfig | None) -> tuple[str, str]:

@@ -54,10 +54,9 @@ class StatusBar(QFrame):
     def look(self) -> None:
         """Say how it is."""
         session = self._session
-        bench = session.bench is not None or session.snapshot is not None
-        fake = facts.simulated(session)
-        self._say(self.origin, "simulated data: NO HARDWARE" if fake else "measured data" if bench else "no data")
-        self._role(self.origin, "simulated" if fake else "dim")
+        origin = facts.origin(session)
+        self._say(self.origin, origin.words())
+        self._role(self.origin, "simulated" if origin.badge() else "dim")
         self._say(self.energy, facts.energy_words(session.snapshot))
         self._say(self.file, facts.file_words(session))
         self.file.setToolTip(str(session.run_path.absolute()) if session.run_path else "File of the run")
@@ -68,8 +67,8 @@ class StatusBar(QFrame):
     def _death(self) -> str:
         if self._session.state not in LIVE:
             return ""
-        chosen = self._session.on_death or ("keep" if facts.simulated(self._session) else "abort")
-        return "if the window dies: the run goes on" if chosen == "keep" else "if the window dies: abort, outputs off"
+        held = self._session.run_held  # as it was begun: a setting that was changed since is for the next run
+        return "if the window dies: abort, outputs off" if held else "if the window dies: the run goes on"
 
     def _say(self, label: QLabel, words: str) -> None:
         if label.text() != words:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QAction, QFontMetrics
 from PySide6.QtWidgets import (
     QFrame,
@@ -19,6 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from .. import theme
+from ..parts.calm import Calm
 from ..parts.flow import FlowLayout
 from ..states import LIVE, BenchState
 from . import facts
@@ -26,6 +29,9 @@ from . import facts
 if TYPE_CHECKING:
     from ..session import Session
     from .actions import Actions
+
+
+ON_HELD_S = 0.5  # the lamp shows at least so long that the outputs were on
 
 
 class ActionButton(QPushButton):
@@ -103,8 +109,10 @@ class Badge(QLabel):
 
     def say(self, words: str, color: str, on_color: str) -> None:
         """Show these words on this colour."""
-        self.setText(words)
-        self.setAccessibleDescription(words)
+        if words != self.text():
+            self.setText(words)
+            self.setAccessibleDescription(words)
+            self.restyle()
         if (color, on_color) != self._colors:
             self._colors = color, on_color
             self.setStyleSheet(
@@ -112,11 +120,11 @@ class Badge(QLabel):
             )
 
     def restyle(self) -> None:
-        """The font has changed."""
+        """The font or the words have changed: what is longer than all that was expected has its room, too."""
         font = self.font()
         font.setBold(True)
         metrics = QFontMetrics(font)
-        lines = [line for word in self._widest for line in word.split("\n")]
+        lines = [line for word in (*self._widest, self.text()) for line in word.split("\n")]
         self.setFixedWidth(max(metrics.horizontalAdvance(line) for line in lines) + 14)
 
 
@@ -143,8 +151,15 @@ class ProgressCell(QProgressBar):
             self.setValue(done)
         if words != self.label.text():
             self.label.setText(words)
+            self.grow()
             self.setToolTip(f"Progress: {words.replace(chr(10), ', ')}")
             self.setAccessibleDescription(words)
+
+    def grow(self) -> None:
+        """Long words are not cut; it does not shrink again, so that the bar stays calm."""
+        needs = self.label.sizeHint().width() + 12
+        if needs > self.width():
+            self.setFixedWidth(needs)
 
 
 class TopBar(QFrame):
@@ -154,6 +169,10 @@ class TopBar(QFrame):
         super().__init__(parent)
         self.setObjectName("topbar")
         self._session, self._pace = session, facts.Pace()
+        self._look, self._on_at = Calm(self.look, self), -ON_HELD_S
+        self._on = QTimer(self)  # runs out when the lamp may show again that the outputs are off
+        self._on.setSingleShot(True)
+        self._on.timeout.connect(self._outputs)
         looks = tuple(theme.state_look(state) for state in BenchState)
         self.state = Badge("State", tuple(f"{mark} {word}" for _, word, mark in looks), self)
         self.bench = TwoLines("Bench and chip", 28, self)
@@ -170,7 +189,7 @@ class TopBar(QFrame):
         session.state_changed.connect(self._state)
         session.bench_changed.connect(self._bench)
         session.outputs_changed.connect(self._outputs)
-        session.snapshot_changed.connect(self.look)
+        session.snapshot_changed.connect(self._look.ask)
         self.restyle()
 
     def _build(self, actions: Actions) -> None:
@@ -206,6 +225,7 @@ class TopBar(QFrame):
         for box in boxes:
             box.setFixedHeight(max(44, round(2.35 * em)))
         self.progress.setFixedWidth(8 * em)
+        self.progress.grow()
         for badge in (self.bench, self.state, self.banner, self.outputs):
             badge.restyle()
         self._state()
@@ -229,17 +249,34 @@ class TopBar(QFrame):
 
     def _origin(self) -> None:
         t = theme.tokens()
-        simulated = facts.simulated(self._session)
-        self.banner.setVisible(simulated)
-        if simulated:
-            self.banner.say("SIMULATED", t.simulated, t.on_simulated)
-            self.banner.setToolTip("No real chip: what is shown was computed by an emulator or simulated instruments")
+        origin = facts.origin(self._session)
+        words = origin.badge()
+        self.banner.setVisible(bool(words))
+        if words:
+            self.banner.say(words, t.simulated, t.on_simulated)
+            self.banner.setToolTip(
+                "What is shown does not come from this bench: " + origin.words() if origin.differ
+                else "No real chip: what is shown was computed by an emulator or simulated instruments"
+            )  # fmt: skip
 
     def _outputs(self) -> None:
-        mark, word, how = facts.outputs_words(self._session.outputs)
+        mark, word, how = facts.outputs_words(self._lamp())
         look = {"ON": theme.WRONG, "OFF": theme.IDLE, "UNKNOWN": theme.HELD}[word]
         self.outputs.say(f"OUTPUTS\n{mark} {word}", look, theme.ON_STATE)
-        self.outputs.setToolTip(f"Outputs {word}: {how}")
+        self.outputs.setToolTip(f"Outputs {word}: {how}. ON is shown for half a second at least, however short it was")
+
+    def _lamp(self) -> Mapping[str, Any]:
+        """The outputs as the lamp shows them: pulses come and go faster than anybody can read, so ON stays a while."""
+        outputs, now = self._session.outputs, time.monotonic()
+        if outputs.get("on"):
+            self._on_at = now
+        left_s = self._on_at + ON_HELD_S - now
+        if outputs.get("on") is not False or left_s <= 0:
+            self._on.stop()
+            return outputs
+        if not self._on.isActive():
+            self._on.start(round(1000 * left_s) + 1)
+        return {**outputs, "on": True}
 
     def look(self) -> None:
         """What follows the snapshot: progress, time left, origin, lifetime."""

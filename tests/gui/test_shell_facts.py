@@ -12,17 +12,24 @@ import pytest
 from neurobench.gui import starting
 from neurobench.gui.frame import facts
 from neurobench.gui.frame.command_palette import score
+from neurobench.gui.reading import RunBench
 from neurobench.gui.states import BenchState
 from snapshots import about, cells, series, snapshot
 
-from neurobench.bench.config import load_bench
+from neurobench.bench.config import BenchConfig, load_bench
 from neurobench.errors import UsageError
 
 
 def session(**changes: Any) -> Any:
     made = {"bench": load_bench("emulator"), "bench_name": "emulator", "bench_settings": {}, "checked": None,
-            "snapshot": None, "run_path": None, "state": BenchState.READY, "chip_id": "", "outputs": {}}  # fmt: skip
+            "snapshot": None, "run_path": None, "state": BenchState.READY, "chip_id": "", "outputs": {},
+            "run_bench": None}  # fmt: skip
     return SimpleNamespace(**made | changes)
+
+
+def real_bench() -> BenchConfig:
+    emulated = load_bench("emulator")
+    return emulated.model_copy(update={"bench": emulated.bench.model_copy(update={"backend": "visa"})})
 
 
 def test_what_nobody_has_read_back_is_unknown_and_never_off() -> None:
@@ -32,15 +39,36 @@ def test_what_nobody_has_read_back_is_unknown_and_never_off() -> None:
     assert facts.outputs_words({"on": True, "how": "commanded"})[1] == "ON"
 
 
-def test_simulated_is_said_of_what_is_shown_and_of_the_bench() -> None:
-    real = load_bench("emulator").model_copy(update={"bench": load_bench("emulator").bench.model_copy(
-        update={"backend": "visa"})})  # fmt: skip
-    assert facts.simulated(session())
-    assert not facts.simulated(session(bench=real))
-    assert not facts.simulated(session(bench=None))
+def test_the_origin_of_the_data_is_that_of_what_is_shown_and_the_bench_speaks_for_itself() -> None:
+    assert facts.origin(session()).badge() == "SIMULATED"
+    assert facts.origin(session(bench=real_bench())).badge() == ""
+    assert facts.origin(session(bench=real_bench())).words() == "no data; the bench is REAL"
+    assert facts.origin(session(bench=None)).words() == "no data"
     measured = snapshot(about=about(simulated=False))
-    assert not facts.simulated(session(snapshot=measured)), "a real run goes on, whatever bench the form names"
-    assert facts.simulated(session(bench=real, snapshot=snapshot(live=False))), "an old emulated run is shown"
+    live = facts.origin(session(snapshot=measured))
+    assert (live.badge(), live.words()) == ("", "measured data"), "a real run goes on, whatever bench the form names"
+
+
+def test_where_data_and_bench_differ_both_are_said() -> None:
+    measured = snapshot(about=about(simulated=False), live=False)
+    old = facts.origin(session(snapshot=measured))
+    assert old.badge() == "MEASURED data\nSIMULATED bench"
+    assert old.words() == "measured data; but the bench is simulated"
+    assert facts.origin(session(snapshot=measured, bench=None)).words() == "measured data"
+    emulated = facts.origin(session(bench=real_bench(), snapshot=snapshot(live=False)))
+    assert emulated.badge() == "SIMULATED data\nREAL bench"
+    assert emulated.words() == "simulated data: NO HARDWARE; but the bench is REAL"
+    beside = session(
+        snapshot=measured, state=BenchState.RUNNING, bench=real_bench(), run_bench=RunBench(simulated=True)
+    )
+    assert facts.origin(beside).badge() == "MEASURED data\nSIMULATED bench", "an old run is looked at meanwhile"
+
+
+def test_the_life_of_another_chip_is_not_said_of_this_one() -> None:
+    worn = snapshot(about=about(bench="emulator", pulses_used=np.full((4, 4), 500),
+                                pulses_allowed=np.full((4, 4), 1000.0)), live=False)  # fmt: skip
+    assert "life used" not in facts.life_words(session(snapshot=worn, chip_id="another"))
+    assert "life used" in facts.life_words(session(snapshot=worn, chip_id=worn.about.chip_id))
 
 
 def test_the_bar_names_the_run_that_goes_on_and_not_the_form() -> None:
