@@ -19,6 +19,7 @@ from .frame.preferences import Preferences
 if TYPE_CHECKING:
     from .frame.window import MainWindow
 
+SWITCH_S = 0.0005  # of one thread before another that waits for Python is let in; the 5 ms of old are felt
 SIGNALS_MS = 50  # Python hears signals only when it runs: this often it does
 
 
@@ -59,6 +60,7 @@ def application() -> QApplication:
 def opened(asked: Asked, preferences: Preferences) -> MainWindow:
     """The window, painted once; its first page is made right after."""
     app = application()
+    sys.setswitchinterval(SWITCH_S)
     theme.apply(app, asked.theme or preferences.theme, asked.scale or preferences.scale)
     from .frame.window import MainWindow
     from .session import Session

@@ -27,6 +27,10 @@ class Pulse(QObject):
         self._due.setSingleShot(True)
         self._due.setTimerType(Qt.TimerType.PreciseTimer)
         self._due.timeout.connect(self.draw)
+        self._painted = QTimer(self)  # runs out when what was drawn is painted: Qt paints before it hears timers
+        self._painted.setSingleShot(True)
+        self._painted.setInterval(0)
+        self._painted.timeout.connect(session.drawn)
         self._frames, self._late_s, self._since = 0, 0.0, time.monotonic()
         self._beat_at = time.monotonic()
         self._beat = QTimer(self)
@@ -50,6 +54,7 @@ class Pulse(QObject):
         """
         now = self._drawn_at = time.monotonic()
         self._frames += 1
+        self._painted.start()
         snapshot, slow = self._session.snapshot, []
         calm = snapshot is not None and snapshot.live and self._session.at_seq is None
         for view in self._seen():
@@ -91,4 +96,5 @@ class Pulse(QObject):
     def stop(self) -> None:
         """No frame any more."""
         self._due.stop()
+        self._painted.stop()
         self._beat.stop()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSlider, QWidget
+from PySide6.QtGui import QFontMetrics
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSlider, QWidget
 
 from .. import theme
+from ..parts.calm import Calm
+from ..views.plots import Line
 from .topbar import ActionButton
 
 if TYPE_CHECKING:
@@ -28,8 +31,10 @@ class TimeBar(QFrame):
         self.slider.setAccessibleName("Step of the run")
         self.slider.setToolTip("Back in the run's time; at the right end it follows the newest step (Alt+End)")
         self.slider.setPageStep(10)
-        self.words = QLabel("no run is open", self)
+        self.words = Line(self)
+        self.words.setProperty("role", "")
         self.words.setAccessibleName("Step that is shown")
+        self._look = Calm(self.look_now, self)
         self.back = ActionButton(actions.by_name("step.back"), parent=self, words="◄")
         self.forward = ActionButton(actions.by_name("step.forward"), parent=self, words="►")
         self.newest = ActionButton(actions.by_name("step.newest"), parent=self, words="►|")
@@ -44,20 +49,28 @@ class TimeBar(QFrame):
         actions.by_name("step.back").triggered.connect(self.step_back)
         actions.by_name("step.forward").triggered.connect(self.step_forward)
         actions.by_name("step.newest").triggered.connect(self.follow)
-        session.snapshot_changed.connect(self.look)
+        session.snapshot_changed.connect(self._look.ask)
         self.restyle()
-        self.look()
+        self.look_now()
 
     def restyle(self) -> None:
         """The font has changed."""
-        self.words.setMinimumWidth(15 * theme.em())
+        self.words.setFixedWidth(15 * theme.em())
+        self._say(self.words.text())
 
-    def look(self) -> None:
+    def _say(self, words: str) -> None:
+        """The place of the words grows with them and does not shrink: the bar stays calm."""
+        wide = QFontMetrics(self.words.font()).horizontalAdvance(words)
+        if wide > self.words.width():
+            self.words.setFixedWidth(wide + theme.em())
+        self.words.say(words)
+
+    def look_now(self) -> None:
         """Show where the snapshot stands."""
         snapshot, at = self._session.snapshot, self._session.at_seq
         self.slider.setEnabled(snapshot is not None)
         if snapshot is None:
-            self.words.setText("no run is open")
+            self._say("no run is open")
             return
         self._telling = True
         last = max(min(snapshot.last_seq, TICKS), 0)
@@ -67,7 +80,7 @@ class TimeBar(QFrame):
             self.slider.setValue(last if at is None else at)
         self._telling = False
         following = "newest" if at is None else "looking back"
-        self.words.setText(f"step {snapshot.seq} of {snapshot.last_seq}   {snapshot.at_s:.4g} s   {following}")
+        self._say(f"step {snapshot.seq} of {snapshot.last_seq}   {snapshot.at_s:.4g} s   {following}")
 
     def _moved(self, value: int) -> None:
         if not self._telling:

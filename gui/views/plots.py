@@ -40,7 +40,7 @@ from neurobench.runs.drawing import SIMULATED, si_scale
 from neurobench.runs.history import Snapshot
 
 from .. import theme
-from .base import View
+from .base import BY_HAND, View
 
 NO_RUN = "No run is open. F5 starts one."
 STALE_S = 2.0  # without news from a run that goes on, until a view says so
@@ -79,28 +79,42 @@ def line_of(color: str, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
 
 
 class Line(QLabel):
-    """A line of words that is shortened where there is no room; all of it stands in its tip."""
+    """A line of words that is shortened where there is no room; all of it stands in its tip.
+
+    It changes with every frame, so its words are its own: those of a QLabel would lay out the whole window anew.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._words = ""
         self.setProperty("role", "dim")
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setTextFormat(Qt.TextFormat.PlainText)
 
     def say(self, words: str) -> None:
         """Show these words."""
-        if words != self.text():
-            self.setText(words)
+        if words != self._words:
+            self._words = words
             self.setToolTip(words)
+            self.setAccessibleDescription(words)
+            self.update()
+
+    def text(self) -> str:
+        """The words."""
+        return self._words
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """One line high, and as wide as there is room."""
+        return self.minimumSizeHint()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """No width of its own."""
-        return QSize(0, super().minimumSizeHint().height())
+        return QSize(0, QFontMetrics(self.font()).height())
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802
         """The words as far as they fit."""
         painter = QPainter(self)
-        shown = QFontMetrics(self.font()).elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        shown = QFontMetrics(self.font()).elidedText(self._words, Qt.TextElideMode.ElideRight, self.width())
         role = self.property("role")
         painter.setPen(QColor(theme.tokens().text_dim if role == "dim" else theme.tokens().text))
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)
@@ -193,6 +207,10 @@ class Panel(View):
 
     # -- what a view says of itself ------------------------------------------------------------------------------
 
+    def lacks(self, snapshot: Snapshot) -> bool:
+        """Whether there is nothing in it that this view could show."""
+        return bool(self._missing(snapshot))
+
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
         raise NotImplementedError
 
@@ -228,7 +246,8 @@ class Panel(View):
     def _look_for_news(self) -> None:
         """A run that goes on and says nothing is told: what is seen may be old."""
         shown, silent_s = self.snapshot, time.monotonic() - self._heard
-        newest = shown is not None and shown.live and shown.status == "running" and shown.seq >= shown.last_seq
+        runs = shown is not None and shown.live and shown.status == "running" and shown.about.protocol != BY_HAND
+        newest = shown is not None and runs and shown.seq >= shown.last_seq
         if newest and silent_s >= STALE_S:
             self._stale.setText(f"! no news for {silent_s:.0f} s")
         self._stale.setVisible(newest and silent_s >= STALE_S)

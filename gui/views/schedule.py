@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from operator import gt
 from typing import Any, ClassVar
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QRectF, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QResizeEvent
 from PySide6.QtWidgets import QApplication, QHeaderView, QTableView, QWidget
 
 from neurobench.runs.history import About, Shown, Snapshot
@@ -27,6 +28,8 @@ BEYOND = 2.5  # a limit farther away than so many times the volts is told in wor
 NARROW = 44  # heights of a line: a narrower view shows one of its parts at a time
 PARTS = (("Steps", "The last steps, newest first"), ("Array", "Which lines and cells the last stimulus reached"),
          ("Volts", "Volts over time of the last stimulus, beside the limits"))  # fmt: skip
+NARROW_TABLE = 40  # heights of a line: a narrower table leaves out what its column of words says too
+SAID_IN_WORDS = ("cells", "pulses", "volts", "width")
 HEADINGS = ("step", "time", "what", "cells", "pulses", "volts", "width", "energy")
 Keys = tuple[tuple[str, str, str], ...]
 Index = QModelIndex | QPersistentModelIndex
@@ -38,10 +41,12 @@ class Steps(QAbstractTableModel):
     def __init__(self) -> None:
         super().__init__()
         self.steps: tuple[Shown, ...] = ()
+        self._rows: tuple[tuple[str, ...], ...] = ()
 
     def put(self, steps: Sequence[Shown]) -> None:
         """Show these."""
         new = tuple(reversed(steps[-SHOWN:]))
+        self._rows = tuple(map(words_of, new))
         if len(new) != len(self.steps):
             self.beginResetModel()
             self.steps = new
@@ -49,6 +54,11 @@ class Steps(QAbstractTableModel):
         elif new:
             self.steps = new
             self.dataChanged.emit(self.index(0, 0), self.index(len(new) - 1, len(HEADINGS) - 1))
+
+    @property
+    def longest(self) -> tuple[int, ...]:
+        """The most letters of each column."""
+        return tuple(max(map(len, column)) for column in zip(*self._rows, strict=True))
 
     def rowCount(self, _parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """How many steps."""
@@ -68,7 +78,7 @@ class Steps(QAbstractTableModel):
         """Words of a step; one in doubt says so, in colour too."""
         step = self.steps[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return words_of(step)[index.column()]
+            return self._rows[index.row()][index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
             return step.words
         if role == Qt.ItemDataRole.ForegroundRole and step.doubt:
@@ -110,6 +120,7 @@ class ScheduleView(Panel):
         self._plot = self._volts.add(0, 0, left="V", bottom="time")
         self._curves, self._marks = Curves(self._plot), Marks(self._plot)
         self._said = self._far = ""
+        self._longest: tuple[int, ...] = ()
         self._drew: tuple[object, object] = (None, None)
         self._keys: tuple[Keys, Keys] = ((), ())  # of the array, of the volts
         self._part = -1
@@ -125,6 +136,7 @@ class ScheduleView(Panel):
 
     def _draw(self, snapshot: Snapshot) -> None:
         self._steps.put(snapshot.recent)
+        self._fit_columns()
         if self._drew[0] is not snapshot.stimulus or self._drew[1] is not snapshot.about:
             self._stimulus(snapshot)
             self._drew = snapshot.stimulus, snapshot.about
@@ -132,9 +144,16 @@ class ScheduleView(Panel):
             " | ".join(filter(None, (self._said, lifetime_words(snapshot.about, snapshot.cells), self._far)))
         )
 
+    def _fit_columns(self) -> None:
+        """Columns grow with what stands in them, and do not shrink: the table stays calm."""
+        longest = self._steps.longest
+        if len(longest) != len(self._longest) or any(map(gt, longest, self._longest)):
+            self._longest = tuple(map(max, longest, self._longest or longest))
+            self._table.resizeColumnsToContents()
+
     def again(self) -> None:
         """Draw all of it again."""
-        self._drew = None, None
+        self._drew, self._longest = (None, None), ()
         super().again()
 
     def _stimulus(self, snapshot: Snapshot) -> None:
@@ -197,8 +216,19 @@ def _victim_words(found: Driven, limits: Mapping[str, float]) -> str:
     return f"{n} victim{'s' * (n != 1)} at up to {si(found.victim_v, 'V')}{allowed}"
 
 
+class StepsTable(QTableView):
+    """A table that leaves out columns where it is narrow, rather than cut the words."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """See what there is room for."""
+        narrow = self.width() < NARROW_TABLE * theme.em()
+        for heading in SAID_IN_WORDS:
+            self.setColumnHidden(HEADINGS.index(heading), narrow)
+        super().resizeEvent(event)
+
+
 def _table(model: Steps) -> QTableView:
-    table = QTableView()
+    table = StepsTable()
     table.setTabKeyNavigation(False)
     table.setModel(model)
     table.setAccessibleName("Last steps, newest first")
@@ -208,7 +238,6 @@ def _table(model: Steps) -> QTableView:
     table.setShowGrid(False)
     table.verticalHeader().hide()
     header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(HEADINGS.index("what"), QHeaderView.ResizeMode.Stretch)
     return table
 
@@ -262,11 +291,14 @@ class ArrayPicture(Canvas):
 
     def _name_lines(self, side: str, letter: str, count: int, driven_v: Mapping[int, tuple[float, ...]]) -> None:
         """Ticks at the driven lines, if they are few; which volts they have stands beside the axis."""
-        every = max(1, -(-count // 8))
+        em = theme.em()
+        room = self.width() - 6 * em if side == "bottom" else self.height() - 4 * em
+        most = max(min(8, room // (3 * em if side == "bottom" else 2 * em)), 1)
+        every = max(1, -(-count // most))
         few = 0 < len(driven_v) <= NAMED
         ticks: list[tuple[float, str]] = []
         for n in sorted(driven_v) if few else range(0, count, every):
-            if not ticks or n + 0.5 - ticks[-1][0] >= count / 10:  # nearer ones would be written over each other
+            if not ticks or n + 0.5 - ticks[-1][0] >= count / (1.25 * most):  # nearer ones would be written over each other
                 ticks.append((n + 0.5, f"{letter}{n}"))
         self.plot.getAxis(side).setTicks([ticks])
         name(self.plot, side, grouped(letter, driven_v))
