@@ -362,7 +362,8 @@ class PulsePanel(QGroupBox):
         return f"{si(volts, 'V')} is above {limit}: hold the button {self.fire[sign].text()}"
 
     def _let_go(self, sign: int, held_s: float) -> None:
-        self.say(f"nothing was fired: held for {held_s:.1f} s; {self._soft_words(sign)}")
+        why = self.why_not_fired(sign) or f"held for {held_s:.1f} s; {self._soft_words(sign)}"
+        self.say(f"nothing was fired: {why}")
 
     def _fire_pressed(self, sign: int) -> None:
         words = self.why_not_fired(sign)

@@ -239,6 +239,7 @@ class TextEditor(Editor):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self._spec = spec
+        self._combo: QComboBox | None = None
         row = _row_of(self)
         self.line = self._line(spec, row)
         self.line.textChanged.connect(self._heard)
@@ -260,6 +261,7 @@ class TextEditor(Editor):
         combo.setEditable(True)
         combo.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         row.addWidget(combo, 1)
+        self._combo = combo
         edit = combo.lineEdit()
         assert edit is not None
         return edit
@@ -276,6 +278,8 @@ class TextEditor(Editor):
             self.line.setText(", ".join(fields.number(one, self._spec.unit) for one in value))
         else:
             self.line.setText(fields.shown(value))
+        if self._combo is not None and (at := self._combo.findText(self.line.text())) >= 0:
+            self._combo.setCurrentIndex(at)  # or the arrow keys would go on from another entry than the one shown
 
     def _heard(self, _text: str) -> None:
         self.edited.emit()

@@ -9,6 +9,8 @@ from PySide6.QtWidgets import QWidget
 if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
+BY_HAND = "hand"  # the protocol of a session by hand: it has news only when somebody asks for something
+
 
 class View(QWidget):
     """A live view. `name` is its key in layouts and settings, `title` stands on its dock.
@@ -24,6 +26,10 @@ class View(QWidget):
     def draw(self, snapshot: Snapshot | None) -> None:
         """Show this; cheap: at most a few milliseconds, since 30 of these come every second for each open view."""
         raise NotImplementedError
+
+    def lacks(self, snapshot: Snapshot) -> bool:  # noqa: ARG002
+        """Whether there is nothing in it that this view could show; views that always show something need not say."""
+        return False
 
     def restyle(self) -> None:
         """Colours or font sizes have changed: take them from `gui.theme` again."""

@@ -22,7 +22,7 @@ from neurobench.system import utc_now
 from .. import theme
 from ..parts.flow import FlowLayout
 from ..selection import Cell, Selection, name_of
-from .base import View
+from .base import BY_HAND, View
 from .cell_table import CellTable
 from .map_canvas import Bar, MapCanvas, Picture
 from .plots import Line
@@ -52,7 +52,6 @@ NO_RUN = "No run is open. F5 starts one."
 STALE_S = 2.0
 LOOK_MS = 500
 MAPS = ("viridis", "cividis", "grey")
-BY_HAND = "hand"  # a session by hand has news only when somebody asks for something
 DIFFERENCES = ("the first value read", "the marked values")
 
 

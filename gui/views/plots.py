@@ -208,7 +208,7 @@ class Panel(View):
     # -- what a view says of itself ------------------------------------------------------------------------------
 
     def lacks(self, snapshot: Snapshot) -> bool:
-        """Whether there is nothing in it that this view could show."""
+        """See View."""
         return bool(self._missing(snapshot))
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:

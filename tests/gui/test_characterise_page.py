@@ -368,6 +368,9 @@ def test_beyond_the_limit_the_guards_words_stand_there_and_forming_is_named(desk
     assert "the protocol form" in desk.pulse.previews[UP].text()
     desk.armed(qtbot)  # the other polarity may be fired
     assert "max_cell_v" in desk.pulse.why_not_fired(UP)
+    qtbot.mouseClick(desk.pulse.fire[UP], LEFT)
+    assert "exceeds max_cell_v" in desk.pulse.words.text(), "nobody is asked to hold what is refused however long"
+    assert "hold the button" not in desk.pulse.words.text()
     desk.pulse.amplitude[DOWN].setText("6 V")
     qtbot.waitUntil(lambda: "would be refused" in desk.pulse.previews[DOWN].text())
     qtbot.mouseClick(desk.pulse.arm, LEFT)

@@ -284,6 +284,16 @@ def test_auto_says_what_it_stands_for_and_gives_way_to_a_value(window_app: QAppl
     assert form.values() == {}
 
 
+def test_arrow_keys_of_a_choice_go_on_from_what_is_shown(window_app: QApplication, qtbot: Any) -> None:
+    form = made("manhattan", qtbot, {"task": "letters"})
+    shown(form)
+    combo = form.rows["task"].editor.findChild(QComboBox)
+    focused(combo, qtbot)
+    before = combo.itemText(combo.findText("letters") - 1)
+    qtbot.keyClick(combo, Qt.Key.Key_Up)
+    assert combo.currentText() == before
+
+
 def test_arrow_keys_step_and_stay_within_the_range(window_app: QApplication, qtbot: Any) -> None:
     form = made("manhattan", qtbot)
     shown(form)

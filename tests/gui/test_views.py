@@ -119,5 +119,7 @@ def test_a_paused_or_old_run_is_not_called_silent(qtbot: Any, monkeypatch: pytes
     silent = shown(qtbot, ProgressView, made.trained())
     view = shown(qtbot, ProgressView, made.trained(status="paused"))
     old = shown(qtbot, ProgressView, made.trained(live=False, status="finished"))
+    live = made.trained()
+    by_hand = shown(qtbot, ProgressView, replace(live, about=replace(live.about, protocol="hand")))
     qtbot.waitUntil(lambda: "no news for" in words(silent), timeout=5000)
-    assert "no news" not in words(view) + words(old)
+    assert "no news" not in words(view) + words(old) + words(by_hand)
