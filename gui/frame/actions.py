@@ -141,6 +141,8 @@ def possible(action: Action, state: BenchState, page: str = "") -> bool:
 
 def why_not(action: Action, state: BenchState) -> str:
     """Words for a command that was asked for in vain."""
+    if action.name == "acknowledge" and state is not S.FAULT:
+        return "there is no fault to acknowledge"
     if state not in action.states:
         return f"{action.text} is not possible now: {_WHY[state]}"
     return f"{action.text} belongs to {' or '.join(word.capitalize() for word in action.page.split())}: go there first"

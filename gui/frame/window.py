@@ -199,6 +199,7 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         session = self.session
         session.said.connect(self.messages.add)
+        session.state_changed.connect(self._new_run)
         session.snapshot_changed.connect(self._shape)
         session.bench_changed.connect(self._shape)
         does = {
@@ -281,6 +282,11 @@ class MainWindow(QMainWindow):
         self.preferences.forget_layout(name)
         self.mode(name).arrange()
         self.messages.add("info", f"the panels of {name} are back where they began")
+
+    def _new_run(self, state: BenchState) -> None:
+        """What was said of the run before does not stand above the new one; it is in the list (Ctrl+M)."""
+        if state is BenchState.STARTING:
+            self.strip.hide()
 
     def _shape(self) -> None:
         """The array that is shown decides which cells can be chosen."""

@@ -75,6 +75,8 @@ def shell(
     made.resize(1280, 720)
     made.show()
     qtbot.waitExposed(made)
+    made.activateWindow()  # without a window manager nobody else gives it the keys
+    qtbot.waitUntil(made.isActiveWindow)
     made.session.connect_bench("emulator")
     made.begin()
     yield made
@@ -258,6 +260,19 @@ def test_a_key_in_vain_says_why_and_can_be_copied(shell: MainWindow, qtbot: Any)
     qtbot.keyClick(shell, Qt.Key.Key_F6)
     assert "Pause is not possible now: nothing is running" in shell.strip.label.text()
     assert shell.strip.label.textInteractionFlags() & Qt.TextInteractionFlag.TextSelectableByMouse
+
+
+def test_acknowledging_nothing_says_that_there_is_no_fault(shell: MainWindow, qtbot: Any) -> None:
+    qtbot.keyClick(shell, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert "there is no fault" in shell.strip.label.text()
+
+
+def test_a_new_run_does_not_stand_below_the_end_of_the_last_one(shell: MainWindow) -> None:
+    shell.session.said.emit("warning", "the run ended: aborted")
+    assert shell.strip.isVisible()
+    shell.session._stand(BenchState.STARTING)
+    assert not shell.strip.isVisible()
+    assert "aborted" in shell.messages.text()
 
 
 def test_an_error_stays_until_it_is_put_away(shell: MainWindow, qtbot: Any) -> None:
