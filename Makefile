@@ -22,8 +22,10 @@ gui: $(STAMP) ## the window, with an emulated chip
 test: $(STAMP) ## the tests, some minutes
 	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile
 
+# Which of the window's tests: .ci/run takes those of mouse, keys and painting.
+X_TESTS ?= tests/gui
 test-x: $(STAMP) ## the window's tests once more on an X server (needs the packages of .ci/x-packages)
-	$(ONE_THREAD) QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/pytest tests/gui -n $(JOBS) --dist loadfile
+	$(ONE_THREAD) QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/pytest $(X_TESTS) -n $(JOBS) --dist loadfile
 
 soak: $(STAMP) ## the slow tests: crashes, power cuts, statistics
 	$(ONE_THREAD) $(BIN)/pytest -m slow --timeout 3600

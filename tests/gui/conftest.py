@@ -182,6 +182,8 @@ def window(window_app: QApplication, qtbot: Any, tmp_path: Path) -> Iterator[Mai
     made.resize(1280, 720)
     made.show()
     qtbot.waitExposed(made)
+    # without a window manager nobody else gives it the keys
+    qtbot.waitUntil(lambda: made.activateWindow() or made.isActiveWindow(), timeout=20_000)
     made.session.connect_bench("emulator")
     made.begin()
     yield made

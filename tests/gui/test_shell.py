@@ -75,8 +75,8 @@ def shell(
     made.resize(1280, 720)
     made.show()
     qtbot.waitExposed(made)
-    made.activateWindow()  # without a window manager nobody else gives it the keys
-    qtbot.waitUntil(made.isActiveWindow)
+    # without a window manager nobody else gives it the keys
+    qtbot.waitUntil(lambda: made.activateWindow() or made.isActiveWindow(), timeout=20_000)
     made.session.connect_bench("emulator")
     made.begin()
     yield made
