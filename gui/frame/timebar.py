@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontMetrics
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QSlider, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QSlider, QWidget
 
 from .. import theme
 from ..parts.calm import Calm
@@ -33,6 +33,7 @@ class TimeBar(QFrame):
         self.slider.setPageStep(10)
         self.words = Line(self)
         self.words.setProperty("role", "")
+        self.words.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.words.setAccessibleName("Step that is shown")
         self._look = Calm(self.look_now, self)
         self.back = ActionButton(actions.by_name("step.back"), parent=self, words="◄")
@@ -61,7 +62,7 @@ class TimeBar(QFrame):
     def _say(self, words: str) -> None:
         """The place of the words grows with them and does not shrink: the bar stays calm."""
         wide = QFontMetrics(self.words.font()).horizontalAdvance(words)
-        if wide > self.words.width():
+        if wide > self.words.minimumWidth():
             self.words.setFixedWidth(wide + theme.em())
         self.words.say(words)
 

@@ -268,8 +268,8 @@ class TopBar(QFrame):
     def _lamp(self) -> Mapping[str, Any]:
         """The outputs as the lamp shows them: pulses come and go faster than anybody can read, so ON stays a while."""
         outputs, now = self._session.outputs, time.monotonic()
-        if outputs.get("on"):
-            self._on_at = now
+        if outputs.get("on") is not False:
+            self._on_at = now if outputs.get("on") else -ON_HELD_S
         left_s = self._on_at + ON_HELD_S - now
         if outputs.get("on") is not False or left_s <= 0:
             self._on.stop()

@@ -92,6 +92,7 @@ class MapCanvas(QWidget):
         self._hover: Cell | None = None
         self._dragging, self._panned_from = False, QPointF()
         self._marks: tuple[tuple[Any, ...], list[QRectF], list[QRectF]] | None = None
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)  # what lies below is not painted with every frame
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)

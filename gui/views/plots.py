@@ -130,6 +130,7 @@ class Panel(View):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)  # what lies below is not painted with every frame
         self.setAccessibleName(self.title)
         self.snapshot: Snapshot | None = None
         self._drawn: tuple[object, ...] | None = None
@@ -323,6 +324,7 @@ class Canvas(pg.GraphicsLayoutWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.viewport().setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)  # its ground is painted, by itself
         self.plots: list[Any] = []
         self.ci.layout.setContentsMargins(0, 5, 4, 0)  # the half of a number that stands above its tick
         self.ci.layout.setSpacing(2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGraphicsPolygonItem, QToolButton, QVBoxLayout, QWidget
 
 from neurobench.bench.stimulus import FloatArray
 from neurobench.runs.screen import si
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST = 8  # traces at once: more cannot be told apart
 MANY = 10_000  # points from which a curve is thinned to the width of the view, its peaks kept
+SAMPLE = 4  # cells that are shown one by one while none is chosen
 FEW = 60  # points that are also marked one by one
 BAND = "all cells: median, quartiles"
 WIDEST = 600  # points of the band: it is thinned to as many
@@ -89,12 +90,15 @@ class TracesView(plots.Panel):
         super().__init__(parent)
         self.selection = selection if selection is not None else Selection(parent=self)
         self.chosen: tuple[Cell, ...] = ()
+        self._sample: tuple[Cell, ...] = ()
+        self._sample_of: object = None
         self.nothing = plots.NO_RUN
         self.at: float | None = None  # where the crosshair is, as on the axis
         self._times: FloatArray = np.zeros(0)
         self._values: FloatArray = np.zeros((0, 0))
         self._factors = (1.0, 1.0)
         self._unit = "s"
+        self._bounds = _Bounds()
         self.entries: list[KeyEntry] = []
         body = self._body_of()
         self.follow = self._toggle(
@@ -117,8 +121,12 @@ class TracesView(plots.Panel):
         self._cross = pg.InfiniteLine(angle=90, movable=False)
         self._cross.hide()
         self.plot.addItem(self._cross, ignoreBounds=True)
-        self._low, self._high = pg.PlotDataItem(), pg.PlotDataItem()
-        self._fillings = pg.FillBetweenItem(self._low, self._high)
+        self._filling = QGraphicsPolygonItem()
+        self._filling.setPen(QPen(Qt.PenStyle.NoPen))
+        self._filling.setZValue(-1)
+        self.plot.addItem(self._filling, ignoreBounds=True)
+        self.plot.disableAutoRange()
+        self.plot.hideButtons()
         self._names = QWidget(body)
         self._names_row = FlowLayout(self._names, 8)
         whole = QVBoxLayout(body)
@@ -174,7 +182,8 @@ class TracesView(plots.Panel):
             self._names_row.removeWidget(entry)
             entry.hide()
             entry.deleteLater()
-        self.entries = [KeyEntry(self._names, theme.trace_pen(i), name_of(cell)) for i, cell in enumerate(self.chosen)]
+        cells = self.chosen or self._sample
+        self.entries = [KeyEntry(self._names, theme.trace_pen(i), name_of(cell)) for i, cell in enumerate(cells)]
         self.entries.append(KeyEntry(self._names, plots.line_of(theme.tokens().text_dim), BAND))
         for entry in self.entries:
             self._names_row.addWidget(entry)
@@ -197,7 +206,9 @@ class TracesView(plots.Panel):
         return ""
 
     def _draw(self, snapshot: Snapshot) -> None:
-        inside = tuple(cell for cell in self.chosen if _inside(cell, snapshot.about.shape))
+        if not self.chosen:
+            self._take_sample(snapshot)
+        inside = tuple(cell for cell in self.chosen or self._sample if _inside(cell, snapshot.about.shape))
         if inside:
             times, values = snapshot.history.trace(inside, snapshot.seq)
         else:
@@ -210,31 +221,57 @@ class TracesView(plots.Panel):
         plots.name(self.plot, "left", f"G ({unit})")
         plots.name(self.plot, "bottom", "read number" if self.by_read.isChecked() else f"time ({self._unit})")
         self._draw_curves(inside, band_times, band)
-        shown = self.selection.count
-        more = f"{len(inside)} of {plural(shown, 'cell')} one by one" if shown > len(inside) else plural(shown, "cell")
-        self._caption.say(more if shown else "choose cells in the map to see them one by one")
+        if self.follow.isChecked():
+            self._keep_in_sight(tight=not snapshot.live)
+        self._caption.say(self._words_of(len(inside)))
         self._say_values()
+
+    def _words_of(self, one_by_one: int) -> str:
+        shown = self.selection.count
+        if not shown:
+            return f"{plural(one_by_one, 'cell')} as a sample; choose cells in the map to see those"
+        more = shown > one_by_one
+        return f"{one_by_one} of {plural(shown, 'cell')} one by one" if more else plural(shown, "cell")
+
+    def _take_sample(self, snapshot: Snapshot) -> None:
+        """While nothing is chosen: a few of the cells that were read, spread over the array; they stay for a run."""
+        if self._sample_of is snapshot.about and len(self._sample) == SAMPLE:
+            return
+        known = np.argwhere(np.isfinite(snapshot.cells.conductance_s))
+        places = np.unique(np.linspace(0, max(len(known) - 1, 0), SAMPLE).round().astype(int))[: len(known)]
+        sample = tuple((int(row), int(col)) for row, col in known[places])
+        if self._sample_of is snapshot.about and len(sample) <= len(self._sample):
+            return
+        self._sample_of = snapshot.about
+        if sample != self._sample:
+            self._sample = sample
+            self._new_names()
 
     def _draw_curves(self, inside: tuple[Cell, ...], band_times: FloatArray, band: FloatArray) -> None:
         factor, dim = self._factors[1], theme.tokens().text_dim
         x, band = _thinned_band(self._x(band_times), band)
         self.curves.begin()
-        if len(x) > 1:  # of one point there is nothing to fill, and an empty path reaches to 0
-            for item, column in ((self._low, 0), (self._high, 2)):
-                item.setData(x, band[:, column] * factor)
-        self._fill_between(len(x) > 1)
-        self.curves.put("median", x, band[:, 1] * factor, pen=plots.line_of(dim), **_thinned(len(x)))
-        at = self._x(self._times)
+        band = band * factor
+        around = np.concatenate([band[:, 0], band[::-1, 2]])
+        self._filling.setPolygon(pg.functions.arrayToQPolygonF(np.concatenate([x, x[::-1]]), around))
+        self.curves.put("median", x, band[:, 1], pen=plots.line_of(dim), **_thinned(len(x)))
+        self._bounds = _Bounds().taken(x, band)
+        at, follows = self._x(self._times), self.follow.isChecked()
         for i, cell in enumerate(inside):
             known = np.isfinite(self._values[:, i])
-            self.curves.put(cell, at[known], self._values[known, i] * factor, **self._look(i, int(known.sum())))
+            x, y = at[known], self._values[known, i] * factor
+            self._bounds = self._bounds.taken(x, y)
+            x, y = peaks(x, y) if follows else (x, y)
+            self.curves.put(cell, x, y, **self._look(i, len(x)))
         self.curves.end()
 
-    def _fill_between(self, there: bool) -> None:
-        if there and self._fillings.scene() is None:
-            self.plot.addItem(self._fillings)
-        elif not there and self._fillings.scene() is not None:
-            self.plot.removeItem(self._fillings)
+    def _keep_in_sight(self, *, tight: bool) -> None:
+        """Show all of it. In a live run there is room to grow into, so that the axes are not made anew each time."""
+        if self._bounds.known:
+            view = self.plot.viewRange()
+            x, y = self._bounds.room(view, spare=0.02 if tight else 0.15)
+            if [x, y] != view:
+                self.plot.setRange(xRange=x, yRange=y, padding=0)
 
     def _look(self, i: int, points: int) -> dict[str, Any]:
         """The i-th curve: few points are marked, so that a single read is seen too."""
@@ -249,7 +286,7 @@ class TracesView(plots.Panel):
 
     def _styled(self) -> None:
         t = theme.tokens()
-        self._fillings.setBrush(plots.painted(t.text_dim, 50))
+        self._filling.setBrush(plots.painted(t.text_dim, 50))
         self._cross.setPen(plots.line_of(t.text_dim, Qt.PenStyle.DashLine))
         self.chosen = ()
         self._take_selection()
@@ -258,8 +295,9 @@ class TracesView(plots.Panel):
 
     # -- range and crosshair ------------------------------------------------------------------------------------
 
-    def _follow(self, on: bool) -> None:
-        self.plot.enableAutoRange(enable=on)
+    def _follow(self, _on: bool) -> None:
+        """All of it, thinned; or, where somebody looks closer, all points."""
+        self.again()
 
     def _moved_by_hand(self, _axes: object) -> None:
         self.follow.setChecked(False)
@@ -288,6 +326,7 @@ class TracesView(plots.Panel):
         if event.key() == Qt.Key.Key_Home:
             self._set_cross(None)
             self.follow.setChecked(True)
+            return
         if steps is None or not len(self._times):
             super().keyPressEvent(event)
             return
@@ -310,6 +349,61 @@ class TracesView(plots.Panel):
     def words(self) -> list[str]:
         """What the key says."""
         return [entry.text for entry in self.entries]
+
+
+class _Bounds(NamedTuple):
+    """What is drawn reaches from here to there."""
+
+    left: float = math.inf
+    right: float = -math.inf
+    low: float = math.inf
+    high: float = -math.inf
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything."""
+        return self.left <= self.right and self.low <= self.high
+
+    def taken(self, x: FloatArray, y: FloatArray) -> _Bounds:
+        """With these points too."""
+        y = y[np.isfinite(y)]
+        if not (len(x) and len(y)):
+            return self
+        return _Bounds(
+            min(self.left, float(x[0])), max(self.right, float(x[-1])),
+            min(self.low, float(y.min())), max(self.high, float(y.max())),
+        )  # fmt: skip
+
+    def room(self, view: list[list[float]], spare: float) -> tuple[list[float], list[float]]:
+        """Ranges of x and y that hold all of it: those of now, unless it has left them or fills little of them."""
+        x, y = view
+        if not _fits(self.left, self.right, x, 0.8 if spare > 0.1 else 0.95):
+            x = _around(self.left, self.right, 0.02, spare)
+        if not _fits(self.low, self.high, y, 0.7):
+            y = _around(self.low, self.high, 0.06, 0.06)
+        return x, y
+
+
+def _fits(low: float, high: float, seen: list[float], share: float) -> bool:
+    return seen[0] <= low and high <= seen[1] and high - low >= share * (seen[1] - seen[0])
+
+
+def _around(low: float, high: float, below: float, above: float) -> list[float]:
+    size = (high - low) or abs(high) or 1.0
+    return [low - below * size, high + above * size]
+
+
+def peaks(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """A long curve as the lowest and the highest of its points, for one place after another."""
+    per = -(-len(x) // WIDEST)
+    if per <= 4:
+        return x, y
+    whole = len(x) // per * per
+    parts = y[:whole].reshape(-1, per)
+    first = np.arange(0, whole, per)
+    ends = np.sort([first + parts.argmin(axis=1), first + parts.argmax(axis=1)], axis=0).T.reshape(-1)
+    which = np.append(ends, np.arange(whole, len(x)))
+    return x[which], y[which]
 
 
 def _inside(cell: Cell, shape: Cell) -> bool:
