@@ -11,7 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Literal
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor, QFont, QFontMetrics, QPalette, QPen
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontMetrics, QPalette, QPen
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
 from .states import BenchState
@@ -240,10 +240,19 @@ def em() -> int:
     return QFontMetrics(QApplication.font()).height()
 
 
+@cache
+def _mono_families() -> list[str]:
+    """Those of the usual ones that are there, and the system's own."""
+    there = set(QFontDatabase.families())
+    wanted = ("DejaVu Sans Mono", "Menlo", "Consolas", "Noto Sans Mono", "Liberation Mono", "Courier New")
+    own = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont).family()
+    return [*(name for name in wanted if name in there), own]
+
+
 def mono() -> QFont:
     """A font in which columns stand under each other, in the size of now."""
     font = QFont(QApplication.font())
-    font.setFamilies(["DejaVu Sans Mono", "Menlo", "Consolas", "monospace"])
+    font.setFamilies(_mono_families())
     font.setStyleHint(QFont.StyleHint.Monospace)
     return font
 

@@ -101,6 +101,8 @@ ACTIONS: tuple[Action, ...] = (
            "Cells"),
 
     Action("palette", "Command palette", "Ctrl+K", "Find any command by a few letters", ALL, "", "View"),
+    Action("side", "Side panel", "F9", "Show the panel at the left, or put it away: more room for the views", ALL,
+           LIVE_VIEWS, "View", True),
     Action("reset_layout", "Reset layout", "Ctrl+Shift+R", "Bring the panels of this mode back to where they began",
            ALL, "", "View"),
     Action("theme.system", "Theme: as the desktop", "", "Dark or light, as the desktop is", ALL, "", "View", True),

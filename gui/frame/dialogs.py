@@ -26,6 +26,7 @@ from neurobench import __version__
 from neurobench.system import data_folder
 
 from .. import theme
+from . import facts
 from .actions import ACTIONS
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def diagnostics(session: Session, preferences: Preferences) -> str:
         except importlib.metadata.PackageNotFoundError:
             return "not installed"
 
+    _, word, how = facts.outputs_words(session.outputs)
     lines = [
         f"neurobench          {__version__}",
         f"Python              {platform.python_version()} ({sys.executable})",
@@ -182,7 +184,7 @@ def diagnostics(session: Session, preferences: Preferences) -> str:
         f"Runs                {session.runs_folder.absolute()}",
         f"Run shown           {session.run_path or 'none'}",
         f"Bench               {session.bench_name or 'none'}",
-        f"State               {session.state.value}; outputs {session.outputs}",
+        f"State               {session.state.value}; outputs {word} ({how})",
         f"Theme               {theme.tokens().name}, text at {theme.scale():.0%}",
     ]
     return "\n".join(lines)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QByteArray, QChildEvent, QEvent, QObject, QSize, Qt
-from PySide6.QtGui import QShowEvent
+from PySide6.QtCore import QByteArray, QChildEvent, QEvent, QObject, QSize, Qt, QTimer
+from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QDockWidget,
     QFrame,
@@ -27,6 +28,8 @@ from PySide6.QtWidgets import (
 from .. import theme
 
 if TYPE_CHECKING:
+    from neurobench.runs.history import Snapshot
+
     from ..selection import Selection
     from ..session import Session
     from ..views.base import View
@@ -34,6 +37,11 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
 LAYOUT_VERSION = 1
+# Rooms below which views are stacked instead of put beside or below each other, in heights of a line: in width for
+# two columns, in height for two rows. A fit that holds is given up a little later than it is taken.
+TWO_COLUMNS, TWO_ROWS, SLACK = 26, 25, 2
+OF_ONE_KIND = ("stdp", "iv", "raster")  # views of one kind of run
+Fit = tuple[int, int]  # columns and rows of views at most
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,14 @@ class Mode(QMainWindow):
         self.docks: dict[str, QDockWidget] = {}
         self._shared_out = False  # the room among panel and views, when first shown
         self._kept: QByteArray | None = None
+        self._fit: Fit = (2, 2)
+        self._layouts: dict[Fit, QByteArray] = {}  # how the user left it, where there was so much room
+        self._side_on = True
+        self._brought_for: object = None
+        self._again = QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.setInterval(0)
+        self._again.timeout.connect(self._refit)
         self.setDockNestingEnabled(True)
         self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         if not self.views:
@@ -153,7 +169,7 @@ class Mode(QMainWindow):
             dock.setFloating(False)
             self.removeDockWidget(dock)
         self.addDockWidget(LEFT, self.side)
-        columns = placed(self.mode, tuple(self.docks))
+        columns = self._columns()
         tops = [self.docks[column[0][0]] for column in columns]
         before = self.side
         for top in tops:
@@ -167,11 +183,61 @@ class Mode(QMainWindow):
         """Give the side panel what it needs, and the views the rest: when they are placed, and when the text grows."""
         if not self.docks:
             return
-        tops = [self.docks[column[0][0]] for column in placed(self.mode, tuple(self.docks))]
-        # the panel's own width, and that of its scroll bar
-        panel = max(17 * theme.em(), self._panel.sizeHint().width() + 2 * theme.em())
+        tops = [self.docks[column[0][0]] for column in self._columns()]
+        panel = self._panel_width()
         rest = max((self.width() - panel) // max(len(tops), 1), 1)
-        self.resizeDocks([self.side, *tops], [panel, *(rest for _ in tops)], Qt.Orientation.Horizontal)
+        if self._side_on:
+            self.resizeDocks([self.side, *tops], [panel, *(rest for _ in tops)], Qt.Orientation.Horizontal)
+        else:
+            self.resizeDocks(tops, [rest for _ in tops], Qt.Orientation.Horizontal)
+
+    def _columns(self) -> Columns:
+        return fitted(placed(self.mode, tuple(self.docks)), self._fit)
+
+    def _panel_width(self) -> int:
+        """The panel's own width, and that of its scroll bar; not more than half of all."""
+        if not self._side_on:
+            return 0
+        return min(max(17 * theme.em(), self._panel.sizeHint().width() + 2 * theme.em()), self.width() // 2)
+
+    def show_side(self, on: bool) -> None:
+        """Show the side panel, or put it away to have more room for the views."""
+        self._side_on = on
+        if self.docks:
+            self.side.setVisible(on)
+            self.look_for_room()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Qt's: views are stacked where there is no more room, and spread out again where there is."""
+        super().resizeEvent(event)
+        self.look_for_room()
+
+    def look_for_room(self) -> None:
+        """See soon whether the views fit as they stand: the window or the text has another size."""
+        if self.docks and self._shared_out:
+            self._again.start()
+
+    def _refit(self) -> None:
+        """Other columns and rows if there is room for others; as they were left, where they stood so before."""
+        fit = self._fit_now()
+        if fit == self._fit:
+            return
+        self._layouts[self._fit] = self.saveState(self._version())
+        self._fit = fit
+        kept = self._layouts.get(fit)
+        if kept is None or not self._restored(kept):
+            self.arrange()
+        self.side.setVisible(self._side_on)
+
+    def _fit_now(self) -> Fit:
+        em, (columns, rows) = theme.em(), self._fit
+        wide, high = (self.width() - self._panel_width()) / em, self.height() / em
+        beside = 2 if wide >= TWO_COLUMNS - SLACK * (columns - 1) else 1
+        return beside, 2 if high >= TWO_ROWS - SLACK * (rows - 1) else 1
+
+    def _version(self) -> int:
+        """A layout is taken again only where there is as much room as when it was kept."""
+        return LAYOUT_VERSION + 10 * (2 - self._fit[0]) + 20 * (2 - self._fit[1])
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Qt's: only now is it known how much room there is to share out."""
@@ -182,6 +248,8 @@ class Mode(QMainWindow):
 
     def _share_out(self) -> None:
         kept, self._kept = self._kept, None
+        if self.docks:
+            self._fit = self._fit_now()
         if kept is None or not self._restored(kept):
             self.arrange()
 
@@ -199,7 +267,22 @@ class Mode(QMainWindow):
             for name in stack:
                 self.docks[name].show()
             head.raise_()
+        self.side.setVisible(self._side_on)
         self.resizeDocks(heads, [3, *(2 for _ in heads[1:])], Qt.Orientation.Vertical)
+
+    def bring_forward(self, snapshot: Snapshot) -> None:
+        """Where a run has no epochs to show, the view of what it does show comes to the front, once for each run."""
+        if snapshot.about is self._brought_for:
+            return
+        progress = next((view for view in self.shown() if view.name == "progress"), None)
+        if progress is None or not progress.lacks(snapshot):
+            return
+        for view in self.views:
+            if view.name in OF_ONE_KIND and not view.lacks(snapshot):
+                self._brought_for = snapshot.about
+                self.docks[view.name].show()
+                self.docks[view.name].raise_()
+                return
 
     def shown(self) -> list[View]:
         """The views of which anything can be seen now, detached ones included."""
@@ -207,7 +290,7 @@ class Mode(QMainWindow):
 
     def layout_kept(self) -> QByteArray:
         """The layout, to be kept."""
-        return self.saveState(LAYOUT_VERSION)
+        return self.saveState(self._version())
 
     def take_layout(self, kept: QByteArray | None) -> None:
         """Take a kept layout, as soon as it is known how much room there is; one that does not fit changes nothing."""
@@ -219,8 +302,8 @@ class Mode(QMainWindow):
             self._kept = kept
 
     def _restored(self, kept: QByteArray) -> bool:
-        done = self.restoreState(kept, LAYOUT_VERSION)
-        self.side.show()
+        done = self.restoreState(kept, self._version())
+        self.side.setVisible(self._side_on)
         return done
 
 
@@ -265,3 +348,21 @@ def placed(mode: str, names: tuple[str, ...]) -> Columns:
     elif rest:
         columns = [[[n]] for n in rest]
     return tuple(tuple(tuple(stack) for stack in column) for column in columns)
+
+
+def fitted(columns: Columns, fit: Fit) -> Columns:
+    """The same views in at most so many columns and rows: what does not fit beside or below is one stack of tabs."""
+    if fit[0] == 1 and len(columns) > 1:
+        deep = max(len(column) for column in columns)
+        rows = [[column[n] for column in columns if n < len(column)] for n in range(deep)]
+        columns = ((heads_first([stack for row in rows for stack in row]),),) if fit[1] == 1 else (
+            tuple(heads_first(row) for row in rows),
+        )  # fmt: skip
+    if fit[1] == 1:
+        columns = tuple((heads_first(column),) for column in columns)
+    return columns
+
+
+def heads_first(stacks: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Some stacks as one: first what stood in front of each."""
+    return (*(stack[0] for stack in stacks), *(name for stack in stacks for name in stack[1:]))

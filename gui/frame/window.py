@@ -41,6 +41,8 @@ from .timebar import TimeBar
 from .topbar import TopBar
 
 if TYPE_CHECKING:
+    from neurobench.runs.history import Snapshot
+
     from ..session import Session
     from ..views.base import View
 
@@ -78,6 +80,28 @@ class EscapeKey(QObject):
 _KEYS = (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride)
 
 
+class SideButton(QToolButton):
+    """Puts the side panel away, and brings it back."""
+
+    def __init__(self, action: QAction, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._action = action
+        self.setCheckable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setProperty("role", "flat")
+        self.setAccessibleName(action.text())
+        self.setToolTip(action.toolTip())
+        self.clicked.connect(action.trigger)
+        action.changed.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        on = self._action.isChecked()
+        self.setChecked(on)
+        self.setText(f"{'◂' if on else '▸'} {self._action.text()}")
+        self.setVisible(self._action.isEnabled())
+
+
 class Rail(QFrame):
     """The modes at the left, one below the other."""
 
@@ -101,6 +125,8 @@ class Rail(QFrame):
             layout.addWidget(button)
             self.buttons[mode] = button
         layout.addStretch(1)
+        self.side = SideButton(actions.by_name("side"), self)
+        layout.addWidget(self.side)
         self.restyle()
 
     def show_mode(self, mode: str) -> None:
@@ -110,10 +136,11 @@ class Rail(QFrame):
 
     def restyle(self) -> None:
         """The font has changed: all are as wide as the widest."""
-        for button in self.buttons.values():
+        buttons = (*self.buttons.values(), self.side)
+        for button in buttons:
             button.setMinimumWidth(0)
-        wide = max(button.sizeHint().width() for button in self.buttons.values())
-        for button in self.buttons.values():
+        wide = max(button.sizeHint().width() for button in buttons)
+        for button in buttons:
             button.setMinimumSize(wide, round(2.1 * theme.em()))
 
 
@@ -177,6 +204,7 @@ class MainWindow(QMainWindow):
         self.restyle()
 
     def _menus(self) -> None:
+        self.actions_of.by_name("side").setChecked(True)
         menus = {group: self.menuBar().addMenu(f"&{group}") for group in GROUPS}
         for action, made in self.actions_of:
             menus[action.group].addAction(made)
@@ -208,7 +236,7 @@ class MainWindow(QMainWindow):
             "keep_running": self._keep_running, "open": self._open, "palette": self.palette_dialog.ask,
             "reset_layout": self._reset_layout, "limits": self.show_limits, "messages": self.show_messages,
             "help": self.show_help, "diagnostics": self.show_diagnostics, "about": self.show_about,
-            "text.larger": self._larger, "text.smaller": self._smaller,
+            "side": self._show_side, "text.larger": self._larger, "text.smaller": self._smaller,
         }  # fmt: skip
         for name, do in does.items():
             self._on(name, do)
@@ -263,6 +291,7 @@ class MainWindow(QMainWindow):
             if (load_asked := getattr(mode.page, "load_asked", None)) is not None:
                 load_asked.connect(self._load)
             mode.take_layout(self.preferences.layout(name))
+            mode.show_side(self.actions_of.by_name("side").isChecked())
             for dock in mode.docks.values():
                 dock.visibilityChanged.connect(self.pulse.ask)
         return self.modes[name]
@@ -276,6 +305,10 @@ class MainWindow(QMainWindow):
     def seen(self) -> list[View]:
         """Every view of which anything can be seen, in this mode or detached."""
         return [view for mode in self.modes.values() for view in mode.shown()]
+
+    def _show_side(self) -> None:
+        for mode in self.modes.values():
+            mode.show_side(self.actions_of.by_name("side").isChecked())
 
     def _reset_layout(self) -> None:
         name = self.actions_of.page
@@ -293,8 +326,14 @@ class MainWindow(QMainWindow):
         snapshot, bench = self.session.snapshot, self.session.bench
         if snapshot is not None:
             self.selection.set_shape(snapshot.about.shape)
+            self._bring_forward(snapshot)
         elif bench is not None:
             self.selection.set_shape((bench.chip.rows, bench.chip.cols))
+
+    def _bring_forward(self, snapshot: Snapshot) -> None:
+        mode = self.modes.get(self.actions_of.page)
+        if mode is not None and mode.docks:
+            mode.bring_forward(snapshot)
 
     # -- what belongs to the window itself ------------------------------------------------------------------------
 
@@ -395,6 +434,7 @@ class MainWindow(QMainWindow):
         if theme.scale() != before:
             for mode in self.modes.values():
                 mode.share_width()
+                mode.look_for_room()
 
     def restyle(self) -> None:
         """Everything that keeps a colour or a size of its own takes it anew."""

@@ -11,6 +11,24 @@ from PySide6.QtWidgets import QWidget
 from .. import theme
 
 
+class QuietItem(pg.PlotItem):
+    """A plot that is not seen while there is nothing in it: axes from 0 to 1 would say what nobody measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hide()
+
+    def addItem(self, item: Any, *args: Any, **named: Any) -> None:  # noqa: N802
+        """pyqtgraph's: a curve or a mark comes."""
+        super().addItem(item, *args, **named)
+        self.show()
+
+    def clear(self) -> None:
+        """pyqtgraph's: all of it goes."""
+        super().clear()
+        self.hide()
+
+
 class Plot(pg.GraphicsLayoutWidget):
     """A single PlotItem, `item`, in a widget of its own, with a quiet grid."""
 
@@ -18,7 +36,8 @@ class Plot(pg.GraphicsLayoutWidget):
         super().__init__(parent)
         self.setAccessibleName(name)
         self.ci.layout.setContentsMargins(2, 2, 2, 2)
-        self.item: Any = self.addPlot()
+        self.item: Any = QuietItem()
+        self.addItem(self.item)
         self.item.showGrid(x=True, y=True, alpha=0.15)
 
     def restyle(self, prefixes: bool = False) -> None:

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 ATTACH_EVERY_MS, ATTACH_TRIES = 250, 80
 # Texts that a column has room for.
 WIDTHS = {
-    WHEN: "2026-11-22 00:00:00", RUN: "20261...ttan-s0", PROTOCOL: "manhattan-x", BENCH: "emulator",
+    WHEN: "2026-11-22 00:00:00", RUN: "20261122-000000-manhattan-s00", PROTOCOL: "manhattan-x", BENCH: "emulator",
     STATUS: "◐ not converged", SEED: "Seed 1", UPDATES: "Updates ..", SIMULATED: "REAL.",
     TAGS: "good paper", NOTE: "first try",
 }  # fmt: skip
@@ -596,7 +596,7 @@ class RunsTable(QTableView):
         self.setAlternatingRowColors(True)
         self.setShowGrid(False)
         self.setWordWrap(False)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.setSortingEnabled(True)
         self.setTabKeyNavigation(False)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)

@@ -62,6 +62,8 @@ class ProgressView(Panel):
             return ""
         if snapshot.live:
             return "No epoch has ended yet. Error and accuracy come with the first."
+        if snapshot.seq < snapshot.last_seq:
+            return "At this step no epoch had ended."
         return f"The protocol {snapshot.about.protocol} told nothing of epochs."
 
     def _draw(self, snapshot: Snapshot) -> None:

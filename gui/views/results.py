@@ -293,7 +293,7 @@ class ResultsView(View):
 
     def _fit_columns(self) -> None:
         em = theme.em()
-        for column, wide in enumerate((4.4, 4.4, 6.6, 7.5, 3.2)):
+        for column, wide in enumerate((4.6, 4.0, 6.6, 8.4, 2.8)):
             self.table.setColumnWidth(column, round(wide * em))
 
     def restyle(self) -> None:

@@ -298,7 +298,9 @@ class ArrayPicture(Canvas):
         few = 0 < len(driven_v) <= NAMED
         ticks: list[tuple[float, str]] = []
         for n in sorted(driven_v) if few else range(0, count, every):
-            if not ticks or n + 0.5 - ticks[-1][0] >= count / (1.25 * most):  # nearer ones would be written over each other
+            if not ticks or n + 0.5 - ticks[-1][0] >= count / (
+                1.25 * most
+            ):  # nearer ones would be written over each other
                 ticks.append((n + 0.5, f"{letter}{n}"))
         self.plot.getAxis(side).setTicks([ticks])
         name(self.plot, side, grouped(letter, driven_v))

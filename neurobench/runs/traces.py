@@ -101,7 +101,7 @@ class Traces:
                 self._add_grid(seq, at_s, flat, conductance_s)
             else:
                 self._add_values(seq, at_s, flat, conductance_s)
-            if len(flat) > 1 or self._size == 1:
+            if 2 * len(flat) > self._size:
                 self._add_band(seq, at_s, conductance_s)
 
     def _add_grid(self, seq: int, at_s: float, flat: NDArray[np.intp], conductance_s: FloatArray) -> None:
@@ -164,7 +164,7 @@ class Traces:
     def band(self, until_seq: int) -> tuple[FloatArray, FloatArray]:
         """Times [n] and lower quartile, median, upper quartile [n, 3] of all cells that were read then.
 
-        Reads of one cell of several say nothing of the others, and are left out.
+        Reads of half of the array or less say nothing of the others, and are left out.
         """
         with self._lock:
             self._sort_bands()
