@@ -397,7 +397,7 @@ def test_the_palette_says_why_something_is_not_possible(shell: MainWindow, qtbot
     shell.actions_of.by_name("palette").trigger()
     line = shell.palette_dialog.line
     qtbot.keyClicks(line, "acknowledge")
-    assert "nothing is running" in shell.palette_dialog.why.text()
+    assert "there is no fault to acknowledge" in shell.palette_dialog.why.text()
     qtbot.keyClick(line, Qt.Key.Key_Return)
     assert shell.palette_dialog.isVisible(), "nothing was done, so it stays"
     qtbot.keyClick(line, Qt.Key.Key_Escape)
