@@ -16,17 +16,17 @@ class QuietItem(pg.PlotItem):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hide()
+        self.setOpacity(0.0)  # and not hidden: a layout gives what is hidden no room, and none when it is shown again
 
     def addItem(self, item: Any, *args: Any, **named: Any) -> None:  # noqa: N802
         """pyqtgraph's: a curve or a mark comes."""
         super().addItem(item, *args, **named)
-        self.show()
+        self.setOpacity(1.0)
 
     def clear(self) -> None:
         """pyqtgraph's: all of it goes."""
         super().clear()
-        self.hide()
+        self.setOpacity(0.0)
 
 
 class Plot(pg.GraphicsLayoutWidget):
