@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QSlider, QWidget
 
 from .. import theme
 from ..parts.calm import Calm
-from ..views.plots import Line
+from ..parts.line import Line
 from .topbar import ActionButton
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from neurobench.system import utc_now
 
 from .. import theme
 from ..parts.flow import FlowLayout
+from ..parts.line import Line
 from ..selection import Cell, Selection, name_of
 from .base import BY_HAND, View
 from .cell_table import CellTable
 from .map_canvas import Bar, MapCanvas, Picture
-from .plots import Line
 from .quantities import (
     BY_KEY,
     EXCLUDED,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq, curve_fit, isotonic_regression
 
 from neurobench.errors import CurveError
 
@@ -64,6 +63,8 @@ def mean_curve(conductance_s: FloatArray, direction: int) -> FloatArray:
     centres keeps every block's level *and* the number of pulses spent in it. A strictly monotone curve is returned
     unchanged.
     """
+    from scipy.optimize import isotonic_regression  # here: loading it takes longer than all else before a window stands
+
     fit = isotonic_regression(conductance_s, increasing=direction > 0)
     edges = np.asarray(fit.blocks)
     centres = (edges[:-1] + edges[1:] - 1) / 2
@@ -116,6 +117,8 @@ def split_cycles(trains_s: FloatArray) -> NoiseSplit:
 
 def fit_double_exponential(conductance_s: FloatArray) -> DoubleExponential:
     """Least-squares fit of the compact saturating curve to a rising curve [S]; CurveError when it does not converge."""
+    from scipy.optimize import curve_fit
+
     span_s = float(np.ptp(conductance_s))
     if conductance_s.size < 8 or span_s == 0:
         raise CurveError(f"a double-exponential fit needs >= 8 points that change; got {conductance_s.size}")
@@ -136,6 +139,8 @@ def fit_double_exponential(conductance_s: FloatArray) -> DoubleExponential:
 
 def sinh_v0(ratio: float, write_v: float, read_v: float) -> float:
     """v0 [V] of I = I0 sinh(V/v0) whose chord conductance at write_v is `ratio` times that at read_v."""
+    from scipy.optimize import brentq
+
     if not (ratio > 1 and abs(write_v) > abs(read_v) > 0):
         raise CurveError(f"a sinh law needs ratio > 1, |write| > |read| > 0; got {ratio}, {write_v} V, {read_v} V")
 
