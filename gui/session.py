@@ -201,6 +201,23 @@ class Session(QObject):
             return f"the limits of chip {self.chip_id} are not confirmed yet: see Connect (Ctrl+2)"
         return None
 
+    def go_on(self, path: Path) -> bool:
+        """Go on with a run that was cut off, on the bench that its file names, in an engine of its own."""
+        if (words := self._why_not()) is not None:
+            return self._refuse(words)
+        held = self._held
+
+        def started() -> Engine:
+            from neurobench.runs import launch
+
+            recorded = launch.recorded(path)
+            self._check_confirmed(recorded.bench)
+            self.request = recorded.request
+            return launch.go_on(path, held=held)
+
+        self._begin(started, hand=False, held=held)
+        return True
+
     def _started(self, request: Request, held: bool) -> Engine:
         from neurobench.runs import launch
 
@@ -265,6 +282,7 @@ class Session(QObject):
         if self._link is not None:
             self._link.stop()
         self.run_bench, self.run_held = bench, held
+        self._aborted_at = -1e9  # what was pressed for the run before is no first press for this one
         self._engine, self._link = engine, Link(engine, EMULATED if bench.emulated else UNKNOWN)
         self._link.start()
 

@@ -27,11 +27,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from neurobench.bench.config import SIMULATED_BACKENDS
-from neurobench.errors import NeurobenchError
+from neurobench.errors import NeurobenchError, UsageError
 from neurobench.runs import launch, library, sweep
-from neurobench.runs.request import Request, prepare
-from neurobench.runs.runfile import RunFile
+from neurobench.runs.request import Request
 
 from .. import theme
 from ..parts.aside import Aside
@@ -68,10 +66,10 @@ if TYPE_CHECKING:
     from ..session import Session
     from ..views.base import View
 
-ATTACH_EVERY_MS, ATTACH_TRIES = 250, 80
+CLOSING_S = 2.0  # how long a closed window waits for the file that is being read
 # Texts that a column has room for.
 WIDTHS = {
-    WHEN: "2026-11-22 00:00:00", RUN: "20261122-000000-manhattan-s00", PROTOCOL: "manhattan-x", BENCH: "emulator",
+    WHEN: "2026-11-22 00:00:00", RUN: "20261122-000000-measure-curve-s0", PROTOCOL: "manhattan-x", BENCH: "emulator",
     STATUS: "◐ not converged", SEED: "Seed 1", UPDATES: "Updates ..", SIMULATED: "REAL.",
     TAGS: "good paper", NOTE: "first try",
 }  # fmt: skip
@@ -95,7 +93,7 @@ class RunsPage(QWidget):
         self.model = RunsModel(self.notes, self)
         self.proxy = RunsProxy(self.model, self)
         self.watcher = Watcher(session.runs_folder, self)
-        self._looks = {name: Aside(name, self) for name in ("details", "compare", "overlay")}
+        self._looks = {name: Aside(name, self) for name in ("details", "compare", "overlay", "request", "sweep")}
         self._settling = QTimer(self)  # a moment after the last change of the choice
         self._settling.setSingleShot(True)
         self._settling.setInterval(60)
@@ -231,7 +229,7 @@ class RunsPage(QWidget):
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """And is left alone while it is not."""
-        self.watcher.stop()
+        self.watcher.stop(0.0 if self.window().isVisible() else CLOSING_S)
         for look in self._looks.values():
             look.wait()
         if not self.sweep.running:
@@ -343,11 +341,17 @@ class RunsPage(QWidget):
         one = chosen[0] if len(chosen) == 1 else None
         if one is not None and one.is_sweep:
             self.sweep.show_file(one.path)
-        request = self._request_of(one) if one is not None and not one.damaged else None
-        if request is not None:
-            self.sweep.set_request(request, "as the chosen run")
+        if one is not None and not one.damaged:
+            self._looks["sweep"].ask(
+                lambda: _request_of(one), lambda request: self.sweep.set_request(request, "as the chosen run"),
+                self._no_request,
+            )  # fmt: skip
         else:
-            self.sweep.set_request(self._session.request, "as the last run of this window")
+            self._looks["sweep"].forget()
+            self._no_request()
+
+    def _no_request(self, *_: object) -> None:
+        self.sweep.set_request(self._session.request, "as the last run of this window")
 
     # -- what can be done ---------------------------------------------------------------------------------------
 
@@ -378,10 +382,10 @@ class RunsPage(QWidget):
     def _why_not_one(self, name: str, one: Entry) -> str:
         if name in ("again", "resume", "settle") and self._session.state in LIVE:
             return "a run is going on"
-        if name == "again" and self._session.state is not BenchState.READY:
-            return f"the bench is {self._session.state.value}"
         if name == "resume" and (one.live or one.status not in ("crashed", "aborted", "fault")):
             return f"it is {one.status.replace('_', ' ')}; only a run that was cut off can go on"
+        if name in ("again", "resume") and self._session.state is not BenchState.READY:
+            return f"the bench is {self._session.state.value}"
         if name == "settle" and one.status != "crashed":
             return f"it is {one.status.replace('_', ' ')}; only a crashed run has to be settled"
         return ""
@@ -400,88 +404,29 @@ class RunsPage(QWidget):
         elif self._session.open_run(one.path):
             self._actions.by_name("mode.bench").trigger()
 
-    def _request_of(self, one: Entry) -> Request | None:
-        try:
-            return sweep.load(one.path).head.request if one.is_sweep else launch.recorded(one.path).request
-        except (NeurobenchError, OSError, ValueError, TypeError):
-            return None
+    def _with_request(self, then: Callable[[Request], None]) -> None:
+        """How the chosen run was started, read in a thread: a protocol may be loaded for it."""
+        if (one := self._one()) is not None:
+            self._looks["request"].ask(lambda: _request_of(one), then, self._warn)
 
     def _run_again(self) -> None:
-        one = self._one()
-        request = None if one is None else self._request_of(one)
-        if request is None:
-            self._warn("this run does not say how it was started (a script's session never does)")
-        else:
-            self._start(request)
+        self._with_request(self._start)
 
     def _start(self, request: Request) -> None:
-        """A new run, but only on the bench that is connected, or on one where no real chip can be harmed."""
-        session = self._session
-        try:
-            backend = prepare(request).bench.bench.backend
-        except NeurobenchError as error:
-            self._warn(str(error))
-            return
-        if request.bench != session.bench_name and backend not in SIMULATED_BACKENDS:
-            self._warn(f"this run was on bench {request.bench}; connect that one first (Ctrl+2)")
-        elif session.start(request):
+        if self._session.start(request):
             self._actions.by_name("mode.bench").trigger()
 
     def _load(self) -> None:
-        one = self._one()
-        request = None if one is None else self._request_of(one)
-        if request is None:
-            self._warn("this run does not say how it was started (a script's session never does)")
-            return
+        self._with_request(self._loaded)
+
+    def _loaded(self, request: Request) -> None:
         self._actions.by_name("mode.bench").trigger()
         self.load_asked.emit(request)
 
     def _resume(self) -> None:
-        one = self._one()
-        if one is None:
-            return
-        why = self._why_no_pulses(one)
-        if why:
-            self._warn(why)
-            return
-        self._inform(f"going on with {one.row.run_id}")
-        self._session.job(["resume", str(one.path)], self._resumed, self._warn)
-        self._attach_when_live(one.path, ATTACH_TRIES)
-
-    def _why_no_pulses(self, one: Entry) -> str:
-        """A run on a real chip goes on only where a new one could begin: its bench is connected and confirmed."""
-        try:
-            config = launch.recorded(one.path).bench
-        except NeurobenchError as error:
-            return str(error)
-        session = self._session
-        if config.bench.backend in SIMULATED_BACKENDS:
-            return ""
-        if session.state is not BenchState.READY or session.bench is None:
-            return f"connect bench {config.bench.name} first (Ctrl+2): this run was on a real chip"
-        if session.bench.bench.name != config.bench.name or not session.confirmed:
-            return f"this run was on bench {config.bench.name}: connect it and confirm its limits first (Ctrl+2)"
-        return ""
-
-    def _attach_when_live(self, path: Path, tries: int) -> None:
-        """Show the run once it is written again, so that it can be paused and aborted here."""
-        with_run = False
-        try:
-            with RunFile.open(path) as run:
-                with_run = run.live
-        except NeurobenchError:
-            tries = 0
-        if with_run:
-            self._session.open_run(path)
-        elif tries and self.isVisible():
-            QTimer.singleShot(ATTACH_EVERY_MS, self, lambda: self._attach_when_live(path, tries - 1))
-
-    def _resumed(self, found: dict[str, Any]) -> None:
-        self.watcher.look()
-        if found["exit_code"] in (0, 1):
-            self._inform(f"{found.get('run_id', 'the run')} went on and ended: {found.get('status')}")
-        else:
-            self._warn(f"the run did not go on: {found.get('error')}")
+        if (one := self._one()) is not None and self._session.go_on(one.path):
+            self._inform(f"going on with {one.row.run_id}")
+            self._actions.by_name("mode.bench").trigger()
 
     def _settle(self) -> None:
         if (one := self._one()) is not None:
@@ -537,11 +482,9 @@ class RunsPage(QWidget):
         self._inform(f"{paths[0] if len(paths) == 1 else f'{len(paths)} files'}: {words}")
 
     def _copy(self) -> None:
-        one = self._one()
-        request = None if one is None else self._request_of(one)
-        if request is None:
-            self._warn("this run does not say how it was started (a script's session never does)")
-            return
+        self._with_request(self._copied)
+
+    def _copied(self, request: Request) -> None:
         QGuiApplication.clipboard().setText(request.command())
         self._inform(f"copied: {request.command()}")
 
@@ -574,6 +517,14 @@ class RunsPage(QWidget):
 
     def _warn(self, words: str) -> None:
         self._session.said.emit("warning", words)
+
+
+def _request_of(one: Entry) -> Request:
+    """How a run or a sweep was started; raises UsageError where its file does not say."""
+    try:
+        return sweep.load(one.path).head.request if one.is_sweep else launch.recorded(one.path).request
+    except (NeurobenchError, OSError, ValueError, TypeError) as error:
+        raise UsageError("this run does not say how it was started (a script's session never does)") from error
 
 
 def _unmovable(entry: Entry) -> str:

@@ -151,12 +151,12 @@ class Watcher(QObject):
         self._timer.start()
         self.look()
 
-    def stop(self) -> None:
-        """Look no more; what is being read is left at the next file."""
+    def stop(self, patience_s: float) -> None:
+        """Look no more; what is being read is left at the next file, and its end is waited for at most so long."""
         self._timer.stop()
         self._quit.set()
         if self._thread is not None:
-            self._thread.join(2.0)
+            self._thread.join(patience_s)
 
     def look(self) -> None:
         """Look once, unless the last look is still going on."""

@@ -64,6 +64,11 @@ def start(prepared: Prepared, out: Path | None = None, *, held: bool = False) ->
             # another run has taken this name since: this one takes the next
 
 
+def go_on(path: Path, *, held: bool = False) -> engine.Engine:
+    """Go on with an interrupted run in an engine of its own and return once it does; `held` and refusals as above."""
+    return engine.start(replace(_spec(recorded(path), path), go_on=True, held=held))
+
+
 def resume(
     path: Path, watch: Watch | None = None, *, accept_doubt: bool = False, accept_baseline: bool = False
 ) -> BaseException | None:

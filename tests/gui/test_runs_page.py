@@ -18,6 +18,7 @@ from neurobench.gui.runs.runs_overlay import MEDIAN, curves_of
 from neurobench.gui.runs.runs_page import RunsPage
 from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, STATUS, TAGS, Entry, RunsModel, RunsProxy
 from neurobench.gui.session import Session
+from neurobench.gui.states import BenchState
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLineEdit
@@ -233,7 +234,7 @@ def test_the_command_is_copied_and_edited_settings_are_handed_over(home: Home, q
     run = next(run for run in _runs(page) if run.endswith("s1"))
     _click(qtbot, page, run)
     qtbot.mouseClick(page._buttons["command"], Qt.MouseButton.LeftButton)
-    assert QGuiApplication.clipboard().text() == ASKED[0].command()
+    qtbot.waitUntil(lambda: QGuiApplication.clipboard().text() == ASKED[0].command())
     with qtbot.waitSignal(page.load_asked) as heard:
         qtbot.mouseClick(page._buttons["load"], Qt.MouseButton.LeftButton)
     assert heard.args == [ASKED[0]]
@@ -247,17 +248,18 @@ def test_run_again_needs_a_bench_and_the_right_one(home: Home, qtbot: Any, monke
     qtbot.waitUntil(page._buttons["again"].isEnabled)
     monkeypatch.setattr(home.session, "start", lambda asked: started.append(asked) or True)
     qtbot.mouseClick(page._buttons["again"], Qt.MouseButton.LeftButton)
-    assert started == [ASKED[0]]
+    qtbot.waitUntil(lambda: started == [ASKED[0]])
 
 
-def test_a_run_of_a_real_bench_is_not_started_on_another(home: Home, tmp_path: Path) -> None:
+def test_a_run_of_a_real_bench_is_not_started_on_another(home: Home, qtbot: Any, tmp_path: Path) -> None:
     real = tmp_path / "lab.toml"
     real.write_text("[bench]\nbackend='visa'\n[limits]\nmax_cell_v=1\nmax_read_v=0.1\nmax_width_s=1e-3\n")
     home.session.connect_bench("emulator")
     assert load_bench(real).bench.backend == "visa"
     home.page._start(Request("iv-sweep", bench=str(real)))
-    assert home.said[-1][0] == "warning"
-    assert "connect that one first" in home.said[-1][1]
+    qtbot.waitUntil(lambda: home.session.state is BenchState.READY, timeout=20_000)
+    assert home.said[-1][0] == "error"
+    assert "connect that bench" in home.said[-1][1]
 
 
 def test_only_a_run_that_was_cut_off_can_go_on(home: Home, qtbot: Any) -> None:
@@ -266,7 +268,9 @@ def test_only_a_run_that_was_cut_off_can_go_on(home: Home, qtbot: Any) -> None:
     assert not page._buttons["resume"].isEnabled()
     assert "cut off" in page._buttons["resume"].toolTip()
     _click(qtbot, page, "20251122-120000-manhattan-s9")
-    assert page._buttons["resume"].isEnabled()
+    assert "disconnected" in page._buttons["resume"].toolTip()
+    home.session.connect_bench("emulator")
+    qtbot.waitUntil(page._buttons["resume"].isEnabled)
     assert page._buttons["settle"].isEnabled()
     assert not page._buttons["archive"].isEnabled()
 

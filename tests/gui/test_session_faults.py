@@ -20,13 +20,31 @@ from neurobench.gui.reading import Link
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
 
+from neurobench.bench.config import load_bench
+from neurobench.runs import launch
 from neurobench.runs.engine import Engine, Spec, start
-from neurobench.runs.request import Request
-from neurobench.runs.runfile import RunFile
+from neurobench.runs.request import Request, prepare
+from neurobench.runs.runfile import RunFile, RunWriter
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 S = BenchState
+REAL = """
+[bench]
+backend = "fpga"
+name = "lab"
+[chip]
+id = "A17"
+rows = 4
+cols = 4
+[limits]
+max_cell_v = 1.5
+max_read_v = 0.3
+max_width_s = 1e-3
+compliance_a = 1e-4
+[board]
+url = "/dev/does-not-exist"
+"""
 TESTS = Path(__file__).resolve().parent.parent
 LATE_MS = 30_000
 LONG = Request("measure-curve", settings={"pulses": 20000, "cycles": 1, "trains": "potentiate", "stuck_after": 100000,
@@ -166,6 +184,42 @@ def test_an_old_run_file_that_is_deleted_while_it_is_shown(session: Session, qtb
     assert session.snapshot is not None, "what was read stays in sight"
     assert not session.open_run(path)
     assert "no run file" in words(session)
+
+
+# ---------------------------------------------------------------------------------------------- going on
+
+
+def test_an_aborted_run_goes_on_and_can_be_aborted_again(session: Session, qtbot: Any) -> None:
+    connected(qtbot, session)
+    settings = {"task": "letters", "max_updates": 100_000, "target": 0.999, "goal": "activation", "preflight": False}
+    path = running(qtbot, session, Request("manhattan", settings=settings))
+    assert session.abort()
+    until(qtbot, session, S.READY)
+    assert session.go_on(path)
+    assert not session.go_on(path), "one at a time"
+    until(qtbot, session, S.RUNNING)
+    assert session.run_path == path
+    assert session.abort()
+    until(qtbot, session, S.READY, S.FAULT)
+    assert session.state is S.READY, words(session)
+    with RunFile.open(path) as run:
+        assert (run.status, run.value("resumed")) == ("aborted", 1)
+
+
+def test_a_real_run_goes_on_only_under_the_limits_that_were_confirmed(
+    session: Session, qtbot: Any, tmp_path: Path
+) -> None:
+    lab = tmp_path / "lab.toml"
+    lab.write_text(REAL)
+    path = tmp_path / "a.nbr"
+    asked = Request("read-all", bench=str(lab), bench_settings={"limits.max_cell_v": 1.2})
+    RunWriter.create(path, launch.manifest(prepare(asked))).close()
+    connected(qtbot, session)
+    session.bench, session.confirmed = load_bench(str(lab)), True
+    assert session.go_on(path)
+    until(qtbot, session, S.READY)
+    assert "limits of its own" in words(session)
+    session.bench = load_bench("emulator")
 
 
 # ---------------------------------------------------------------------------------------------- abort, at any moment
