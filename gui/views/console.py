@@ -38,7 +38,7 @@ class ConsoleView(Panel):
 
     name: ClassVar[str] = "console"
     title: ClassVar[str] = "Console"
-    every_s: ClassVar[float] = 0.2
+    every_s: ClassVar[float] = 0.25
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

@@ -29,7 +29,7 @@ class ProgressView(Panel):
 
     name: ClassVar[str] = "progress"
     title: ClassVar[str] = "Progress"
-    every_s: ClassVar[float] = 0.1
+    every_s: ClassVar[float] = 0.25
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)

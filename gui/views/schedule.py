@@ -109,7 +109,7 @@ class ScheduleView(Panel):
 
     name: ClassVar[str] = "schedule"
     title: ClassVar[str] = "Pulse schedule"
-    every_s: ClassVar[float] = 0.2
+    every_s: ClassVar[float] = 0.25
 
     def __init__(self, selection: Selection | None = None, parent: QWidget | None = None) -> None:  # noqa: ARG002
         super().__init__(parent)
