@@ -40,7 +40,7 @@ LAYOUT_VERSION = 1
 # Rooms below which views are stacked instead of put beside or below each other, in heights of a line: in width for
 # two columns, in height for two rows. A fit that holds is given up a little later than it is taken.
 TWO_COLUMNS, TWO_ROWS, SLACK = 26, 25, 2
-OF_ONE_KIND = ("stdp", "iv", "raster")  # views of one kind of run
+OF_ONE_KIND = ("progress", "stdp", "iv", "raster")  # views of one kind of run each
 Fit = tuple[int, int]  # columns and rows of views at most
 
 
@@ -227,7 +227,15 @@ class Mode(QMainWindow):
         kept = self._layouts.get(fit)
         if kept is None or not self._restored(kept):
             self.arrange()
+        else:  # what was kept has sizes of the time when there was too little room already
+            self.share_width()
+            self._share_heights()
         self.side.setVisible(self._side_on)
+
+    def _share_heights(self) -> None:
+        for column in self._columns():
+            heads = [self.docks[stack[0]] for stack in column]
+            self.resizeDocks(heads, [3, *(2 for _ in heads[1:])], Qt.Orientation.Vertical)
 
     def _fit_now(self) -> Fit:
         em, (columns, rows) = theme.em(), self._fit
@@ -271,11 +279,11 @@ class Mode(QMainWindow):
         self.resizeDocks(heads, [3, *(2 for _ in heads[1:])], Qt.Orientation.Vertical)
 
     def bring_forward(self, snapshot: Snapshot) -> None:
-        """Where a run has no epochs to show, the view of what it does show comes to the front, once for each run."""
+        """Where epochs, or a window, are not what a run shows, the view of what it does show comes, once for each."""
         if snapshot.about is self._brought_for:
             return
-        progress = next((view for view in self.shown() if view.name == "progress"), None)
-        if progress is None or not progress.lacks(snapshot):
+        front = next((view for view in self.shown() if view.name in OF_ONE_KIND), None)
+        if front is None or not front.lacks(snapshot):
             return
         for view in self.views:
             if view.name in OF_ONE_KIND and not view.lacks(snapshot):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
+from .. import theme
 from ..parts.flow import FlowLayout
 from ..states import LIVE
 from . import facts
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .pulse import Pulse
 
 EVERY_MS = 1000
+ROOMY = 1.6  # text size from which the speed of the window is left out
 
 
 class StatusBar(QFrame):
@@ -62,7 +64,8 @@ class StatusBar(QFrame):
         self.file.setToolTip(str(session.run_path.absolute()) if session.run_path else "File of the run")
         self._say(self.death, self._death())
         frames, late_s = self._pulse.measured()
-        self._say(self.speed, f"view {frames:.0f} fps  lag {late_s * 1000:.0f} ms")
+        roomy = theme.scale() < ROOMY  # of large text there is only as much as has to be known
+        self._say(self.speed, f"view {frames:.0f} fps  lag {late_s * 1000:.0f} ms" if roomy else "")
 
     def _death(self) -> str:
         if self._session.state not in LIVE:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt
-from PySide6.QtGui import QColor, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QGraphicsPolygonItem, QToolButton, QVBoxLayout, QWidget
 
 from neurobench.bench.stimulus import FloatArray
@@ -253,7 +253,8 @@ class TracesView(plots.Panel):
         self.curves.begin()
         band = band * factor
         around = np.concatenate([band[:, 0], band[::-1, 2]])
-        self._filling.setPolygon(pg.functions.arrayToQPolygonF(np.concatenate([x, x[::-1]]), around))
+        there = pg.functions.arrayToQPolygonF(np.concatenate([x, x[::-1]]), around) if len(x) else QPolygonF()
+        self._filling.setPolygon(there)
         self.curves.put("median", x, band[:, 1], pen=plots.line_of(dim), **_thinned(len(x)))
         self._bounds = _Bounds().taken(x, band)
         at, follows = self._x(self._times), self.follow.isChecked()
@@ -288,10 +289,7 @@ class TracesView(plots.Panel):
         t = theme.tokens()
         self._filling.setBrush(plots.painted(t.text_dim, 50))
         self._cross.setPen(plots.line_of(t.text_dim, Qt.PenStyle.DashLine))
-        self.chosen = ()
-        self._take_selection()
-        if not self.entries:
-            self._new_names()
+        self._new_names()  # its lines have the colours of before
 
     # -- range and crosshair ------------------------------------------------------------------------------------
 

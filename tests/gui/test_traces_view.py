@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import snapshots
-from neurobench.gui.selection import Selection
-from neurobench.gui.views.traces import BAND, MANY, MOST, TracesView
+from neurobench.gui.selection import Selection, name_of
+from neurobench.gui.views.traces import BAND, MANY, MOST, SAMPLE, TracesView
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
@@ -79,6 +79,16 @@ def test_at_most_eight_are_drawn_and_the_view_says_so(view: TracesView) -> None:
     assert len([key for key in view.curves.items if key != "median"]) == MOST
     assert view._caption.text() == "8 of 16 cells one by one"
     assert [entry.name for entry in view.entries][-1] == BAND
+
+
+def test_where_only_single_cells_were_read_a_sample_of_them_is_drawn_without_a_band(view: TracesView) -> None:
+    view.draw(shot(history=Sparse(steps=40)))
+    sample = [key for key in view.curves.items if key != "median"]
+    assert len(sample) == SAMPLE
+    assert f"{SAMPLE} cells as a sample" in view._caption.text()
+    assert [entry.name for entry in view.entries][:-1] == [name_of(cell) for cell in sample]
+    view.selection.set([(0, 1)])
+    assert set(view.curves.items) == {"median", (0, 1)}
 
 
 def test_another_selection_is_drawn_at_once(view: TracesView) -> None:
