@@ -304,6 +304,7 @@ def style_plot(plot_item: Any) -> None:
         plot_item.setTitle(plot_item.titleLabel.text, color=t.text)
     if plot_item.legend is not None:
         plot_item.legend.setLabelTextColor(t.text)
+        plot_item.legend.setLabelTextSize(f"{QApplication.font().pointSizeF():g}pt")
     scene = plot_item.scene()
     for view in scene.views() if scene is not None else ():
         view.setBackgroundBrush(QColor(t.panel))

@@ -272,7 +272,7 @@ class RunsPage(QWidget):
 
     def _count(self, wanted: Filter | None) -> None:
         shown, total = self.proxy.rowCount(), self.model.rowCount()
-        self.count.setText(f"{total} runs" if shown == total else f"{shown} of {total} runs")
+        self.count.setText(f"{total} run{'s' * (total != 1)}" if shown == total else f"{shown} of {total} runs")
         filtered = (wanted is not None and bool(wanted.parts)) or bool(self.filter.text().strip())
         none = f"No runs in {self._session.runs_folder} yet.\nF5 on the Bench page (Ctrl+1) makes one."
         self.empty.setText("No run fits the filter" if total and filtered else none)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 from neurobench.gui.frame.modes import Mode, fitted
 from neurobench.gui.frame.window import MainWindow
+from neurobench.gui.parts.plot import Plot
+from neurobench.gui.states import BenchState
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
+
+from neurobench.runs.request import Request
 
 pytestmark = pytest.mark.usefixtures("qt")
 
@@ -55,3 +60,22 @@ def test_a_closed_view_stays_closed_when_there_is_room_again(window: MainWindow,
     window.set_look(scale=1.0)
     qtbot.waitUntil(lambda: {"crossbar", "schedule"} <= seen(mode))
     assert not mode.docks["traces"].isVisible()
+
+
+def test_the_view_of_what_a_run_shows_comes_to_the_front(window: MainWindow, qtbot: QtBot) -> None:
+    mode, session = window.show_mode("bench"), window.session
+    qtbot.waitUntil(lambda: session.state is BenchState.READY and "progress" in seen(mode), timeout=30_000)
+    for asked, name in ((Request("iv-sweep"), "iv"), (Request("manhattan"), "progress")):
+        assert session.start(asked)
+        qtbot.waitUntil(lambda name=name: name in seen(mode), timeout=30_000)
+        qtbot.waitUntil(lambda: session.state is BenchState.READY, timeout=30_000)
+
+
+def test_a_plot_without_a_curve_shows_no_axes(window_app: QApplication, qtbot: QtBot) -> None:
+    plot = Plot("Nothing yet")
+    qtbot.addWidget(plot)
+    assert plot.item.opacity() == 0.0
+    plot.item.plot([1.0, 2.0])
+    assert plot.item.opacity() == 1.0
+    plot.item.clear()
+    assert plot.item.opacity() == 0.0
