@@ -50,6 +50,13 @@ DEAF = (
 ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
 
 
+def elsewhere_words(path: Path) -> str:
+    """A run that a command line or a script has begun has no engine that a window could ask."""
+    return (
+        f"{path.name} is written by another program: it is only shown here, and stopped where it was started (Ctrl+C)"
+    )
+
+
 class Session(QObject):
     """See the module. Methods that cannot do what is asked say why by `said` and return False."""
 
@@ -260,7 +267,7 @@ class Session(QObject):
 
         self._pool.submit(work)
 
-    def _not_begun(self, words: str, doubtful: bool) -> None:
+    def _not_begun(self, words: str, doubtful: bool = False) -> None:
         """It never began. Where the bench itself failed, nobody knows how its outputs stand."""
         self.hand = False
         if doubtful and not self.simulated:
@@ -522,12 +529,25 @@ class Session(QObject):
 
     def _attach(self, path: Path) -> None:
         from neurobench.runs import engine
+        from neurobench.runs.runfile import RunFile
 
         with contextlib.suppress(NeurobenchError, OSError):
             found = engine.attach(path)
             if found.alive:
                 bench = bench_of_run(path)
                 self._post(lambda: self._attached(found, bench))
+                return
+        with contextlib.suppress(NeurobenchError, OSError), RunFile.open(path) as run:
+            if run.live:
+                self._post(lambda: self.said.emit("info", elsewhere_words(path)))
+
+    @property
+    def elsewhere(self) -> str:
+        """Words for a run that is shown while another program writes it, since it cannot be stopped here; or ""."""
+        shown, path = self.snapshot, self.run_path
+        if path is None or shown is None or not shown.live or self.state in LIVE:
+            return ""
+        return elsewhere_words(path)
 
     def _attached(self, engine: Engine, bench: RunBench) -> None:
         if self.state not in LIVE and self._move(Event.BEGUN):

@@ -78,17 +78,20 @@ class Hand(QObject):
 
     def _send(self, request: Request) -> bool:
         self._under_way = request
-        words = self._words_of(lambda: self.session.hand_do(dict(request), self._answer))
+        words = self._words_of(
+            lambda: self.session.hand_do(dict(request), lambda answer: self._answer(request, answer))
+        )
         if words:
             self._under_way = None
             return self._refuse(request, words)
         self.changed.emit()
         return True
 
-    def _answer(self, answer: Answer) -> None:
-        request, self._under_way = self._under_way, None
-        if request is not None:
-            self.answered.emit(request, answer)
+    def _answer(self, request: Request, answer: Answer) -> None:
+        if request is not self._under_way:
+            return  # it was given up when its session ended; by now another may be under way
+        self._under_way = None
+        self.answered.emit(request, answer)
         self.changed.emit()
 
     def _refuse(self, request: Request, words: str) -> bool:

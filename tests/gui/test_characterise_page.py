@@ -11,6 +11,7 @@ import pytest
 import snapshots
 from neurobench.gui.characterise import pulse_panel
 from neurobench.gui.characterise.characterise_page import CharacterisePage
+from neurobench.gui.characterise.hand import Hand
 from neurobench.gui.frame.actions import Actions
 from neurobench.gui.selection import Selection
 from neurobench.gui.session import Session
@@ -451,3 +452,25 @@ def test_every_control_has_a_name(desk: Desk) -> None:
     for widget in desk.page.left.findChildren(object):
         if hasattr(widget, "focusPolicy") and widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
             assert widget.accessibleName(), widget
+
+
+def test_an_answer_of_a_session_that_has_ended_is_not_taken_for_that_of_the_next(
+    window_app: Any, qtbot: Any, tmp_path: Path
+) -> None:
+    session = Stand(tmp_path)
+    hand, told = Hand(session), list[tuple[Any, Any]]()
+    hand.answered.connect(lambda request, answer: told.append((request["cells"], answer)))
+    session.connect_bench("emulator")
+    for cell in (0, 1):
+        assert hand.ask({"do": "read", "cells": [[cell, cell]]})
+        session.opened()
+        if cell == 0:
+            session.hand_close()
+            qtbot.waitUntil(lambda: not hand.busy)
+    late, now = session._answers
+    late({"refused": "the engine ended before it answered"})
+    assert hand.busy
+    assert len(told) == 1, "the first was given up; what comes after that is no answer to the second"
+    now({"conductance_s": [1e-6]})
+    assert told[-1] == ([[1, 1]], {"conductance_s": [1e-6]})
+    session.shutdown()
