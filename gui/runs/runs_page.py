@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 CLOSING_S = 2.0  # how long a closed window waits for the file that is being read
 # Texts that a column has room for.
 WIDTHS = {
-    WHEN: "2026-11-22 00:00:00", RUN: "20261122-000000-measure-curve-s0", PROTOCOL: "manhattan-x", BENCH: "emulator",
+    WHEN: "2026-11-22 00:00:00", RUN: "20261122-000000-measure-curve-s0", PROTOCOL: "measure-curve", BENCH: "emulator",
     STATUS: "◐ not converged", SEED: "Seed 1", UPDATES: "Updates ..", SIMULATED: "REAL.",
     TAGS: "good paper", NOTE: "first try",
 }  # fmt: skip

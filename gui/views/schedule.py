@@ -149,7 +149,9 @@ class ScheduleView(Panel):
         longest = self._steps.longest
         if len(longest) != len(self._longest) or any(map(gt, longest, self._longest)):
             self._longest = tuple(map(max, longest, self._longest or longest))
-            self._table.resizeColumnsToContents()
+            for n, heading in enumerate(HEADINGS):
+                if heading != "what":  # which has the rest of the room
+                    self._table.resizeColumnToContents(n)
 
     def again(self) -> None:
         """Draw all of it again."""
