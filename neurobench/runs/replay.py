@@ -69,7 +69,9 @@ def resume(
         runner = Runner(guard, record, control or Control())
         replay = _Replay(runner, reader, accept_doubt, accept_baseline)
         replay.take_chip(record.name)
-        record.put(status=None, error=None, stopped=False, resumed=int(manifest.get("resumed", 0)) + 1)
+        record.put(  # `outputs`: what was read back when the run was cut off says nothing about the end of this part
+            status=None, error=None, stopped=False, outputs=None, resumed=int(manifest.get("resumed", 0)) + 1
+        )  # fmt: skip
         view, seed = _recorded_view(manifest, guard), int(manifest["seed"])
         outcome = runner.conduct(lambda: replay.work(protocol, view, seed))
     if isinstance(outcome.error, ResumeRefused):

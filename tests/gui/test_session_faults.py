@@ -198,6 +198,8 @@ def test_an_aborted_run_goes_on_and_can_be_aborted_again(session: Session, qtbot
     assert session.go_on(path)
     assert not session.go_on(path), "one at a time"
     until(qtbot, session, S.RUNNING)
+    with RunFile.open(path) as run:
+        assert run.value("outputs") is None, "what was read back at the abort is no news of this part"
     assert session.run_path == path
     assert session.abort()
     until(qtbot, session, S.READY, S.FAULT)
