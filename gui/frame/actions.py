@@ -198,7 +198,8 @@ class Actions(QObject):
         """Why nothing happened when these keys were pressed; "" if they mean nothing, or something did."""
         for action, made in self:
             if not made.isEnabled() and action.keys and QKeySequence(action.keys) == keys:
-                return why_not(action, self._session.state)
+                elsewhere = self._session.elsewhere if action.name in ("pause", "stop", "abort") else ""
+                return f"{action.text}: {elsewhere}" if elsewhere else why_not(action, self._session.state)
         return ""
 
 

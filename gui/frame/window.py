@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 )
 
 from neurobench.runs.runfile import SUFFIX
+from neurobench.system import holder_of
 
 from .. import theme
 from ..selection import Selection
@@ -496,8 +497,10 @@ class MainWindow(QMainWindow):
 
 
 def live_runs(folder: Path) -> list[Path]:
-    """Run files of a folder that an engine writes now, as their control files say."""
+    """Run files of a folder that are written now: by an engine, as its control file says, or by who holds the lock."""
     from neurobench.runs.engine import CONTROL
 
-    found = (file.with_name(file.name.removesuffix(CONTROL)) for file in sorted(folder.glob(f"*{CONTROL}")))
-    return [path for path in found if path.is_file()]
+    found = {file.with_name(file.name.removesuffix(CONTROL)) for file in folder.glob(f"*{CONTROL}")}
+    locked = (file.with_suffix("") for file in folder.glob(f"*{SUFFIX}.lock.holder"))
+    found |= {lock.with_suffix("") for lock in locked if holder_of(lock) is not None}
+    return sorted(path for path in found if path.is_file())
