@@ -204,3 +204,10 @@ def test_points_are_cut_at_a_step_and_bounded(monkeypatch: pytest.MonkeyPatch) -
         points.add(seq, {"index": seq})
     assert len(points.until(100)) <= 30
     assert points.until(100)[-1]["index"] == 99
+
+
+def test_reads_of_half_of_the_cells_are_not_called_those_of_all() -> None:
+    traces = Traces((2, 2))
+    for seq, cells in enumerate(([0, 1, 2, 3], [0, 1], [0, 1, 2])):
+        traces.add(seq, float(seq), np.array(cells, np.intp), np.full(len(cells), 1e-6))
+    assert traces.band(2)[0].tolist() == [0.0, 2.0]
