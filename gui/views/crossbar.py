@@ -412,7 +412,8 @@ class CrossbarView(View):
         def text(cell: Cell) -> str:
             value = float(values[cell])
             if math.isfinite(value):
-                return f"{value * factor + 0.0:.{decimals}f}"
+                shown = value * factor + 0.0
+                return f"{shown:.{0 if abs(shown) >= 100 else decimals}f}"  # three digits fit where four do not
             return "?" if kinds[cell] == NEVER_READ else ""
 
         return text

@@ -52,6 +52,8 @@ def check(bench: str, settings: Iterable[str] = ()) -> dict[str, Any]:
     try:
         found = _opened(config, guard)
         guard.rest()
+        stand = guard.outputs()
+        found["outputs"] = {"on": stand.on, "age_s": stand.age_s, "how": stand.how}
         return found | ({"instruments": rows} if rows else {}) | {"at_rest": True}
     finally:
         guard.close()

@@ -212,6 +212,7 @@ def test_what_is_close_to_a_limit_is_pointed_out() -> None:
     assert preview_panel.duration(3725) == "1 h 02 min"
 
 
+@pytest.mark.slow
 def test_waveforms_of_a_scheme_are_shown(window: Host, page: BenchPage, qtbot: Any) -> None:
     assert not page.waves_action.isEnabled()
     choose(page, "stdp-window", qtbot)
@@ -284,6 +285,7 @@ def test_an_entry_is_edited_in_the_form_and_put_back(window: Host, page: BenchPa
     assert page.run_panel.settings() == {"task": "letters"}  # its own values were kept
 
 
+@pytest.mark.slow
 def test_a_queue_runs_and_stops_after_each_if_asked(window: Host, page: BenchPage, qtbot: Any) -> None:
     for seed in (1, 2):
         window.session.enqueue(Request("read-all", settings={"repeats": 2}, seed=seed))

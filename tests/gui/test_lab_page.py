@@ -88,6 +88,7 @@ def test_a_dropped_curve_becomes_a_card_that_is_shown(lab: Lab, qtbot: Any, tmp_
     assert np.allclose(residual, points.getData()[1] - fit.getData()[1])
 
 
+@pytest.mark.slow
 def test_a_curve_that_is_none_says_file_and_line(lab: Lab, qtbot: Any, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("1e-6\nnan\n2e-6\n")

@@ -268,7 +268,12 @@ def wait_for_status(path: Path, *wanted: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("bench", "number"), [("emulator", signal.SIGTERM), ("emulator", signal.SIGINT), ("visa-sim", signal.SIGTERM)]
+    ("bench", "number"),
+    [
+        pytest.param("emulator", signal.SIGTERM, marks=pytest.mark.slow),
+        ("emulator", signal.SIGINT),
+        ("visa-sim", signal.SIGTERM),
+    ],
 )
 def test_a_signal_aborts_verifies_and_closes(qt: str, tmp_path: Path, bench: str, number: signal.Signals) -> None:
     with program(tmp_path / "runs", bench) as (window, path):

@@ -141,7 +141,7 @@ def settle(qtbot: QtBot, times: int = 6) -> None:
     qtbot.wait(1)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("scale", [1.0, pytest.param(1.5, marks=pytest.mark.slow), 2.0])
 def test_no_text_is_cut_off(window: MainWindow, qtbot: QtBot, scale: float) -> None:
     a_run(window, qtbot)
     problems = set()

@@ -116,7 +116,7 @@ def test_what_is_read_and_pulsed_by_hand_stands_in_one_run_file(bench: str, open
         assert talk == {("board", ">"), ("board", "<")}
 
 
-@pytest.mark.parametrize("bench", BENCHES)
+@pytest.mark.parametrize("bench", ["emulator", "visa-sim", pytest.param("fpga-sim", marks=pytest.mark.slow)])
 def test_a_preview_says_what_would_happen_and_fires_nothing(bench: str, opened: Open) -> None:
     engine = opened(bench)
     found = engine.ask_hand({**PULSE, "preview": True})
