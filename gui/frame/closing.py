@@ -119,9 +119,10 @@ class ClosingPanel(QFrame):
 
     def by_signal(self, name: str) -> None:
         """The system wants the program to end: the same without a question, and by force if it takes too long."""
-        log.warning("%s: the window closes, outputs go off first", name)
+        going_on = holds(self._session)
+        log.warning("%s: the window closes%s", name, ", outputs go off first" if going_on else "")
         self._by_signal = True
-        if holds(self._session):
+        if going_on:
             self.abort()
         else:
             self._finish()
