@@ -52,7 +52,8 @@ NO_RUN = "No run is open. F5 starts one."
 STALE_S = 2.0
 LOOK_MS = 500
 MAPS = ("viridis", "cividis", "grey")
-DIFFERENCES = ("the first value read", "the marked values")
+FIRST, BEFORE, MARKED = range(3)  # what a change is measured against
+DIFFERENCES = ("the first value read", "the value read before", "the marked values")
 
 
 class CrossbarView(View):
@@ -72,7 +73,7 @@ class CrossbarView(View):
         self.field: Field | None = None
         self.nothing = NO_RUN
         self._marked: FloatArray | None = None
-        self._against_mark = False
+        self._against = FIRST
         self._snapshot: Snapshot | None = None
         self._drawn: tuple[object, ...] = ()
         self._run = ""
@@ -177,7 +178,7 @@ class CrossbarView(View):
         against = menu.addMenu("ΔG is measured against")
         group = QActionGroup(self)
         for n, words in enumerate(DIFFERENCES):
-            self._choice(against, words, partial(self.set_against_mark, bool(n)), group, on=n == 0)
+            self._choice(against, words, partial(self.set_against, n), group, on=n == FIRST)
         against.addSeparator()
         against.addAction("Mark the values of now").triggered.connect(self.mark_now)
         menu.addSeparator()
@@ -257,10 +258,10 @@ class CrossbarView(View):
         self.numbers = on
         self._again()
 
-    def set_against_mark(self, on: bool) -> None:
-        """Measure dG against the marked values instead of the first ones."""
-        self._against_mark = on
-        if on and self._marked is None:
+    def set_against(self, what: int) -> None:
+        """Measure dG against FIRST, BEFORE or MARKED values."""
+        self._against = what
+        if what == MARKED and self._marked is None:
             self.mark_now()
         self._again(fit=True)
 
@@ -322,13 +323,22 @@ class CrossbarView(View):
 
     def _take(self, snapshot: Snapshot) -> None:
         quantity = self.quantity
-        self.field = field_of(quantity.key, snapshot, self._marked if self._against_mark else None)
+        self.field = field_of(quantity.key, snapshot, self._base(snapshot))
         self._set_levels(self.field.values)
         kinds = states(snapshot.cells.excluded, snapshot.cells.conductance_s)
         factor, unit = scale_of(max(map(abs, self.levels)) if self.levels else math.nan, quantity.unit)
         self.canvas.show_picture(self._picture(snapshot, self.field, kinds, factor, unit))
         self.table.show_field(self.field.values * factor, kinds, unit, _decimals(self.levels, factor))
         self._say_cell()
+
+    @property
+    def against(self) -> int:
+        """What dG is measured against now: where nothing was marked, nothing can be measured against it."""
+        return FIRST if self._against == MARKED and self._marked is None else self._against
+
+    def _base(self, snapshot: Snapshot) -> FloatArray | None:
+        """The values that dG is measured against; None: the first ones."""
+        return (None, snapshot.cells.before_s, self._marked)[self.against]
 
     def _set_levels(self, values: FloatArray) -> None:
         """The range is fitted once; it grows when values leave it, in generous steps, unless it is held."""
@@ -351,7 +361,7 @@ class CrossbarView(View):
         about = snapshot.about
         title = f"{quantity.title} ({unit})" if unit else quantity.title
         if quantity.key == "dG":
-            title += f", against {DIFFERENCES[self._against_mark]}"
+            title += f", against {DIFFERENCES[self.against]}"
         lut = self._lut()
         if quantity.key == "mask":
             colors = _mask_colors()

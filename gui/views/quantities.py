@@ -57,8 +57,8 @@ class Field:
     why: str = ""
 
 
-def field_of(key: str, snapshot: Snapshot, mark_s: FloatArray | None = None) -> Field:
-    """A quantity of a snapshot. `mark_s`: what dG is measured against; None: the first value read in this run."""
+def field_of(key: str, snapshot: Snapshot, base_s: FloatArray | None = None) -> Field:
+    """A quantity of a snapshot. `base_s`: what dG is measured against; None: the first value read in this run."""
     cells = snapshot.cells
     g_s = np.asarray(cells.conductance_s, np.float64)
     if key == "R":
@@ -70,8 +70,7 @@ def field_of(key: str, snapshot: Snapshot, mark_s: FloatArray | None = None) -> 
     if key == "W":
         return _weights(snapshot)
     if key == "dG":
-        first_s = cells.first_s if mark_s is None or mark_s.shape != g_s.shape else mark_s
-        return Field(g_s - first_s, _unread(g_s))
+        return _change(g_s, cells.first_s if base_s is None or base_s.shape != g_s.shape else base_s)
     if key == "age":
         return Field(np.maximum(snapshot.at_s - cells.read_at_s, 0.0), _unread(g_s))
     if key == "mask":
@@ -92,6 +91,12 @@ def states(excluded: BoolArray, conductance_s: FloatArray) -> np.ndarray[tuple[i
 
 def _unread(g_s: FloatArray) -> str:
     return "no cell has been read yet in this run" if bool(np.isnan(g_s).all()) else ""
+
+
+def _change(g_s: FloatArray, base_s: FloatArray) -> Field:
+    change_s = g_s - base_s
+    once = "no cell has a value to measure a change against: all were read once" if np.isnan(change_s).all() else ""
+    return Field(change_s, _unread(g_s) or once)
 
 
 def _inverse(g_s: FloatArray) -> FloatArray:

@@ -69,13 +69,14 @@ class Cells:
     """The array as last read back, [rows, cols] each.
 
     Siemens and their sigma (nan: never read, or not known), the time of the read (as `Snapshot.at_s`), the first value
-    read in this run, pulses of each sign in this run, cells that are out of use.
+    read in this run and the one before the last, pulses of each sign in this run, cells that are out of use.
     """
 
     conductance_s: FloatArray
     sigma_s: FloatArray
     read_at_s: FloatArray
     first_s: FloatArray
+    before_s: FloatArray
     ups: NDArray[np.int64]
     downs: NDArray[np.int64]
     excluded: BoolArray
@@ -352,7 +353,7 @@ class Follower:
             return
         self._since_key = 0, 0.0
         self._keys.append(_Key(self._feed.place, self._now.frozen()))
-        size = 7 * 8 * self._now.excluded.size
+        size = 8 * 8 * self._now.excluded.size
         if len(self._keys) > max(min(MOST_KEYS, KEY_BYTES // size), 3):
             self._keys = self._keys[::2]
             self._key_every *= 2
@@ -417,7 +418,9 @@ class Follower:
         return None
 
     def _cells(self, now: Standing) -> Cells:
-        arrays = (now.conductance_s, now.sigma_s, now.read_at_s, now.first_s, now.ups, now.downs, now.excluded)
+        arrays = (
+            now.conductance_s, now.sigma_s, now.read_at_s, now.first_s, now.before_s, now.ups, now.downs, now.excluded,
+        )  # fmt: skip
         found: Cells | None = self._same("cells", arrays)
         if found is None:
             found = Cells(*arrays)

@@ -89,6 +89,7 @@ class Standing:
     sigma_s: FloatArray = field(init=False)
     read_at_s: FloatArray = field(init=False)
     first_s: FloatArray = field(init=False)
+    before_s: FloatArray = field(init=False)
     ups: Counts = field(init=False)
     downs: Counts = field(init=False)
     unread: bool = True
@@ -106,7 +107,7 @@ class Standing:
 
     def __post_init__(self) -> None:
         shape = self.setting.capabilities.shape
-        for name in ("conductance_s", "sigma_s", "read_at_s", "first_s"):
+        for name in ("conductance_s", "sigma_s", "read_at_s", "first_s", "before_s"):
             setattr(self, name, np.full(shape, nan))
         self.ups, self.downs = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
 
@@ -309,9 +310,10 @@ class Standing:
         shape = self.conductance_s.shape
         at_s = reading.end_s - self.origin_s
         if len(flat) == self.conductance_s.size:
-            self.conductance_s = values.reshape(shape)
+            self.before_s, self.conductance_s = self.conductance_s, values.reshape(shape)
             self.sigma_s, self.read_at_s = np.full(shape, sigma_s), np.full(shape, at_s)
         else:
+            self._own("before_s").reshape(-1)[flat] = self.conductance_s.reshape(-1)[flat]
             for name, value in (("conductance_s", values), ("sigma_s", sigma_s), ("read_at_s", at_s)):
                 self._own(name).reshape(-1)[flat] = value
         if reading.flags:
@@ -395,7 +397,7 @@ class Standing:
         self._line(row, partial(str, "resumed: " + words.of_read(read, reading.flags)))
 
 
-ARRAYS = ("conductance_s", "sigma_s", "read_at_s", "first_s", "ups", "downs", "excluded")
+ARRAYS = ("conductance_s", "sigma_s", "read_at_s", "first_s", "before_s", "ups", "downs", "excluded")
 _TAKERS: dict[str, Callable[[Standing, Entry], None]] = {
     "apply": Standing._apply, "sense": Standing._sense, "wait": Standing._wait, "loop": Standing._loop,
     "checkpoint": Standing._checkpoint,

@@ -57,7 +57,7 @@ def cells(shape: tuple[int, int] = (4, 4), seed: int = 0, **changes: Any) -> Cel
     ups: NDArray[np.int64] = rng.integers(0, 20, shape)
     made = Cells(
         conductance_s=grid, sigma_s=np.full(shape, 0.4e-6), read_at_s=np.full(shape, 1.0), first_s=grid * 0.9,
-        ups=ups, downs=rng.integers(0, 20, shape), excluded=np.zeros(shape, np.bool_),
+        before_s=grid * 0.95, ups=ups, downs=rng.integers(0, 20, shape), excluded=np.zeros(shape, np.bool_),
     )  # fmt: skip
     return replace(made, **changes)
 

@@ -305,10 +305,24 @@ def test_dg_can_be_measured_against_marked_values(view: CrossbarView) -> None:
     view.draw(shot)
     view.mark_now()
     view.show_quantity("dG")
-    view.set_against_mark(True)
+    view.set_against(crossbar_module.MARKED)
     view.draw(_times(shot, 1.5))
     assert view.field.values[2, 2] == pytest.approx(30e-6)
     assert "the marked values" in view.canvas.picture.title
+    view.draw(known(about=snapshots.about(path="/runs/other.nbr")))  # its marks are those of another run
+    assert "the first value read" in view.canvas.picture.title
+
+
+def test_dg_can_be_measured_against_the_read_before(view: CrossbarView) -> None:
+    shot = known()
+    before_s = shot.cells.conductance_s - 3e-6
+    view.show_quantity("dG")
+    view.set_against(crossbar_module.BEFORE)
+    view.draw(replace(shot, cells=replace(shot.cells, before_s=before_s)))
+    assert view.field.values[2, 2] == pytest.approx(3e-6)
+    assert "the value read before" in view.canvas.picture.title
+    view.draw(replace(shot, cells=replace(shot.cells, before_s=np.full((4, 4), np.nan))))
+    assert "read once" in view.canvas.picture.empty
 
 
 def test_the_same_snapshot_is_drawn_once(view: CrossbarView, monkeypatch: pytest.MonkeyPatch) -> None:

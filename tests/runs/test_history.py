@@ -166,6 +166,7 @@ def test_cells_and_costs_are_those_of_the_journal(run: Path) -> None:
     np.testing.assert_allclose(found.cells.ups, ups, atol=1 if found.about.protocol == "coincidence" else 0)
     np.testing.assert_array_equal(found.cells.conductance_s, last_read(entries, found.about.shape))
     np.testing.assert_array_equal(found.cells.first_s, last_read(entries[::-1], found.about.shape))
+    np.testing.assert_array_equal(found.cells.before_s, last_read(entries, found.about.shape, but=1))
     totals = manifest["totals"]
     assert (found.energy.pulses, found.energy.reads) == (totals["pulses"], totals["reads"])
     assert str(found.energy.pulses_j) == str(totals["energy_j"])
@@ -215,13 +216,17 @@ def falls(waves: Waveforms, row: int, col: int, volts: float) -> int:
     return int((np.diff((v < -volts).astype(int)) > 0).sum())
 
 
-def last_read(entries: list[Entry], shape: tuple[int, int]) -> Any:
-    grid = np.full(shape, np.nan)
+def last_read(entries: list[Entry], shape: tuple[int, int], but: int = 0) -> Any:
+    """The last value of every cell that was read; `but`: so many before it."""
+    grids = [np.full(shape, np.nan) for _ in range(but + 1)]
     for entry in entries:
         step, answer = entry.step if entry.kind == "sense" else None, entry.answer
         if isinstance(step, Sense) and isinstance(step.read, CellRead) and isinstance(answer, Reading):
-            grid[step.read.mask] = conductance_s(answer, step.read.voltage_v)
-    return grid
+            here = step.read.mask
+            for later, earlier in zip(grids[::-1], grids[-2::-1], strict=False):
+                later[here] = earlier[here]
+            grids[0][here] = conductance_s(answer, step.read.voltage_v)
+    return grids[but]
 
 
 @every_run

@@ -207,6 +207,7 @@ def test_reads_of_some_cells_leave_the_others(tmp_path: Path) -> None:
     cells = seen(tmp_path / "a.nbr").cells
     np.testing.assert_allclose(cells.conductance_s, [[1e-5] * 3, [2e-5] * 3])
     np.testing.assert_allclose(cells.first_s, 1e-5)
+    np.testing.assert_allclose(cells.before_s, [[np.nan] * 3, [1e-5] * 3])
     np.testing.assert_allclose(cells.read_at_s, [[0.5] * 3, [4.5] * 3])
 
 
