@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from neurobench.gui.views.plots import Panel
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QLabel, QWidget
 
 from neurobench.runs.history import Snapshot
 
@@ -20,6 +20,13 @@ def shown(qtbot: Any, kind: type[Panel], snapshot: Snapshot | None) -> Any:
     view.show()
     qtbot.waitExposed(view)
     return view
+
+
+def active(qtbot: Any, window: QWidget) -> None:
+    """A window on the screen that has the keys: on a server without a window manager nobody else gives it them."""
+    window.show()
+    qtbot.waitExposed(window)
+    qtbot.waitUntil(lambda: window.activateWindow() or window.isActiveWindow(), timeout=20_000)
 
 
 def curves(plot: Any) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import seen
 import snapshots
 from neurobench.gui.characterise import pulse_panel
 from neurobench.gui.characterise.characterise_page import CharacterisePage
@@ -129,8 +130,7 @@ class Desk:
 def desk(window_app: QApplication, qtbot: Any, tmp_path: Path) -> Iterator[Desk]:
     made = Desk(tmp_path)
     qtbot.addWidget(made.window)
-    made.window.show()
-    qtbot.waitExposed(made.window)
+    seen.active(qtbot, made.window)
     yield made
     made.session.shutdown()
     made.window.close()
