@@ -1,0 +1,317 @@
+"""The run that goes on: begin it in an engine of its own, pause, stop and abort it, hear its end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject
+
+from neurobench.errors import BenchFault, NeurobenchError
+from neurobench.runs.request import Request, prepare
+
+from .connection import Connection
+from .owner import EMULATED, ENDS_S, UNKNOWN
+from .reading import Link, RunBench, bench_of_run
+from .states import LIVE, BenchState, Event, after
+
+if TYPE_CHECKING:
+    from neurobench.runs.engine import Engine
+
+AGAIN_S = 0.05  # between two aborts of an engine that does not answer, besides the time that it is given to
+HARD_OFF_S = 2.0  # a second abort within this time ends the engine itself
+BEGINS_S = 1.0  # so long a window that ends waits for an engine that is just being started
+
+# What an engine says of its run, and where the window stands then.
+FOLLOWS = {
+    "ready": BenchState.STARTING, "running": BenchState.RUNNING, "pausing": BenchState.PAUSING,
+    "paused": BenchState.PAUSED, "stopping": BenchState.STOPPING, "aborting": BenchState.ABORTING,
+}  # fmt: skip
+DRIVING = frozenset({"ready", "running", "pausing", "paused", "stopping"})  # what an engine says until it aborts
+DEAF = (
+    "the engine does not answer the abort: press Esc twice within two seconds to end it; its watcher then brings the "
+    "bench to rest"
+)
+ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
+
+
+def elsewhere_words(path: Path) -> str:
+    """A run that a command line or a script has begun has no engine that a window could ask."""
+    return (
+        f"{path.name} is written by another program: it is only shown here, and stopped where it was started (Ctrl+C)"
+    )
+
+
+class Running(Connection):
+    """At most one run at a time. Nothing in here waits: an engine is begun, asked and heard in threads."""
+
+    def __init__(self, folder: Path | None = None, parent: QObject | None = None) -> None:
+        super().__init__(folder, parent)
+        self.request: Request | None = None
+        self.hand = False
+        self.on_death: str | None = None  # "keep" or "abort" if the window dies; None: as the bench suggests
+        self.run_bench: RunBench | None = None  # where the run goes on, or went on: not always the bench above
+        self.run_held = False  # whether the run that goes on ends, in order, if the window dies
+        self._engine: Engine | None = None
+        self._link: Link | None = None
+        self._aborted_at, self._asked_at, self._abort_at_begin = -1e9, -1e9, False
+        self._beginning: threading.Thread | None = None
+
+    # -- its beginning ------------------------------------------------------------------------------------------
+
+    def start(self, request: Request) -> bool:
+        """Begin a run in an engine of its own."""
+        if (words := self._why_not()) is not None:
+            return self._refuse(words)
+        self.request = request
+        self._begin(lambda: self._started(request), keep=not self._held)
+        return True
+
+    def _why_not(self) -> str | None:
+        if self.state in LIVE:
+            return ALREADY
+        if self.state is BenchState.FAULT:
+            return "there was a fault: acknowledge it first, once you have seen what it was"
+        if self.bench is None or self.state is not BenchState.READY:
+            return "no bench is connected: choose one (Ctrl+2)"
+        if not (self.simulated or self.confirmed):
+            return f"the limits of chip {self.chip_id} are not confirmed yet: see Connect (Ctrl+2)"
+        return None
+
+    def go_on(self, path: Path) -> bool:
+        """Go on with a run that was cut off, on the bench that its file names, in an engine of its own."""
+        if (words := self._why_not()) is not None:
+            return self._refuse(words)
+
+        def started() -> Engine:
+            from neurobench.runs import launch
+
+            recorded = launch.recorded(path)
+            self._check_confirmed(recorded.bench)
+            self.request = recorded.request
+            return launch.go_on(path, held=True)
+
+        self._begin(started, keep=not self._held)
+        return True
+
+    def _started(self, request: Request) -> Engine:
+        from neurobench.runs import launch
+
+        prepared = prepare(request)
+        self._check_confirmed(prepared.bench)
+        return launch.start(prepared, self.runs_folder, held=True)
+
+    @property
+    def _held(self) -> bool:
+        """Whether the next run is to end, in order, if the window dies."""
+        return (self.on_death or ("keep" if self.simulated else "abort")) == "abort"
+
+    def _begin(self, start: Callable[[], Engine], *, keep: bool, hand: bool = False) -> None:
+        """`start` holds the engine: one that nobody has seen begin ends with the window. `keep`: it is let go then."""
+        self.hand, self._abort_at_begin = hand, False
+        self._move(Event.START)
+
+        def work() -> None:
+            try:
+                engine = start()
+                bench = bench_of_run(engine.path)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the operator is to hear it
+                words, doubtful = str(error) or type(error).__name__, isinstance(error, BenchFault)
+                self._post(lambda: self._not_begun(words, doubtful))
+                return
+            if self._abort_at_begin or self._ending:  # at once, and not when the window comes to it
+                engine.abort()
+            elif keep:
+                engine.let_go()
+            self._post(lambda: self._begun(engine, bench, not keep))
+
+        self._beginning = self._aside(work, "begin")
+
+    def _not_begun(self, words: str, doubtful: bool = False) -> None:
+        """It never began. Where the bench itself failed, nobody knows how its outputs stand."""
+        self.hand = False
+        if doubtful and not self.simulated:
+            self._set_outputs({"on": None, "age_s": 0.0, "how": "the run failed before it began"})
+        aborted = self.state is BenchState.ABORTING
+        self._move(Event.ENDED if aborted else Event.FAILED)
+        self.said.emit("error", words)
+        self._after_run(f"refused: {words}", well=not (doubtful or aborted))
+
+    def _begun(self, engine: Engine, bench: RunBench, held: bool) -> None:
+        self._follow(engine, bench, held)
+        self.show(engine.path)
+        if self._abort_at_begin:
+            self._abort_now(engine)
+        else:
+            self._move(Event.BEGUN)
+
+    def _follow(self, engine: Engine, bench: RunBench, held: bool) -> None:
+        if self._link is not None:
+            self._link.stop()
+        self.run_bench, self.run_held = bench, held
+        self._aborted_at = -1e9  # what was pressed for the run before is no first press for this one
+        self._engine, self._link = engine, Link(engine, EMULATED if bench.emulated else UNKNOWN)
+        self._link.start()
+
+    # -- while it goes on --------------------------------------------------------------------------------------
+
+    def pause(self) -> bool:
+        """Halt between two steps, outputs at rest."""
+        return self._ask(Event.PAUSE, "pause")
+
+    def resume(self) -> bool:
+        """Go on after a pause."""
+        return self._ask(Event.RESUME, "resume")
+
+    def stop(self) -> bool:
+        """End in order, between two steps."""
+        return self._ask(Event.STOP, "stop")
+
+    def _ask(self, event: Event, what: str) -> bool:
+        engine = self._engine
+        if engine is None or after(self.state, event) is None:
+            return self._refuse(f"nothing to {what} while {self.state.value}")
+        self._move(event)
+        self._asked_at = float("inf")
+        self._pool.submit(self._asked, getattr(engine, what), what)
+        return True
+
+    def _asked(self, ask: Callable[[], bool], what: str) -> None:
+        taken = ask()
+        self._asked_at = time.monotonic()
+        if not taken:
+            self._post(lambda: self.said.emit("info", f"the run had ended or moved on before it could {what}"))
+
+    def abort(self) -> bool:
+        """Cut the outputs now. A second call within two seconds ends the engine itself: its watcher rests the bench."""
+        engine, now = self._engine, time.monotonic()
+        if engine is None:
+            return self._abort_without_engine()
+        if self.state not in LIVE:
+            return self._refuse("no run of this window is going on; outputs: " + self.outputs_words())
+        again, self._aborted_at = now - self._aborted_at < HARD_OFF_S, now
+        self._move(Event.ABORT)
+        if again:
+            self.said.emit("warning", "HARD OFF: the engine is ended, its watcher brings the bench to rest")
+            self._aside(engine.kill)
+        else:
+            self._abort_now(engine)
+        return True
+
+    def _abort_without_engine(self) -> bool:
+        """Nothing is driven yet: what is on its way is aborted as soon as it has begun, a check is given up."""
+        if self.state is BenchState.CONNECTING:
+            self._check_no_more()
+            self._move(Event.ABORT)
+            self.bench_changed.emit()
+            return True
+        if self.state is BenchState.STARTING:
+            self._abort_at_begin = True
+            return self._move(Event.ABORT)
+        if self.state is BenchState.ABORTING:
+            return self._refuse("the run has not begun yet; it is aborted as soon as it does")
+        return self._refuse("no run of this window is going on; outputs: " + self.outputs_words())
+
+    def _abort_now(self, engine: Engine) -> None:
+        """Until it is taken: an engine that is deaf for a while may hear the next one."""
+
+        def work() -> None:
+            told = False
+            while not (engine.abort() or self._ending) and engine.state() in DRIVING and engine.alive:
+                if not told:
+                    self._post(lambda: self.said.emit("error", DEAF))
+                told = True
+                time.sleep(AGAIN_S)
+
+        self._aside(work)
+
+    def keep_running(self) -> None:
+        """Let the engine go on if this window ends. Until then it can be paused and aborted here as before."""
+        self.run_held = False
+        if self._engine is not None:
+            self._engine.let_go()
+
+    # -- runs that went on already -----------------------------------------------------------------------------
+
+    def open_run(self, path: Path) -> bool:
+        """Show a run, live or old. A live one that no window holds is taken over: it can be paused and aborted here."""
+        path = Path(path)
+        if not path.is_file():
+            return self._refuse(f"there is no run file {path}")
+        self.show(path)
+        if self.state not in LIVE:
+            self._pool.submit(self._attach, path)
+        return True
+
+    def _attach(self, path: Path) -> None:
+        from neurobench.runs import engine
+        from neurobench.runs.runfile import RunFile
+
+        with contextlib.suppress(NeurobenchError, OSError):
+            found = engine.attach(path)
+            if found.alive:
+                bench = bench_of_run(path)
+                self._post(lambda: self._attached(found, bench))
+                return
+        with contextlib.suppress(NeurobenchError, OSError), RunFile.open(path) as run:
+            if run.live:
+                self._post(lambda: self.said.emit("info", elsewhere_words(path)))
+
+    @property
+    def elsewhere(self) -> str:
+        """Words for a run that is shown while another program writes it, since it cannot be stopped here; or ""."""
+        shown, path = self.snapshot, self.run_path
+        if path is None or shown is None or not shown.live or self.state in LIVE:
+            return ""
+        return elsewhere_words(path)
+
+    def _attached(self, engine: Engine, bench: RunBench) -> None:
+        if self.state not in LIVE and self._move(Event.BEGUN):
+            self._follow(engine, bench, held=False)
+            self.said.emit("info", f"attached to {engine.path.name}, which was going on already")
+
+    # -- its end -----------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        super()._tick()
+        if self._link is not None:
+            self._heard(self._link)
+
+    def _heard(self, link: Link) -> None:
+        if link.ended.is_set():
+            self._link, self._engine, self.run_held = None, None, False
+            self._run_ended(link.last_words)
+            return
+        self._set_outputs(link.outputs)
+        to = FOLLOWS.get(link.state or "")
+        # What was asked for is not taken back by an answer that was given before it; an abort never is.
+        if to is not None and link.asked_at > self._asked_at and self.state is not BenchState.ABORTING:
+            self._stand(to)
+
+    def _run_ended(self, said: Mapping[str, Any]) -> None:
+        status, error = str(said.get("status")), said.get("error")
+        emulated = self.run_bench is not None and self.run_bench.emulated
+        self._set_outputs(said.get("outputs") or (EMULATED if emulated else UNKNOWN))
+        self.hand = False
+        failed = status in ("fault", "crashed", "damaged")
+        level = "error" if failed else "warning" if status == "aborted" else "info"
+        self.said.emit(level, f"the run ended: {status}" + (f"; {error}" if error else ""))
+        self._move(Event.FAILED if failed else Event.ENDED)
+        self._after_run(status, well=not failed and status != "aborted")
+
+    def _after_run(self, words: str, *, well: bool) -> None:
+        """A run has ended so, or could not begin. `well`: neither bench nor operator speaks against the next one."""
+
+    def shutdown(self) -> None:
+        """See above; the engine hears nothing of it, unless it is held, or is only just being started."""
+        if (link := self._link) is not None:
+            link.stop()
+        super().shutdown()
+        if link is not None:
+            link.join(ENDS_S)
+        if self._beginning is not None:
+            self._beginning.join(BEGINS_S)
