@@ -234,10 +234,11 @@ def _capabilities(manifest: Mapping[str, Any], shape: tuple[int, int]) -> Capabi
 
 
 class _Key(NamedTuple):
-    """The run as it stood when so much of its file was read."""
+    """The run as it stood when so much of its file was read; `cost` of reading so far: 1 from key to key at first."""
 
     place: Place
     standing: Standing
+    cost: float = 0.0
 
 
 class _Earlier(NamedTuple):
@@ -265,8 +266,7 @@ class Follower:
         self._result: Mapping[str, Any] = {}
         self._is_result = False
         self._keys: list[_Key] = []
-        self._key_every = KEY_ROWS
-        self._since_key = (0, 0.0)
+        self._cost = 0.0
         self._earlier: _Earlier | None = None
         self._shown: dict[str, tuple[tuple[Any, ...], Any]] = {}
         try:
@@ -290,7 +290,7 @@ class Follower:
         read_v = about.limits.get("max_read_v") or 0.0
         setting = Setting(_capabilities(manifest, about.shape), float(read_v), about.simulated, heard)
         self._heard, self._now = heard, Standing(setting, about.excluded)
-        self._keys = [_Key(self._feed.place, self._now.frozen())]
+        self._keys, self._cost = [_Key(self._feed.place, self._now.frozen())], 0.0
 
     def read(self) -> bool:
         """Take in what is new, with about `budget_s` of work at most. True if anything was, or more waits."""
@@ -346,17 +346,22 @@ class Follower:
 
     def _keep_key(self, took_s: float) -> None:
         """Now and then keep how it stands, from where a later question can begin."""
-        rows, work_s = self._since_key
-        self._since_key = rows + 1, work_s + took_s
-        share = self._key_every / KEY_ROWS
-        if rows < self._key_every and work_s < KEY_S * share:
+        self._cost += 1 / KEY_ROWS + took_s / KEY_S
+        if self._cost - self._keys[-1].cost < 1:
             return
-        self._since_key = 0, 0.0
-        self._keys.append(_Key(self._feed.place, self._now.frozen()))
+        self._keys.append(_Key(self._feed.place, self._now.frozen(), self._cost))
         size = 8 * 8 * self._now.excluded.size
         if len(self._keys) > max(min(MOST_KEYS, KEY_BYTES // size), 3):
-            self._keys = self._keys[::2]
-            self._key_every *= 2
+            self._drop_key()
+
+    def _drop_key(self) -> None:
+        """Let go of the one that is missed least: those beside it stay the nearest to each other.
+
+        One at a time: with half of them at once, memory would grow and fall in ever longer waves.
+        """
+        costs = [key.cost for key in self._keys]
+        spans = [after - before for before, after in zip(costs, costs[2:], strict=False)]
+        del self._keys[1 + spans.index(min(spans))]
 
     def _standing_at(self, seq: int) -> Standing:
         """How it stood after step `seq`: from the nearest earlier one that was kept, or that was asked for last."""
@@ -366,6 +371,8 @@ class Follower:
             earlier = _Earlier(Feed(self._file, key.place), key.standing.frozen())
         self._earlier = earlier
         feed, standing = earlier
+        if seq >= feed.last_seq:
+            feed.refill()  # the file has grown since it was looked into for this feed
         while (row := feed.next(seq)) is not None or feed.needs_more(seq):
             if row is None:
                 feed.refill()

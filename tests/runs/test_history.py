@@ -155,6 +155,22 @@ def test_it_does_not_matter_how_much_is_fetched_and_kept(
     assert plain(follower.snapshot()) == wanted[last]
 
 
+@pytest.mark.parametrize("run", ["seed"], indirect=True)
+def test_earlier_steps_are_kept_evenly_and_in_a_fixed_number(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 5
+    for name, value in (("KEY_ROWS", 1), ("KEY_S", 1e9), ("MOST_KEYS", most)):
+        monkeypatch.setattr(history, name, value)
+    follower, numbers = history.Follower(run, 0.0), []
+    while follower.read():
+        numbers.append(len(follower._keys))
+    costs = np.array([key.cost for key in follower._keys])
+    assert set(numbers[most:]) == {most}
+    assert costs[0] == 0
+    assert len(numbers) > 4 * most
+    assert np.diff(costs).max() < 2.5 * costs[-1] / most
+    follower.close()
+
+
 @every_run
 def test_cells_and_costs_are_those_of_the_journal(run: Path) -> None:
     with RunFile.open(run) as file:
