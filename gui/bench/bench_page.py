@@ -31,6 +31,7 @@ from ..views.console import ConsoleView
 from ..views.crossbar import CrossbarView
 from ..views.energy import EnergyView
 from ..views.iv import IvView
+from ..views.late import late
 from ..views.progress import ProgressView
 from ..views.raster import RasterView
 from ..views.schedule import ScheduleView
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
     from ..session import Session
 
 VIEWS: tuple[Callable[[Selection | None, QWidget | None], View], ...] = (
-    CrossbarView, TracesView, ProgressView, ActivationsView, WeightsView, RasterView, StdpView, IvView, EnergyView,
-    TruthView, ScheduleView, ConsoleView,
+    CrossbarView, TracesView, ProgressView, *map(late, (ActivationsView, WeightsView, RasterView, StdpView, IvView,
+    EnergyView, TruthView)), ScheduleView, ConsoleView,
 )  # fmt: skip
 KEPT = "bench_page.json"
 WIDE_EM = 18

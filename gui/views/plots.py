@@ -288,8 +288,8 @@ class Canvas(pg.GraphicsLayoutWidget):
 
     def add(self, row: int, col: int, left: str = "", bottom: str = "", whole: str = "") -> Any:
         """A plot in the grid; `whole`: the axis that counts, with ticks at whole numbers only."""
-        plot = self.addPlot(row=row, col=col, axisItems={whole: WholeAxis(whole)} if whole else None)
-        plot.setMenuEnabled(False)
+        axes = {whole: WholeAxis(whole)} if whole else None
+        plot = self.addPlot(row=row, col=col, axisItems=axes, enableMenu=False)  # a menu takes as long as all the rest
         for side, words in (("left", left), ("bottom", bottom)):
             plot.getAxis(side).enableAutoSIPrefix(False)
             name(plot, side, words)
