@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QFileDialog,
     QGroupBox,
     QHBoxLayout,
-    QListWidget,
     QListWidgetItem,
     QProgressBar,
     QPushButton,
-    QScrollArea,
-    QSplitter,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
-from neurobench.bench.config import BenchConfig, bench_names, load_bench
+from neurobench.bench.config import BenchConfig, load_bench
 from neurobench.errors import NeurobenchError
-from neurobench.system import data_folder, replace_file
+from neurobench.system import replace_file
 
 from .. import theme
 from ..states import LIVE, BenchState
 from . import bench_text
+from .asking import Asking
+from .bench_list import BenchList, remember
 from .bench_words import Chip, Line, check_lines, chip_of, is_real
+from .columns import Columns
 from .connect_parts import (
     BenchFileTab,
     ChipPanel,
@@ -45,21 +44,12 @@ from .connect_parts import (
 
 if TYPE_CHECKING:
     from ..frame.actions import Actions
-    from ..jobs import Job
     from ..selection import Selection
     from ..session import Session
     from ..views.base import View
 
-ABOUT = {
-    "emulator": "an emulated chip",
-    "visa-sim": "simulated SMU, generator, matrix",
-    "fpga-sim": "a simulated FPGA board",
-}
-WIDE_EM, LEFT_EM, NARROW_EM = 62, 16, 13  # width from which three columns fit; of the first, and where they do not
-FILES = "bench-files.txt"  # in the user's data folder: bench files that were opened here, one on each line
 NOT_CONNECTED = (BenchState.CONNECTING, BenchState.DISCONNECTED)
 TOML = "Bench files (*.toml)"
-WHAT = Qt.ItemDataRole.UserRole + 1  # of a bench in the list: how it is called, and what it is
 
 
 class ConnectPage(QWidget):
@@ -75,12 +65,10 @@ class ConnectPage(QWidget):
         self.bench = "emulator"
         self._drafts: dict[str, str] = {}
         self._checked: dict[str, dict[str, Any]] = {}
-        self._job: Job | None = None
+        self._asking = Asking(session, self)
         self._config: BenchConfig | None = None
         self._chip = Chip(())
-        self._laid_out = (False, 0)
         self._build()
-        self._fill_list()
         session.state_changed.connect(self._refresh)
         session.bench_changed.connect(self._bench_changed)
         session.said.connect(self._heard)
@@ -101,51 +89,14 @@ class ConnectPage(QWidget):
             (self.file.wiring, "Wiring", "Which line is on which column of the switch matrix"),
         ):
             self.tabs.setTabToolTip(self.tabs.addTab(widget, title), tip)
-        self.split = QSplitter(Qt.Orientation.Horizontal)
-        self._left_side, self._right_side = self._left(), self._right()
-        for part in (self._left_side, self.tabs, self._right_side):
-            self.split.addWidget(part)
-        self.split.setChildrenCollapsible(False)
+        self.columns = Columns(self._left(), self.tabs, self._right())
         layout = QVBoxLayout(self)
-        layout.addWidget(self.split)
+        layout.addWidget(self.columns)
         self._wire_up()
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """Three columns where there is room for them; else limits and passport become the first tab."""
-        em, beside = theme.em(), self.width() >= WIDE_EM * theme.em()
-        self._left_side.setMinimumWidth((LEFT_EM if beside else NARROW_EM) * em)
-        self.file.editor.setMinimumHeight(6 * em)
-        if beside is not (self.tabs.indexOf(self._right_side) < 0):
-            self._move_right_side(beside)
-        if (beside, em) != self._laid_out:
-            self._laid_out = beside, em
-            QTimer.singleShot(0, self, self._share_width)  # once the parts know their new font
-
-    def _share_width(self) -> None:
-        left = self._left_side.minimumWidth()
-        rest = self.width() - left
-        beside = self.tabs.indexOf(self._right_side) < 0
-        self.split.setSizes([left, rest * 11 // 20, rest * 9 // 20] if beside else [left, rest])
-
-    def _move_right_side(self, beside: bool) -> None:
-        if beside:
-            self.split.addWidget(self._right_side)
-        else:
-            self.tabs.insertTab(0, self._right_side, "Chip")
-            self.tabs.setTabToolTip(0, "What the chip bears, and what it has been through")
-            self.tabs.setCurrentIndex(0)
-        self._right_side.show()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Give the parts their room."""
-        super().resizeEvent(event)
-        self._lay_out()
+        self._fit()
 
     def _build_list(self) -> None:
-        self.benches = named(QListWidget(), "benches", "Benches that are built in, and bench files that were opened")
-        self.benches.setWordWrap(True)
-        self.benches.setSpacing(2)
+        self.benches = named(BenchList(), "benches", "Benches that are built in, and bench files that were opened")
         self.open_button = button("&Open bench file...", "Choose a bench.toml of your own")
         self.connect_button = button("&Connect", "Take this bench: it is checked first; nothing is fired", "primary")
         self.disconnect_button = button("&Disconnect", "Let go of the bench that is connected")
@@ -174,7 +125,7 @@ class ConnectPage(QWidget):
         row.addWidget(self.cancel_button)
         layout.addLayout(row)
         layout.addWidget(self.words)
-        return _scrolled(panel)
+        return panel
 
     def _right(self) -> QWidget:
         panel = QWidget()
@@ -185,10 +136,12 @@ class ConnectPage(QWidget):
             inside = QVBoxLayout(box)
             inside.addWidget(widget)
             layout.addWidget(box, share)
-        return _scrolled(panel)
+        return panel
 
     def _wire_up(self) -> None:
-        self.benches.currentItemChanged.connect(self._chosen)
+        self.benches.chosen.connect(self._chosen)
+        self._asking.said.connect(self._say)
+        self._asking.changed.connect(self._refresh)
         self.benches.itemActivated.connect(self._activated)
         self.open_button.clicked.connect(self._ask_for_file)
         self.connect_button.clicked.connect(self.connect_bench)
@@ -208,39 +161,13 @@ class ConnectPage(QWidget):
 
     # -- which bench --------------------------------------------------------------------------------------------
 
-    def _fill_list(self) -> None:
-        for name in bench_names():
-            self._add(name)
-        for path in _remembered():
-            self._add(path)
-
-    def _add(self, bench: str) -> QListWidgetItem:
-        item = QListWidgetItem(self.benches)
-        item.setData(Qt.ItemDataRole.UserRole, bench)
-        item.setData(WHAT, _label_of(bench))
-        self._label(item)
-        return item
-
-    def _label(self, item: QListWidgetItem) -> None:
-        bench = str(item.data(Qt.ItemDataRole.UserRole))
-        name, what = item.data(WHAT)
-        changed = " (changed, not saved)" if bench in self._drafts else ""
-        connected = "● " if self._connected and bench == self.session.bench_name else ""
-        item.setText(f"{connected}{name}{changed}\n{what}")
-        item.setToolTip(f"{bench}: {what}")
-
-    def _item(self, bench: str) -> QListWidgetItem | None:
-        items = (self.benches.item(row) for row in range(self.benches.count()))
-        return next((item for item in items if item.data(Qt.ItemDataRole.UserRole) == bench), None)
-
     def choose(self, bench: str) -> None:
         """Show a bench by name or file; a file that is new here is added to the list."""
-        item = self._item(bench) or self._add(bench)
-        self.benches.setCurrentItem(item)
+        self.benches.choose(bench)
         self._show(bench)
 
-    def _chosen(self, item: QListWidgetItem | None, _before: QListWidgetItem | None) -> None:
-        if item is not None and (bench := str(item.data(Qt.ItemDataRole.UserRole))) != self.bench:
+    def _chosen(self, bench: str) -> None:
+        if bench != self.bench:
             self._show(bench)
 
     def _activated(self, _item: QListWidgetItem) -> None:
@@ -295,8 +222,7 @@ class ConnectPage(QWidget):
     def open_file(self, path: Path) -> None:
         """Choose a bench file, and remember it."""
         bench = str(path.absolute())
-        if bench not in (known := _remembered()):
-            _remember([bench, *known])
+        remember(bench)
         self.choose(bench)
 
     # -- connect, check, rest -----------------------------------------------------------------------------------
@@ -315,7 +241,7 @@ class ConnectPage(QWidget):
         bench = self.bench
         self.tabs.setCurrentWidget(self.self_test)
         words = ["check", bench, *self._overrides()]
-        self._begin("checking " + Path(bench).name, words, lambda found: self._tested(bench, found))
+        self._asking.ask("checking " + Path(bench).name, words, lambda found: self._tested(bench, found))
 
     def _tested(self, bench: str, found: dict[str, Any]) -> None:
         self._checked[bench] = found
@@ -327,8 +253,8 @@ class ConnectPage(QWidget):
 
     def bring_to_rest(self) -> None:
         """Bring the bench that is chosen to rest."""
-        self._begin("bringing to rest", ["rest", self.bench, *self._overrides()],
-                    lambda found: self._plain_end(found, f"{Path(self.bench).name} is at rest"))  # fmt: skip
+        self._asking.ask("bringing to rest", ["rest", self.bench, *self._overrides()],
+                    lambda found: self._asking.plain_end(found, f"{Path(self.bench).name} is at rest"))  # fmt: skip
 
     def search(self) -> None:
         """Ask who answers: on the simulated benches if one of them is chosen, else on this computer."""
@@ -336,11 +262,11 @@ class ConnectPage(QWidget):
         where = f"the simulated bench {self.bench}" if simulated else "this computer"
         words = ["check", "--list", *([self.bench] if simulated else [])]
         self.tabs.setCurrentWidget(self.instruments)
-        self._begin(f"asking on {where}", words, lambda found: self._found(found, where))
+        self._asking.ask(f"asking on {where}", words, lambda found: self._found(found, where))
 
     def _found(self, found: dict[str, Any], where: str) -> None:
         if "found" not in found:
-            self._plain_end(found, "")
+            self._asking.plain_end(found, "")
             return
         self.instruments.show_found(found["found"], where)
         self._say("", "")
@@ -355,12 +281,12 @@ class ConnectPage(QWidget):
             words += ["--library", library]
 
         def written(found: dict[str, Any]) -> None:
-            self._plain_end(found, f"{path.name} is written; fill in what is marked TODO")
+            self._asking.plain_end(found, f"{path.name} is written; fill in what is marked TODO")
             if found["exit_code"] == 0:
                 self.open_file(path)
                 self.tabs.setCurrentWidget(self.file)
 
-        self._begin("asking who answers", words, written)
+        self._asking.ask("asking who answers", words, written)
 
     def settle(self) -> None:
         """Settle the run that used the chip last and did not end."""
@@ -368,10 +294,10 @@ class ConnectPage(QWidget):
 
         def settled(found: dict[str, Any]) -> None:
             outcome, chip = found.get("outcome"), found.get("chip")
-            self._plain_end(found, f"settled: the pulse under way is {outcome}; the chip is {chip}")
+            self._asking.plain_end(found, f"settled: the pulse under way is {outcome}; the chip is {chip}")
             self._read()
 
-        self._begin("settling " + Path(run).name, ["settle", run], settled)
+        self._asking.ask("settling " + Path(run).name, ["settle", run], settled)
 
     def _overrides(self) -> list[str]:
         words: list[str] = []
@@ -379,39 +305,9 @@ class ConnectPage(QWidget):
             words += ["--bench-set", f"{key}={value}"]
         return words
 
-    def _begin(self, doing: str, words: Sequence[str], done: Callable[[dict[str, Any]], None]) -> None:
-        if self._job is not None:
-            self._say("something is being asked of a bench already: wait, or cancel it", "warn")
-            return
-
-        def ended(found: dict[str, Any]) -> None:
-            self._job = None
-            done(found)
-            self._refresh()
-
-        def failed(text: str) -> None:
-            self._job = None
-            self._say(text, "bad")
-            self._refresh()
-
-        self._say(doing + " ...", "")
-        self._job = self.session.job(list(words), ended, failed)
-        self._refresh()
-
-    def _plain_end(self, found: dict[str, Any], well: str) -> None:
-        if found["exit_code"] == 0:
-            self._say(well, "ok")
-        else:
-            wrong = found.get("error") or found.get("fault") or f"it ended with code {found['exit_code']}"
-            self._say(str(wrong), "bad")
-
     def cancel(self) -> None:
         """Give up the job that is going on, or connecting."""
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
-            self._say("cancelled", "warn")
-        elif self.session.state is BenchState.CONNECTING:
+        if not self._asking.cancel() and self.session.state is BenchState.CONNECTING:
             self.session.disconnect_bench()
             self._say("cancelled", "warn")
         self._refresh()
@@ -456,8 +352,7 @@ class ConnectPage(QWidget):
             self._say(f"cannot write {path}: {error}; the text is still here", "bad")
             return False
         self._drafts.pop(str(path), None)
-        if (item := self._item(str(path))) is not None:
-            item.setData(WHAT, _label_of(str(path)))
+        self.benches.read_anew(str(path))
         self.file.check()
         valid = self.file.config is not None
         self._say(f"{path.name} is saved" + ("" if valid else ", with its mistakes"), "ok" if valid else "warn")
@@ -494,8 +389,7 @@ class ConnectPage(QWidget):
         self.words.setText(words)
 
     def _refresh(self) -> None:
-        for row in range(self.benches.count()):
-            self._label(self.benches.item(row))
+        self.benches.label(self.session.bench_name if self._connected else "", self._drafts)
         self._show_found()
         self.limits.show_limits(self._config, self.bench, self._settings())
         self._show_confirmed()
@@ -530,7 +424,7 @@ class ConnectPage(QWidget):
         return self.session.bench is not None and self.session.state not in NOT_CONNECTED
 
     def _enable(self) -> None:
-        session, working = self.session, self._job is not None
+        session, working = self.session, self._asking.working
         live, connecting = session.state in LIVE, session.state is BenchState.CONNECTING
         why = "a run is going on" if live else "a bench is being connected" if connecting else ""
         fault = "acknowledge the fault first" if session.state is BenchState.FAULT else ""
@@ -558,6 +452,10 @@ class ConnectPage(QWidget):
             return "No bench is connected"
         return f"{'Connected:' if self._connected else 'Connecting'} {session.bench.bench.name}"
 
+    def _fit(self) -> None:
+        self.file.editor.setMinimumHeight(6 * theme.em())
+        self.columns.lay_out()
+
     def restyle(self) -> None:
         """Colours and font of now."""
         self.self_test.restyle()
@@ -566,18 +464,8 @@ class ConnectPage(QWidget):
         for part in (self.instruments, self.file, self.file.wiring):
             if (inside := part.layout()) is not None:
                 inside.invalidate()  # a page that is not seen would keep the room that another font took
-        self._lay_out()
+        self._fit()
         self._refresh()
-
-
-def _scrolled(panel: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    area.setWidget(panel)
-    panel.setAutoFillBackground(False)  # the window's own colour, with no seam around it
-    area.viewport().setAutoFillBackground(False)
-    return area
 
 
 def _allow(one: QPushButton, why_not: str) -> None:
@@ -588,33 +476,3 @@ def _allow(one: QPushButton, why_not: str) -> None:
         one.setProperty("tip", tip)
     one.setEnabled(not why_not)
     one.setToolTip(f"Not now: {why_not}. {tip}" if why_not else str(tip))
-
-
-def _label_of(bench: str) -> tuple[str, str]:
-    """How a bench is called, and what it is; a file that cannot be read says so."""
-    if bench_text.is_builtin(bench):
-        return bench, f"SIMULATED: {ABOUT.get(bench, bench)}"
-    try:
-        config = load_bench(bench)
-    except (NeurobenchError, OSError):
-        return Path(bench).name, "cannot be read as a bench file"
-    chip = f", chip {config.chip.id}" if config.chip.id else ""
-    return Path(bench).name, f"{'REAL' if is_real(config) else 'SIMULATED'}: {config.bench.backend}{chip}"
-
-
-def _remembered() -> list[str]:
-    try:
-        lines = (data_folder() / FILES).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []
-    return [line for line in lines if line.strip() and Path(line).exists()]
-
-
-def _remember(benches: Sequence[str]) -> None:
-    """Keep the list; where that cannot be, it is only not there next time."""
-    folder = data_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / FILES, "\n".join(benches[:20]).encode())
-    except OSError:
-        return
