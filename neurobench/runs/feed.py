@@ -133,6 +133,7 @@ class Feed:
         self._entries: list[Entry] = []  # and what may have to wait for a row of the other table
         self._notes: list[RawNote] = []
         self._horizon: float = -1
+        self._sure: float = -inf  # up to which step nothing can come to what is at hand
         self._all = False
 
     @property
@@ -147,7 +148,7 @@ class Feed:
 
     def needs_more(self, until: float) -> bool:
         """Whether rows with seq <= `until` may be in the file that are not at hand."""
-        return not self._all and self._horizon < until
+        return self._sure < min(until, self.last_seq)
 
     def refill(self) -> None:
         """Look into the file for what comes after what is at hand."""
@@ -156,6 +157,8 @@ class Feed:
         found = self._file.after(self._fetched, *wanted, self.truth[0])
         if few:
             self._sort_in(found)
+        else:
+            self._all = False
         self.last_seq, self.facts, self.truth = found.last_seq, found.facts, found.truth or self.truth
 
     def _sort_in(self, found: Batch) -> None:
@@ -168,6 +171,7 @@ class Feed:
         self._notes += found.notes
         self._all = found.all_entries and found.all_notes
         self._horizon = self._safe_until(found)
+        self._sure = min(self._horizon, found.last_seq)
         steps, self._entries = _parted(self._entries, self._horizon)
         told, self._notes = _parted(self._notes, self._horizon)
         self._rows += sorted([*steps, *told], key=_seq)
