@@ -112,9 +112,11 @@ def apply(app: QApplication, theme: str, scale: float = 1.0) -> None:
     """Give the whole program a theme and a font scale. Open windows then have to be told by `restyle`."""
     global _current, _scale
     _current, _scale = resolved(theme, app), min(max(scale, SCALES[0]), SCALES[-1])
-    if app.style().name().lower() != "fusion":
+    if not app.styleSheet():  # once: with a sheet, the style is one of Qt's own around it
         app.setStyle(QStyleFactory.create("Fusion"))
     app.setPalette(_palette(_current))
+    for kind in ("QComboBox", "QAbstractSpinBox"):
+        app.setPalette(_framed(_current), kind)
     app.setFont(_font(app))
     app.setStyleSheet(_sheet(_current))
 
@@ -150,6 +152,13 @@ def _palette(t: Tokens) -> QPalette:
     return palette
 
 
+def _framed(t: Tokens) -> QPalette:
+    """For what Fusion draws a frame around: a darker shade of the window's colour, on a dark ground nothing at all."""
+    palette = _palette(t)
+    palette.setColor(QPalette.ColorRole.Window, QColor(t.line).lighter(140))
+    return palette
+
+
 _SHEET = Template("""
 QMainWindow, QMainWindow::separator { background: $window; }
 QFrame#topbar, QFrame#rail { background: $panel; }
@@ -160,7 +169,7 @@ QMainWindow::separator { width: 5px; height: 5px; }
 QMainWindow::separator:hover { background: $accent; }
 QToolTip { background: $field; color: $text; border: 1px solid $line; padding: 4px; }
 QDockWidget { font-weight: 600; }
-QDockWidget::title { background: $window; padding: 5px 8px; border-bottom: 1px solid $line; }
+QDockWidget::title { background: $window; padding: 3px 8px 2px; border-bottom: 1px solid $line; }
 QGroupBox { border: 1px solid $line; border-radius: 4px; margin-top: 1.2em; padding-top: 0.3em; }
 QGroupBox::title { subcontrol-origin: margin; left: 8px; padding: 0 4px; color: $text_dim; }
 QPushButton, QToolButton { border: 1px solid $line; border-radius: 4px; padding: 4px 10px; background: $raised; }
@@ -177,6 +186,10 @@ QPushButton[role="abort"], QToolButton[role="abort"] { background: $abort; color
 QPushButton[role="abort"]:hover { border-color: $text; }
 QPushButton[role="abort"]:focus { border-color: $text; }
 QPushButton[role="abort"]:disabled { background: $panel; color: $disabled; border: 1px solid $line; }
+QPushButton::menu-indicator, QToolButton::menu-indicator { subcontrol-origin: padding;
+    subcontrol-position: right center; right: 2px; }
+QToolButton[popupMode="2"] { padding-right: 20px; }
+QToolButton[popupMode="2"]:focus { padding-right: 19px; }
 QPushButton[role="flat"], QToolButton[role="flat"] { background: transparent; border-color: transparent; }
 QPushButton[role="flat"]:checked, QToolButton[role="flat"]:checked { background: $chosen; border-color: $accent; }
 QPushButton[role="flat"]:hover, QToolButton[role="flat"]:hover { border-color: $line; }
@@ -298,6 +311,7 @@ def style_plot(plot_item: Any) -> None:
         axis = plot_item.getAxis(side)
         axis.setPen(QPen(QColor(t.line), 1))
         axis.setTextPen(QPen(QColor(t.text_dim), 1))
+        axis.label.setFont(QApplication.font())
         axis.setStyle(tickFont=QApplication.font())
         axis.label.setDefaultTextColor(QColor(t.text_dim))
     if plot_item.titleLabel.text:

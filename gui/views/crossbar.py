@@ -497,8 +497,10 @@ class CrossbarView(View):
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
         self.setMinimumSize(11 * theme.em(), 10 * theme.em())
+        side = max(theme.em() // 4, 3)
+        arrow = f'QToolButton[popupMode="2"] {{ padding-right: {side + 6}px; }}'
         for button in self.buttons.values():
-            button.setStyleSheet(f"QToolButton {{ padding: 2px {max(theme.em() // 4, 3)}px; }}")
+            button.setStyleSheet(f"QToolButton {{ padding: 2px {side}px; }} {arrow}")
         self._fit_bar()
         self._again()
 
