@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
     QFrame,
     QGroupBox,
@@ -26,12 +26,13 @@ from ..parts.flow import FlowLayout
 from ..parts.forms import NumberBox
 from ..selection import HOW, Selection, name_of, parse, words_of
 from ..states import BenchState
+from ..views.console import ConsoleView
 from ..views.crossbar import CrossbarView
 from ..views.quantities import plural
 from ..views.results import ResultsView
 from ..views.traces import TracesView
 from .hand import Answer, Hand, cells_of
-from .pulse_panel import DOWN, UP, PulsePanel
+from .pulse_panel import DOWN, SOFT, UP, PulsePanel
 
 if TYPE_CHECKING:
     from ..frame.actions import Actions
@@ -52,14 +53,20 @@ class Side(QWidget):
 
 
 class CharacterisePage(QWidget):
-    """The panel at the left, and the map, the traces and the results beside it."""
+    """The panel at the left, and the map, the traces and the results beside it.
+
+    `load_asked`: a request to be put into the form of the Bench page.
+    """
+
+    load_asked = Signal(object)
 
     def __init__(self, session: Session, actions: Actions, selection: Selection, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.session, self.selection = session, selection
+        self.session, self.selection, self._actions = session, selection, actions
         self.hand = Hand(session, self)
         self.crossbar, self.traces, self.results = CrossbarView(selection), TracesView(selection), ResultsView()
-        self.views: tuple[View, ...] = (self.crossbar, self.traces, self.results)
+        self.console = ConsoleView(selection)
+        self.views: tuple[View, ...] = (self.crossbar, self.traces, self.results, self.console)
         self.left: QWidget | None = Side()
         self.crossbar.nothing = self.traces.nothing = NOTHING
         self._build(self.left)
@@ -71,7 +78,7 @@ class CharacterisePage(QWidget):
     # -- what it is made of -------------------------------------------------------------------------------------
 
     def _build(self, panel: QWidget) -> None:
-        self.pulse = PulsePanel(self.session, self.hand, self.selection, self.averages_of)
+        self.pulse = PulsePanel(self.session, self.hand, self.selection, self.averages_of, self._soft_share)
         column = QVBoxLayout(panel)
         column.setContentsMargins(6, 4, 6, 6)
         column.setSpacing(4)
@@ -165,11 +172,25 @@ class CharacterisePage(QWidget):
         self.hand.answered.connect(self._answered)
         self.hand.changed.connect(self._show_state)
         self.pulse.fire_asked.connect(self.hand.ask)
+        self.pulse.form_asked.connect(self._to_form)
+        self.session.wire.connect(self.console.hear)
         self.pulse.refused.connect(partial(self.session.said.emit, "warning"))
         self.selection.changed.connect(self._show_cells)
         for signal in (self.session.state_changed, self.session.bench_changed):
             signal.connect(self._show_state)
         self.session.snapshot_changed.connect(self._suggest)
+
+    def _soft_share(self) -> float:
+        """The share of the limit above which pulses are held for, as Settings say it."""
+        return float(getattr(getattr(self._actions.parent(), "preferences", None), "soft_share", SOFT))
+
+    def _to_form(self, request: object) -> None:
+        """Show the protocol that may do what the hand may not; the bench cannot be open for both."""
+        if self.session.hand and (words := self.hand.close()):
+            self.pulse.say(f"form was not opened: {words}")
+            return
+        self._actions.by_name("mode.bench").trigger()
+        self.load_asked.emit(request)
 
     def _called(self, call: Any, _on: bool = False) -> None:
         call()

@@ -1,7 +1,8 @@
 """Pulses by hand: what each polarity would do is always said first, and nothing is fired that was not armed.
 
 Both pulses stand side by side with their own preview, so that + and - never fire what cannot be seen. Armed lasts 30 s
-from the last pulse, and ends with every change. Above the soft limit the button has to be held.
+from the last pulse, and ends with every change. Above the soft limit the button has to be held, and for a real chip its
+id is typed first.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
+from neurobench.runs.request import Request
 from neurobench.runs.screen import si
 
 from .. import theme
@@ -30,17 +34,17 @@ from ..parts.fields import number
 from ..parts.forms import NumberBox
 from ..parts.hold_button import HoldButton
 from ..selection import Selection
-from ..views.quantities import plural
 from .hand import Answer, Hand, cells_of
+from .pulse_words import FORM_WHY, forming_words, may_form, preview_words
 
 if TYPE_CHECKING:
-    from neurobench.bench.limits import Limits
+    from neurobench.bench.limits import ChipLimits
 
     from ..session import Session
 
 ARMED_S = 30.0
 HOLD_S = 1.0
-SOFT = 0.8  # share of the hard limit from which a button has to be held
+SOFT = 0.8  # share of max_cell_v above which a button has to be held, unless Settings say less
 ASK_MS = 150  # so long after the last change the preview is asked for
 LOOK_MS = 250
 MOST_PULSES = 1000  # in one request by hand
@@ -50,15 +54,23 @@ MARKS = {UP: "+", DOWN: "-"}
 
 
 class PulsePanel(QGroupBox):
-    """See the module. `fire_asked(request)`: everything was checked that this side can check."""
+    """See the module. `fire_asked(request)`: everything was checked that this side can check.
+
+    `form_asked(request)`: the protocol `form` is to be looked at, for these cells and this amplitude.
+    """
 
     fire_asked = Signal(object)
+    form_asked = Signal(object)
     refused = Signal(str)  # words that also stand beside the buttons
 
-    def __init__(self, session: Session, hand: Hand, selection: Selection, averages: Callable[[], int]) -> None:
+    def __init__(
+        self, session: Session, hand: Hand, selection: Selection, averages: Callable[[], int],
+        soft: Callable[[], float] = lambda: SOFT,
+    ) -> None:  # fmt: skip
         super().__init__("Pulse")
         self.session, self.hand, self.selection, self._averages = session, hand, selection, averages
-        self.soft_share = SOFT
+        self._soft, self.soft_share = soft, soft()
+        self._confirmed_v = 0.0  # up to which amplitude the chip's id was typed
         self._previews: dict[int, tuple[Any, Answer]] = {}  # by sign: what was asked, and its answer
         self._asked: dict[int, Any] = {}
         self._renew: set[int] = set()  # previews that hold until a newer one comes
@@ -110,6 +122,8 @@ class PulsePanel(QGroupBox):
         self.previews = {sign: _words(self, f"Preview: {NAMES[sign].lower()}") for sign in (UP, DOWN)}
         self.words = _words(self, "Why nothing was fired, or what became of it", "warn")
         self.words.hide()
+        self.confirm = self._confirm_row(grid)
+        self.form = self._form_button()
         self._lay_out(grid)
 
     def _lay_out(self, grid: QGridLayout) -> None:
@@ -126,6 +140,7 @@ class PulsePanel(QGroupBox):
             row.addWidget(mark)
             row.addWidget(self.previews[sign], 1)
             whole.addLayout(row)
+        whole.addWidget(self.form, 0, Qt.AlignmentFlag.AlignLeft)
 
     def _box(self, name: str, unit: str, **more: Any) -> NumberBox:
         box = NumberBox(unit, **more)
@@ -135,6 +150,25 @@ class PulsePanel(QGroupBox):
         box.setAccessibleName(name)
         box.setToolTip(f"{name}{f', in {unit}' if unit else ''}; for example {'1.5' if unit == 'V' else '1 m'}")
         return box
+
+    def _confirm_row(self, grid: QGridLayout) -> QLineEdit:
+        self.confirm_name, typed = QLabel("Chip's id", self), QLineEdit(self)
+        typed.setAccessibleName("The chip's id, typed to confirm a pulse near the limit")
+        typed.setToolTip("A pulse near the limit of a real chip is fired once its id was typed here. Other cells, or a "
+                         "larger amplitude, ask again")  # fmt: skip
+        typed.textEdited.connect(self._confirm_typed)
+        grid.addWidget(self.confirm_name, 5, 0)
+        grid.addWidget(typed, 5, 1, 1, 2)
+        return typed
+
+    def _form_button(self) -> QPushButton:
+        button = QPushButton("To the protocol form...", self)
+        button.setAutoDefault(False)
+        button.setAccessibleName("Open the protocol form for the chosen cells")
+        button.setToolTip(f"Ends the session by hand, and shows form for these cells on the Bench page: {FORM_WHY}")
+        button.clicked.connect(self._form_clicked)
+        button.hide()
+        return button
 
     def _arm_button(self) -> QPushButton:
         arm = QPushButton("Arm", self)
@@ -176,7 +210,7 @@ class PulsePanel(QGroupBox):
         return "" if count is not None and 1 <= count <= MOST_PULSES else f"1 to {MOST_PULSES:,} pulses each"
 
     @property
-    def limits(self) -> Limits | None:
+    def limits(self) -> ChipLimits | None:
         """What the chip bears, by its bench file."""
         return None if self.session.bench is None else self.session.bench.limits
 
@@ -184,6 +218,47 @@ class PulsePanel(QGroupBox):
         """Whether this pulse is so near to the limit that the button has to be held."""
         volts = self.amplitude[sign].number()
         return self.limits is not None and volts is not None and volts > self.soft_share * self.limits.max_cell_v
+
+    # -- the chip's id ------------------------------------------------------------------------------------------
+
+    def unconfirmed(self, sign: int) -> bool:
+        """Whether the chip's id has to be typed before this pulse; nobody harms a chip that is simulated."""
+        volts = self.amplitude[sign].number() or 0.0
+        return self.is_soft(sign) and not self.session.simulated and volts > self._confirmed_v
+
+    def _confirm_typed(self) -> None:
+        """The id holds for the amplitudes of now; with every letter that is wrong it holds for nothing."""
+        right = bool(self.session.chip_id) and self.confirm.text().strip() == self.session.chip_id
+        soft = [self.amplitude[sign].number() or 0.0 for sign in (UP, DOWN) if self.is_soft(sign)]
+        self._confirmed_v = max(soft, default=0.0) if right else 0.0
+        self._show_previews()
+
+    def _ask_again(self) -> None:
+        """What was typed was for other cells, or for less."""
+        self._confirmed_v = 0.0
+        self.confirm.clear()
+
+    # -- forming ------------------------------------------------------------------------------------------------
+
+    def _forming(self) -> int:
+        """The sign of the pulse that only `form` may fire; 0: neither."""
+        fit = (sign for sign in (UP, DOWN) if may_form(self.amplitude[sign].number(), self.limits))
+        return next(fit, 0)
+
+    def _form_clicked(self) -> None:
+        sign = self._forming()
+        volts, width_s, cells = self.amplitude[sign].number(), self.width_of[sign].number(), cells_of(self.selection)
+        if not sign or not self.selection.count:
+            self.say(f"not opened: {self.missing(sign or UP)}")
+            return
+        rows, cols = self.selection.shape
+        every = [[row, col] for row in range(rows) for col in range(cols)]
+        settings: dict[str, Any] = {
+            "cells": every if cells == "all" else cells, "stop_v": float(volts or 0.0), "polarity": NAMES[sign].lower(),
+        }  # fmt: skip
+        if width_s is not None:
+            settings["width_s"] = float(width_s)
+        self.form_asked.emit(Request("form", self.session.bench_name, settings, dict(self.session.bench_settings)))
 
     # -- changes ------------------------------------------------------------------------------------------------
 
@@ -193,6 +268,8 @@ class PulsePanel(QGroupBox):
     def _changed(self) -> None:
         self.disarm("the pulse was changed")
         self._previews.clear()
+        if any(self.unconfirmed(sign) for sign in (UP, DOWN)):
+            self._ask_again()
         for sign in (UP, DOWN):
             self.fire[sign].hold_s = HOLD_S if self.is_soft(sign) else 0.0
             self.fire[sign].setText(f"{'Hold' if self.is_soft(sign) else 'Fire'} {self._mark(sign)}")
@@ -203,6 +280,7 @@ class PulsePanel(QGroupBox):
         if self.selection.mask is not self._chosen:  # the cursor alone may move
             self._chosen = self.selection.mask
             self.disarm("the selection was changed")
+            self._ask_again()
             self._previews.clear()
             self._show_previews()
             self._soon.start(ASK_MS)
@@ -210,6 +288,7 @@ class PulsePanel(QGroupBox):
     def _hand_changed(self) -> None:
         if not self.hand.is_open:
             self.disarm("the bench is not open by hand")
+            self._ask_again()
             self._previews.clear()
             self._asked.clear()
         self._show_previews()
@@ -218,6 +297,7 @@ class PulsePanel(QGroupBox):
     def _bench_changed(self) -> None:
         """Another chip: its own polarity, and nothing is kept of the pulses for the old one."""
         self.disarm("the bench was changed")
+        self._ask_again()
         bench = self.session.bench
         sign = 1 if bench is None else bench.chip.potentiating_sign or 1
         for way in (UP, DOWN):
@@ -265,6 +345,10 @@ class PulsePanel(QGroupBox):
         return answer if asked is not None and asked == self.request(sign) else None
 
     def _show_previews(self) -> None:
+        near = not self.session.simulated and any(self.is_soft(sign) for sign in (UP, DOWN))
+        self.confirm_name.setVisible(near)
+        self.confirm.setVisible(near)
+        self.form.setVisible(self._forming() != 0)
         for sign in (UP, DOWN):
             words, role = self._preview_words(sign)
             self.previews[sign].setText(words)
@@ -279,17 +363,23 @@ class PulsePanel(QGroupBox):
         if answer is None:
             return f"{NAMES[sign]}: asking the bench ...", "dim"
         if "refused" in answer:
-            return f"✕ would be refused: {answer['refused']}{self._forming_words(sign)}", "bad"
-        return preview_words(answer, soft=self.is_soft(sign)), "warn" if self.is_soft(sign) else ""
+            return (
+                f"✕ would be refused: {answer['refused']}{forming_words(self.amplitude[sign].number(), self.limits)}",
+                "bad",
+            )
+        return preview_words(answer, soft=self._near_words(sign)), "warn" if self.is_soft(sign) else ""
 
-    def _forming_words(self, sign: int) -> str:
-        """A pulse that only forming may use is not for the hand."""
-        volts, bench = self.amplitude[sign].number(), self.session.bench
-        if bench is None or volts is None or bench.limits.forming is None or volts <= bench.limits.max_cell_v:
+    def _near_words(self, sign: int) -> str:
+        """What is asked of the operator near the limit, and where that begins; "" below."""
+        if not self.is_soft(sign):
             return ""
-        if volts > bench.limits.forming.max_cell_v:
-            return ""
-        return ". Forming is not done by hand: the protocol form (Ctrl+1) asks for the chip's id first"
+        typed = "type the chip's id, and " if self.unconfirmed(sign) else ""
+        return f"above {self._soft_limit()} (Settings): {typed}hold the button for {HOLD_S:.0f} s"
+
+    def _soft_limit(self) -> str:
+        """Where holding and typing begin."""
+        most_v = self.limits.max_cell_v if self.limits is not None else 0.0
+        return f"{self.soft_share:.0%} of max_cell_v = {si(most_v, 'V')}"
 
     # -- arm and fire -------------------------------------------------------------------------------------------
 
@@ -356,10 +446,8 @@ class PulsePanel(QGroupBox):
             self._fire_pressed(sign)
 
     def _soft_words(self, sign: int) -> str:
-        volts, limits = self.amplitude[sign].number() or 0.0, self.limits
-        most_v = limits.max_cell_v if limits is not None else 0.0
-        limit = f"{self.soft_share:.0%} of max_cell_v = {si(most_v, 'V')}"
-        return f"{si(volts, 'V')} is above {limit}: hold the button {self.fire[sign].text()}"
+        volts = self.amplitude[sign].number() or 0.0
+        return f"{si(volts, 'V')} is above {self._soft_limit()}: hold the button {self.fire[sign].text()}"
 
     def _let_go(self, sign: int, held_s: float) -> None:
         why = self.why_not_fired(sign) or f"held for {held_s:.1f} s; {self._soft_words(sign)}"
@@ -385,6 +473,9 @@ class PulsePanel(QGroupBox):
         answer = self._fresh(sign)
         if answer is None:
             return "the preview has not been answered yet"
+        if "refused" not in answer and self.unconfirmed(sign):
+            name = self.session.chip_id or "it has none: say it in [chip] id of the bench file"
+            return f"above {self._soft_limit()} the chip's id is typed first, below the buttons: {name}"
         return str(answer.get("refused", ""))
 
     def say(self, words: str, *, told: bool = True) -> None:
@@ -399,6 +490,13 @@ class PulsePanel(QGroupBox):
         self._renew |= {UP, DOWN}
         self._soon.start(0)
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Settings may say something else by now."""
+        super().showEvent(event)
+        if self._soft() != self.soft_share:
+            self.soft_share = self._soft()
+            self._changed()
+
     def restyle(self) -> None:
         """Font sizes have changed."""
         for box in (*self.amplitude.values(), *self.width_of.values(), self.count):
@@ -408,40 +506,6 @@ class PulsePanel(QGroupBox):
         wide = max(self.arm.fontMetrics().horizontalAdvance(one) for one in words) + 2 * theme.em()
         for button in (self.arm, *self.fire.values()):
             button.setMinimumWidth(wide)
-
-
-def preview_words(answer: Answer, *, soft: bool = False) -> str:
-    """What would happen, in three short lines."""
-    limits, half = answer["limits"], int(answer.get("half_selected", 0))
-    pulses, cells = int(answer["pulses"]), len(answer["cells"])
-    victims = int(answer.get("victims", 0))
-    lines = [
-        f"{_volts(answer['cell_v'])} on {plural(cells, 'cell')} "
-        f"({_share(answer['cell_v'], limits['max_cell_v'])} of {si(limits['max_cell_v'], 'V')}), "
-        f"{plural(pulses, 'pulse')}, {si(answer['duration_s'], 's')}"
-    ]
-    if victims:
-        most_v = answer["max_victim_v"]
-        others = "on their lines" if half == victims else f"{half} of them on their lines"
-        lines.append(
-            f"up to {si(most_v, 'V')} on {plural(victims, 'cell')} ({others}), of {si(limits['max_victim_v'], 'V')}"
-        )
-    else:
-        lines.append("no other cell sees a volt")
-    left, energy_j = answer.get("pulses_left"), answer.get("energy_j")
-    life = "pulses per cell are not limited" if left is None else f"{left:,} pulses left in a cell's life"
-    lines.append(life + ("" if energy_j is None else f", about {si(energy_j, 'J')} by the last read"))
-    if soft:
-        lines.insert(0, "! near the limit: hold the button for 1 s")
-    return "\n".join(lines)
-
-
-def _volts(volts: float) -> str:
-    return f"{'+' if volts > 0 else ''}{si(volts, 'V')}"
-
-
-def _share(volts: float, limit_v: float) -> str:
-    return f"{abs(volts) / limit_v:.0%}"
 
 
 def _words(parent: QWidget, name: str, role: str = "") -> QLabel:

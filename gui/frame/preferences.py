@@ -15,6 +15,7 @@ from neurobench.system import data_folder
 from .. import theme
 
 LAYOUT_VERSION = 1
+SOFT_SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)  # of max_cell_v: above it a pulse by hand is held for
 DEATHS = ("suggested", "keep", "abort")  # what happens to a run if the window dies
 
 
@@ -70,6 +71,17 @@ class Preferences:
     def on_death(self, value: str) -> None:
         """Keep another choice."""
         self._put("run/on_death", value)
+
+    @property
+    def soft_share(self) -> float:
+        """Share of max_cell_v above which a pulse by hand is held for: one of SOFT_SHARES."""
+        known = {str(share): share for share in SOFT_SHARES}
+        return known[self._text("hand/soft_share", tuple(known), str(SOFT_SHARES[0]))]
+
+    @soft_share.setter
+    def soft_share(self, value: float) -> None:
+        """Keep another share."""
+        self._put("hand/soft_share", value)
 
     def layout(self, key: str) -> QByteArray | None:
         """A layout that was kept under this key by the same version; None if there is none."""

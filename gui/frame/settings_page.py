@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 
 from .. import theme
 from . import dialogs
-from .preferences import DEATHS, Preferences
+from .preferences import DEATHS, SOFT_SHARES, Preferences
 
 if TYPE_CHECKING:
     from ..selection import Selection
@@ -35,6 +35,11 @@ DEATH_WORDS = {
     "abort": "Abort the run, outputs off",
 }
 
+SOFT_WORDS = {str(share): f"above {share:.0%} of max_cell_v" if share else "always" for share in SOFT_SHARES}
+SOFT_NOTE = (
+    "Near the chip's limit a key fires nothing: the button is held for a second, and on a real chip its id is typed "
+    "first. max_cell_v itself stands in the bench file (Ctrl+L)."
+)
 NOTE = (
     "It holds for runs that are started from now on. Runs and their files are never lost either way: what was measured "
     "is in the run file, and a new window finds a run that goes on."
@@ -59,12 +64,14 @@ class SettingsPage(QWidget):
         self.death = self._combo(
             "If the window dies", DEATH_WORDS, "What becomes of a run that this window has started"
         )
+        self.soft = self._combo("Hold for a pulse", SOFT_WORDS, "From where a pulse by hand is held for, not pressed")
         self.text = QPlainTextEdit(self)
         self._build()
         self.refresh()
         self.theme.activated.connect(self._theme_chosen)
         self.scale.activated.connect(self._scale_chosen)
         self.death.activated.connect(self._death_chosen)
+        self.soft.activated.connect(self._soft_chosen)
 
     def _combo(self, name: str, words: dict[str, str], tip: str) -> QComboBox:
         combo = QComboBox(self)
@@ -81,10 +88,8 @@ class SettingsPage(QWidget):
         column.setContentsMargins(20, 16, 20, 16)
         column.setSpacing(14)
         column.addWidget(self._box("Look", (("Theme", self.theme), ("Text size", self.scale))))
-        note = QLabel(NOTE, self)
-        note.setWordWrap(True)
-        note.setProperty("role", "dim")
-        column.addWidget(self._box("Runs", (("If the window dies", self.death), ("", note))))
+        column.addWidget(self._box("Runs", (("If the window dies", self.death), ("", self._note(NOTE)))))
+        column.addWidget(self._box("By hand", (("Hold for a pulse", self.soft), ("", self._note(SOFT_NOTE)))))
         column.addWidget(self._diagnostics(), 1)
         area = QScrollArea(self)
         area.setWidgetResizable(True)
@@ -92,6 +97,12 @@ class SettingsPage(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(area)
+
+    def _note(self, words: str) -> QLabel:
+        note = QLabel(words, self)
+        note.setWordWrap(True)
+        note.setProperty("role", "dim")
+        return note
 
     def _box(self, title: str, rows: tuple[tuple[str, QWidget], ...]) -> QGroupBox:
         box = QGroupBox(title, self)
@@ -127,6 +138,11 @@ class SettingsPage(QWidget):
         layout.addLayout(row)
         return box
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Qt's: what is told is of now; and Qt has taken the font away with which the text was made."""
+        super().showEvent(event)
+        self.refresh()
+
     def restyle(self) -> None:
         """Colours or font have changed, perhaps from the menu."""
         self.refresh()
@@ -134,7 +150,8 @@ class SettingsPage(QWidget):
     def refresh(self) -> None:
         """Show what holds now."""
         for combo, value in ((self.theme, self._preferences.theme), (self.scale, str(theme.scale())),
-                             (self.death, self._preferences.on_death)):  # fmt: skip
+                             (self.death, self._preferences.on_death), (self.soft, str(self._preferences.soft_share)),
+                             ):  # fmt: skip
             combo.setCurrentIndex(max(combo.findData(value), 0))
         self.text.setFont(theme.mono())
         self.text.setPlainText(dialogs.diagnostics(self._session, self._preferences))
@@ -159,3 +176,7 @@ class SettingsPage(QWidget):
         self._preferences.on_death = chosen
         self._session.on_death = None if chosen == "suggested" else chosen
         self._session.said.emit("info", f"if the window dies: {DEATH_WORDS[chosen].lower()}; from the next run on")
+
+    def _soft_chosen(self) -> None:
+        self._preferences.soft_share = float(self.soft.currentData())
+        self._session.said.emit("info", f"by hand, pulses are held for: {SOFT_WORDS[self.soft.currentData()]}")

@@ -24,7 +24,7 @@ from neurobench.bench.config import IN_PROCESS, BenchConfig, explain, said_in
 from neurobench.bench.crossbar import Applied, Reading
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Answer, Apply, BenchView, Note, Protocol, Result, Sense, Step, Steps
-from neurobench.bench.stimulus import BoolArray, CellRead, Pulse, PulseBatch, Shots, levels, shots
+from neurobench.bench.stimulus import BoolArray, CellRead, IntArray, Pulse, PulseBatch, Shots, levels, shots
 from neurobench.errors import Refused, UsageError
 from neurobench.learning.bias import choose_bias
 from neurobench.runs import engine
@@ -279,7 +279,7 @@ class Hand:
             "duration_s": expanded.duration_s,
             "bias": self._bias.value,
             **_volts(batch, signed_v),
-            **self._victims(batch),
+            **self._victims(batch, expanded),
             "limits": _limits(self.guard),
             "pulses_left": self._pulses_left(batch),
             "warnings": self._warnings(wish),
@@ -297,12 +297,12 @@ class Hand:
         """
         chip = self.guard.snapshot() if self.runner.replayable else None
         if chip is None or expanded.pulses > MOST_TRIED:
-            return {"energy_j": None, "energy_basis": "unknown"}
+            return {"energy_j": None, "energy_basis": "unknown", "tried": False}
         raw = self.guard.raw
         try:
             raw.stage(self.runner.seq + 1, expanded)
             applied = raw.fire(self.runner.seq + 1)
-            return {"energy_j": applied.energy_j, "energy_basis": applied.energy_basis}
+            return {"energy_j": applied.energy_j, "energy_basis": applied.energy_basis, "tried": True}
         finally:
             raw.restore(chip)
 
@@ -311,15 +311,25 @@ class Hand:
             return ["nobody has declared or measured that pulses of this polarity depress this device"]
         return []
 
-    def _victims(self, batch: PulseBatch) -> dict[str, Any]:
-        """Cells that are not selected and see volts: on a selected line, and anywhere else."""
+    def _victims(self, batch: PulseBatch, expanded: Shots) -> dict[str, Any]:
+        """Cells that are not selected and see volts: on a selected line, and anywhere else.
+
+        `in_turn`: how often a selected cell sees such volts at most, while others of the selected are pulsed.
+        """
         hit = batch.counts != 0
         on_a_line = (hit.any(axis=1)[:, None] | hit.any(axis=0)[None, :]) & ~hit
         row_v, col_v, rest_v = levels(batch.bias, batch.pulse.amplitude_v).victims_v
         isolated = self.view.capabilities.isolation != "passive"
-        half = int(on_a_line.sum()) if (row_v or col_v) and not isolated else 0
+        lines = bool(row_v or col_v) and not isolated
+        half = int(on_a_line.sum()) if lines else 0
         rest = int((~hit & ~on_a_line).sum()) if rest_v and not isolated else 0
-        return {"victims": half + rest, "half_selected": half}
+        return {
+            "victims": half + rest,
+            "half_selected": half,
+            "others": int((~hit).sum()),
+            "isolated": isolated,
+            "in_turn": int(_in_turn(expanded)[hit].max()) if lines else 0,
+        }
 
     def _pulses_left(self, batch: PulseBatch) -> int | None:
         """What the lifetime budget leaves to the poorest of these cells before this; None: nothing is counted."""
@@ -330,6 +340,17 @@ class Hand:
 def _single(step: Step, found: list[Answer]) -> Steps:
     found.append((yield step))
     return Result(True)
+
+
+def _in_turn(expanded: Shots) -> IntArray:
+    """How many pulses go by a cell [rows, cols] on one of its lines, of those that are meant for others."""
+    rows, cols = expanded.shape if expanded.axis == 0 else expanded.shape[::-1]
+    on_line = np.bincount(expanded.line, expanded.repeat, rows)
+    each = np.repeat(expanded.repeat, np.diff(expanded.indptr))
+    across = np.bincount(expanded.cross, each, cols)
+    own = expanded.counts() if expanded.axis == 0 else expanded.counts().T
+    seen = (on_line[:, None] + across[None, :] - 2 * own).astype(np.int64)
+    return seen if expanded.axis == 0 else seen.T
 
 
 def _volts(batch: PulseBatch, signed_v: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from neurobench.gui.characterise import pulse_panel
 from neurobench.gui.characterise.characterise_page import CharacterisePage
 from neurobench.gui.characterise.hand import Hand
 from neurobench.gui.frame.actions import Actions
+from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.selection import Selection
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState, Event
@@ -34,8 +35,10 @@ def preview(request: dict[str, Any]) -> dict[str, Any]:
     found = {
         "preview": True, "cells": cells, "pulses": len(cells) * request["count"], "duration_s": 1e-3, "bias": "half",
         "cell_v": request["sign"] * request["amplitude_v"], "max_victim_v": request["amplitude_v"] / 2, "victims": 6,
-        "half_selected": 6, "limits": limits, "pulses_left": 980, "energy_j": None,
+        "half_selected": 6, "limits": limits, "pulses_left": 980, "energy_j": None, "others": 14, "in_turn": 0,
     }  # fmt: skip
+    if request["cells"] == "all":
+        found |= {"victims": 0, "half_selected": 0, "others": 0, "in_turn": 3}
     if request["amplitude_v"] > 5.5:
         found["refused"] = "pulse 6.00 V exceeds max_cell_v = 5.50 V"
     return found
@@ -99,6 +102,7 @@ class Desk:
         self.session = Stand(folder)
         self.said: list[tuple[str, str]] = []
         self.session.said.connect(lambda level, words: self.said.append((level, words)))
+        self.window.preferences = Preferences(folder / "window.ini")  # type: ignore[attr-defined]
         self.selection = Selection((4, 4), self.window)
         self.actions = Actions(self.session, self.window)
         self.page = CharacterisePage(self.session, self.actions, self.selection, self.window)
@@ -252,6 +256,10 @@ def test_the_preview_of_both_is_always_said(desk: Desk, qtbot: Any) -> None:
     for part in ("27% of 5.5 V", "2 pulses", "up to 750 mV on 6 cells", "980 pulses left"):
         assert part in words
     assert "-1.2 V on 2 cells" in desk.pulse.previews[DOWN].text()
+    assert "known once it is fired" in words, "where nobody can try it, that is said"
+    desk.selection.all()
+    qtbot.waitUntil(lambda: "there is no other cell" in desk.pulse.previews[UP].text())
+    assert "750 mV on the chosen ones too, 3 times" in desk.pulse.previews[UP].text()
 
 
 def test_nothing_is_fired_that_was_not_armed(desk: Desk, qtbot: Any) -> None:
@@ -367,6 +375,7 @@ def test_beyond_the_limit_the_guards_words_stand_there_and_forming_is_named(desk
     qtbot.waitUntil(lambda: "would be refused" in desk.pulse.previews[UP].text())
     assert "max_cell_v = 5.50 V" in desk.pulse.previews[UP].text()
     assert "the protocol form" in desk.pulse.previews[UP].text()
+    assert desk.pulse.form.isVisible()
     desk.armed(qtbot)  # the other polarity may be fired
     assert "max_cell_v" in desk.pulse.why_not_fired(UP)
     qtbot.mouseClick(desk.pulse.fire[UP], LEFT)
@@ -377,6 +386,66 @@ def test_beyond_the_limit_the_guards_words_stand_there_and_forming_is_named(desk
     qtbot.mouseClick(desk.pulse.arm, LEFT)
     assert not desk.pulse.armed
     assert "max_cell_v = 5.50 V" in desk.pulse.words.text()
+
+
+def test_forming_is_handed_to_its_protocol_with_cells_and_volts(desk: Desk, qtbot: Any) -> None:
+    desk.open()
+    assert not desk.pulse.form.isVisible()
+    asked: list[Any] = []
+    desk.page.load_asked.connect(asked.append)
+    desk.pulse.amplitude[DOWN].setText("6 V")
+    qtbot.mouseClick(desk.pulse.form, LEFT)
+    assert not desk.session.hand, "the bench cannot be open for both"
+    (request,) = asked
+    assert (request.protocol, request.bench) == ("form", "emulator")
+    assert request.settings == {"cells": [[0, 1], [2, 1]], "stop_v": 6.0, "polarity": "depress", "width_s": 2e-3}
+    desk.pulse.amplitude[DOWN].setText("60 V")
+    assert not desk.pulse.form.isVisible(), "nobody may go so high"
+
+
+def test_near_the_limit_of_a_real_chip_its_id_is_typed(desk: Desk, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stand, "simulated", property(lambda _session: False))
+    monkeypatch.setattr(Stand, "chip_id", property(lambda _session: "A17"))
+    desk.session.connect_bench("emulator")
+    desk.session.confirmed = True
+    desk.selection.set([(0, 1), (2, 1)])
+    assert desk.page.hand.open() == ""
+    desk.session.opened()
+    desk.pulse.amplitude[UP].setText("5 V")
+    desk.armed(qtbot)
+    assert desk.pulse.confirm.isVisible()
+    assert "type the chip's id" in desk.pulse.previews[UP].text()
+    assert "the chip's id is typed first" in desk.pulse.why_not_fired(UP)
+    assert desk.pulse.why_not_fired(DOWN) == "", "what is far from the limit is not held up"
+    qtbot.keyClicks(desk.pulse.confirm, desk.session.chip_id + "x")
+    assert "typed first" in desk.pulse.why_not_fired(UP)
+    qtbot.keyClick(desk.pulse.confirm, Qt.Key.Key_Backspace)
+    assert desk.pulse.why_not_fired(UP) == ""
+    desk.pulse.amplitude[UP].setText("4.9 V")
+    desk.armed(qtbot)
+    assert desk.pulse.why_not_fired(UP) == "", "less than what was confirmed"
+    desk.pulse.amplitude[UP].setText("5.2 V")
+    assert desk.pulse.confirm.text() == ""
+    desk.armed(qtbot)
+    assert "typed first" in desk.pulse.why_not_fired(UP)
+    qtbot.keyClicks(desk.pulse.confirm, desk.session.chip_id)
+    desk.selection.toggle((3, 3))
+    assert desk.pulse.unconfirmed(UP), "other cells ask again"
+
+
+def test_settings_say_from_where_a_pulse_is_held_for(desk: Desk) -> None:
+    kept = desk.window.preferences  # type: ignore[attr-defined]
+    desk.open()
+    desk.pulse.amplitude[UP].setText("1.5 V")
+    assert not desk.pulse.is_soft(UP)
+    kept.soft_share = 0.2
+    desk.pulse.hide()
+    desk.pulse.show()
+    assert desk.pulse.is_soft(UP)
+    assert "20% of max_cell_v = 5.5 V" in desk.pulse._soft_limit()
+    assert Preferences(kept.path).soft_share == 0.2
+    kept._put("hand/soft_share", 0.95)
+    assert kept.soft_share == 0.8, "never above what the program says itself"
 
 
 def test_a_pulse_that_the_bench_refuses_is_told(desk: Desk, qtbot: Any) -> None:

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from neurobench import cli
 from neurobench.bench.config import BenchConfig, load_bench
-from neurobench.bench.crossbar import Applied
+from neurobench.bench.crossbar import Applied, Capabilities
+from neurobench.bench.stimulus import Bias, Pulse, PulseBatch, Shots, shots
 from neurobench.errors import InUse, NeurobenchError, Refused, ResumeRefused
 from neurobench.runs import hand, launch, library
 from neurobench.runs.engine import Engine, attach
@@ -123,6 +125,7 @@ def test_a_preview_says_what_would_happen_and_fires_nothing(bench: str, opened: 
     assert "refused" not in found
     assert (found["cell_v"], found["victim_row_v"], found["victim_col_v"], found["line_v"]) == (2.0, 1.0, 1.0, 1.0)
     assert (found["pulses"], found["victims"], found["half_selected"]) == (4, 10, 10)
+    assert (found["others"], found["in_turn"]) == (14, 0)
     assert found["limits"]["max_cell_v"] == load_bench(bench).limits.max_cell_v
     too_much = engine.ask_hand({**PULSE, "amplitude_v": 7.0, "preview": True})
     assert too_much["cell_v"] == 7.0
@@ -130,11 +133,28 @@ def test_a_preview_says_what_would_happen_and_fires_nothing(bench: str, opened: 
     then = engine.ask_hand(PULSE)
     if bench == "emulator":
         assert found["energy_j"] == pytest.approx(then["energy_j"]), "of the chip itself"
+        assert found["tried"]
     else:
         assert (found["energy_j"], found["energy_basis"]) == (None, "unknown")
     end(engine)
     assert fired(engine) == 4, "of the pulses that were asked for alone"
     assert journal(engine) == ["apply", "sense"]
+
+
+@pytest.mark.parametrize("parallelism", ["row", "column", "cell"])
+def test_what_chosen_cells_see_of_the_pulses_for_each_other(parallelism: Any) -> None:
+    counts = np.zeros((3, 4), np.int16)
+    counts[0, 0] = counts[1, 0] = counts[1, 2] = 2
+    batch = PulseBatch(counts, Pulse(1.0, 1e-3), Bias.HALF)
+    expanded = shots(batch, Capabilities((3, 4), parallelism=parallelism, potentiating_sign=1))
+    assert isinstance(expanded, Shots)
+    seen = np.zeros((3, 4), int)
+    for k, shot in enumerate(expanded):
+        others = np.ones((3, 4), bool)
+        others[expanded.cells(k)] = False
+        volts = np.abs(shot.states.row_v[:, None] - shot.states.col_v)
+        seen += ((volts > 0.1) & others) * shot.n
+    np.testing.assert_array_equal(hand._in_turn(expanded), seen)
 
 
 def test_a_preview_leaves_an_emulated_chip_as_it_was(opened: Open) -> None:
