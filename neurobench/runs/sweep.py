@@ -30,7 +30,17 @@ from neurobench.learning.convergence import wilson
 from neurobench.runs import runner
 from neurobench.runs.request import Prepared, Request, prepare
 from neurobench.runs.runfile import MemoryRecord
-from neurobench.system import free_bytes, network_filesystem, on_stop_signal, spawn_context, sync_file, utc_now
+from neurobench.system import (
+    Holder,
+    Lock,
+    free_bytes,
+    holder_of,
+    network_filesystem,
+    on_stop_signal,
+    spawn_context,
+    sync_file,
+    utc_now,
+)
 
 SCHEMA = 1
 SUFFIX = ".sweep.jsonl"
@@ -215,19 +225,39 @@ def run(path: Path, workers: int | None = None, watch: Callable[[int, int], None
     """Run the chips of a sweep file that have not run yet, in `workers` processes (default: one for each core).
 
     `watch(done, reached)` is called as answers come in. On KeyboardInterrupt what came in is kept and the exception
-    goes on; `run` again to continue.
+    goes on; `run` again to continue. InUse while another process runs it: every chip would be counted twice.
     """
-    sweep = load(path)
-    prepare(sweep.head.request)  # a mistake in the request is said once, here, and not by every worker
-    _trim(path)
-    done, reached = len(sweep.chips), sum(chip.reached for chip in sweep.chips)
-    with path.open("ab") as file:
-        for chips in _answers(sweep, workers or os.cpu_count() or 1):
-            _append(file, chips)
-            done, reached = done + len(chips), reached + sum(chip.reached for chip in chips)
-            if watch:
-                watch(done, reached)
-    return load(path)
+    prepare(load(path).head.request)  # a mistake in the request is said once, here, and not by every worker
+    with _alone(path):
+        sweep = load(path)
+        _trim(path)
+        done, reached = len(sweep.chips), sum(chip.reached for chip in sweep.chips)
+        with path.open("ab") as file:
+            for chips in _answers(sweep, workers or os.cpu_count() or 1):
+                _append(file, chips)
+                done, reached = done + len(chips), reached + sum(chip.reached for chip in chips)
+                if watch:
+                    watch(done, reached)
+        return load(path)
+
+
+def writer(path: Path) -> Holder | None:
+    """The process that runs this sweep now; None if nobody does."""
+    return holder_of(_lock_path(path))
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with Lock(_lock_path(path), f"sweep {path.name}"):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                _lock_path(path).unlink()
 
 
 def _trim(path: Path) -> None:

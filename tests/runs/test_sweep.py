@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from neurobench.errors import NoRoom, RunFileError, UsageError
+from neurobench.errors import InUse, NoRoom, RunFileError, UsageError
 from neurobench.runs import launch, library, screen, sweep
 from neurobench.runs.request import Prepared, Request, prepare, request
 from neurobench.runs.sweep import Chip
@@ -93,6 +93,22 @@ def test_only_missing_seeds_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert ran == [0, 2, 3, 5, 7]
     assert seen[-1][0] == 8
     assert not sweep.load(path).missing
+
+
+def test_a_sweep_that_goes_on_is_not_run_twice(tmp_path: Path) -> None:
+    """Else every chip would be in the file twice, and the rate be that of twice as many."""
+    path, seen = sweep.create(ASKED, range(2), tmp_path), []
+
+    def watch(done: int, _reached: int) -> None:
+        seen.append(sweep.writer(path))
+        with pytest.raises(InUse, match="sweep"):
+            sweep.run(path, 1)
+
+    assert len(sweep.run(path, 1, watch).chips) == 2
+    assert seen
+    assert None not in seen
+    assert sweep.writer(path) is None
+    assert [file.name for file in tmp_path.iterdir()] == [path.name], "no lock is left behind"
 
 
 def test_a_refused_chip_counts_against_the_rate(tmp_path: Path) -> None:
