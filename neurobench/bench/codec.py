@@ -284,10 +284,9 @@ def _signs(payload: bytes, cells: int, kind: np.dtype[Any]) -> AnyArray:
     size = (cells + 7) // 8
     if len(payload) != 2 * size:
         raise RunFileError(f"damaged record: {len(payload)} bytes are no signs of {cells} cells")
-    up = np.unpackbits(np.frombuffer(payload, np.uint8, size), count=cells)
-    down = np.unpackbits(np.frombuffer(payload, np.uint8, size, size), count=cells)
-    signs: AnyArray = up.astype(kind) - down.astype(kind)
-    return signs
+    up = np.unpackbits(np.frombuffer(payload, np.uint8, size), count=cells).view(np.int8)
+    down = np.unpackbits(np.frombuffer(payload, np.uint8, size, size), count=cells).view(np.int8)
+    return (up - down).astype(kind, copy=False)
 
 
 # ------------------------------------------------------------------------------------------------- steps

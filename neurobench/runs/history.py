@@ -123,7 +123,7 @@ class Snapshot:
     accuracy, test_accuracy, loss, ...). weights_s: [inputs, outputs] or as noted; `single_cells`: a weight is one cell,
     no pair. activations, targets: [patterns, outputs]. `notes`: the last value of every other note by name ("network",
     "confusion", "activity", "preflight", "control", ...); `points`: all notes "point", `branches`: all notes "branch",
-    in order. `result`: what the protocol returned, {} before. `stimulus`: the last one that was fired.
+    `ramps`: all notes "pulse", in order. `result`: what the protocol returned, {} before. `stimulus`: the last one that was fired.
     `recent`: the last steps, newest last. `truth_s`: the emulated chip's hidden conductances, never to be mixed with
     `cells`. `history` gives traces.
     """
@@ -146,6 +146,7 @@ class Snapshot:
     notes: Mapping[str, Any]
     points: Sequence[Mapping[str, Any]]
     branches: Sequence[Mapping[str, Any]]
+    ramps: Sequence[Mapping[str, Any]]
     result: Mapping[str, Any]
     stimulus: PulseBatch | Waveforms | None
     recent: Sequence[Shown]
@@ -292,14 +293,20 @@ class Follower:
         self._heard, self._now = heard, Standing(setting, about.excluded)
         self._keys, self._cost = [_Key(self._feed.place, self._now.frozen())], 0.0
 
-    def read(self) -> bool:
+    @property
+    def behind(self) -> bool:
+        """Whether more waits in the file than was taken in, as far as is known."""
+        return self._feed.waiting and not self._broken
+
+    def read(self, budget_s: float | None = None) -> bool:
         """Take in what is new, with about `budget_s` of work at most. True if anything was, or more waits."""
         live, stamp = self._file.live, self._file.stamp()
         quiet = not live and not self._live and stamp == self._stamp and not self._feed.waiting
         if quiet or self._broken:
             return False
         before = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
-        self._live, end = live, time.thread_time() + self._budget_s
+        self._live = live
+        end = time.thread_time() + (self._budget_s if budget_s is None else budget_s)
         try:
             if not self._known:
                 self._begin()
@@ -404,6 +411,7 @@ class Follower:
             progress=heard.progress(now.seq), weights_s=now.weights_s, single_cells=now.single_cells,
             activations=now.activations, targets=now.targets, rasters=heard.rasters(now.seq), notes=now.notes,
             points=heard.points.until(now.seq), branches=heard.branches.until(now.seq),
+            ramps=heard.ramps.until(now.seq),
             result=self._result if ended else {}, stimulus=now.stimulus, recent=self._recent(still),
             energy=Energy(energy.energy_j, energy.read_energy_j, now.basis, energy.pulses, energy.reads,
                           energy.compliance_hits),

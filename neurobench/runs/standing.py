@@ -31,6 +31,7 @@ from neurobench.runs.replay import BASELINE
 from neurobench.runs.rises import rises
 from neurobench.runs.runfile import Entry, Settled
 from neurobench.runs.runner import Totals
+from neurobench.runs.tally import Tally, part_of
 
 RECENT = 64
 KEPT = 64  # reads and waveforms that are remembered decoded
@@ -90,8 +91,6 @@ class Standing:
     read_at_s: FloatArray = field(init=False)
     first_s: FloatArray = field(init=False)
     before_s: FloatArray = field(init=False)
-    ups: Counts = field(init=False)
-    downs: Counts = field(init=False)
     unread: bool = True
     weights_s: FloatArray | None = None
     single_cells: bool = False
@@ -104,21 +103,33 @@ class Standing:
     basis: str = "unknown"
     truths: int = 0  # notes after which the truth was recorded
     _known: dict[bytes, Any] = field(default_factory=dict)
+    _tallies: tuple[Tally, Tally] = field(init=False)  # pulses that potentiate, that depress
 
     def __post_init__(self) -> None:
         shape = self.setting.capabilities.shape
         for name in ("conductance_s", "sigma_s", "read_at_s", "first_s", "before_s"):
             setattr(self, name, np.full(shape, nan))
-        self.ups, self.downs = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        self._tallies = Tally(shape), Tally(shape)
 
     def frozen(self) -> Standing:
         """A copy of now that later rows do not change; it can be taken on by itself, and tells nobody what it hears."""
         for name in ARRAYS:
             getattr(self, name).setflags(write=False)
         made = copy(self)
+        made._tallies = copy(self._tallies[0]), copy(self._tallies[1])
         made.setting = replace(self.setting, heard=None)
         made.recent, made.totals = self.recent.copy(), replace(self.totals)
         return made
+
+    @property
+    def ups(self) -> Counts:
+        """Pulses per cell in this run that potentiate."""
+        return self._tallies[0].counts
+
+    @property
+    def downs(self) -> Counts:
+        """Pulses per cell in this run that depress."""
+        return self._tallies[1].counts
 
     @property
     def stimulus(self) -> PulseBatch | Waveforms | None:
@@ -215,17 +226,17 @@ class Standing:
         return step.stimulus.counts, step.stimulus
 
     def _pulse(self, row: Entry, applied: Applied | None, counts: AnyArray, batch: PulseBatch) -> None:
-        total, net = int(np.add.reduce(np.abs(counts), None)), int(np.add.reduce(counts, None))
-        ups, downs = (total + net) // 2, (total - net) // 2
-        fired = 0 if applied is None else applied.pulses
+        parts = part_of(counts, 1), part_of(counts, -1)
+        total, fired = sum(part.pulses for part in parts), 0 if applied is None else applied.pulses
         if fired == total:
-            self._count(np.maximum(counts, 0) if ups else None, np.maximum(-counts, 0) if downs else None)
+            for tally, part in zip(self._tallies, parts, strict=True):
+                tally.add(part.cells, part.most)
         elif applied is not None and applied.shots_done:
             self._count(*self._fired_in_part(replace(batch, counts=counts), applied.shots_done))
         if applied is not None:
             self.fired = counts, batch
         cells, sign = int(np.count_nonzero(counts)), self.setting.capabilities.potentiating_sign
-        signs = int(ups > 0), int(downs > 0)
+        signs = int(parts[0].most > 0), int(parts[1].most > 0)
         said = partial(words.of_pulses, fired if applied else total, cells, signs, batch.pulse, sign)
         self._line(
             row, said, sign=signs[0] - signs[1], cells=cells, pulses=fired, amplitude_v=batch.pulse.amplitude_v,
@@ -233,11 +244,9 @@ class Standing:
             doubt=row.settled in (Settled.DOUBT, Settled.WAIVED),
         )  # fmt: skip
 
-    def _count(self, ups: Any, downs: Any) -> None:
-        for name, more in (("ups", ups), ("downs", downs)):
-            if more is not None:
-                kept = self._own(name)
-                kept += more
+    def _count(self, *both: Counts) -> None:
+        for tally, cells in zip(self._tallies, both, strict=True):
+            tally.add(cells)
 
     def _fired_in_part(self, batch: PulseBatch, done: int) -> tuple[Counts, Counts]:
         """Pulses of either sign per cell, of the first shots alone: the others were never fired."""
@@ -349,9 +358,9 @@ class Standing:
         value, heard = row.value, self.setting.heard
         if row.name in ("start", "epoch"):
             self._epoch(row, value)
-        elif row.name in ("point", "branch"):
+        elif row.name in TOLD:
             if heard is not None:
-                (heard.points if row.name == "point" else heard.branches).add(row.seq, value)
+                getattr(heard, TOLD[row.name]).add(row.seq, value)
         elif row.name == SPIKES:
             if heard is not None:
                 heard.spikes(row.seq, value)
@@ -397,6 +406,7 @@ class Standing:
         self._line(row, partial(str, "resumed: " + words.of_read(read, reading.flags)))
 
 
+TOLD = {"point": "points", "branch": "branches", "pulse": "ramps"}  # notes of which all are kept, and where
 ARRAYS = ("conductance_s", "sigma_s", "read_at_s", "first_s", "before_s", "ups", "downs", "excluded")
 _TAKERS: dict[str, Callable[[Standing, Entry], None]] = {
     "apply": Standing._apply, "sense": Standing._sense, "wait": Standing._wait, "loop": Standing._loop,
