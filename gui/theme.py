@@ -116,7 +116,7 @@ def apply(app: QApplication, theme: str, scale: float = 1.0) -> None:
         app.setStyle(QStyleFactory.create("Fusion"))
     app.setPalette(_palette(_current))
     for kind in ("QComboBox", "QAbstractSpinBox"):
-        app.setPalette(_framed(_current), kind)
+        app.setPalette(_framed(_current), kind)  # type: ignore[arg-type]  # the stubs say bytes, which it refuses
     app.setFont(_font(app))
     app.setStyleSheet(_sheet(_current))
 
