@@ -93,8 +93,9 @@ class SimulatedBoard:
         self._array.unsaved = False
 
 
-def open_simulation(config: BenchConfig, seed: int) -> SimulatedBoard:
-    """Make the bench that `config` describes; `seed` makes the chip where [chip] names none.
+def open_simulation(config: BenchConfig, seed: int, *, served: bool = False) -> SimulatedBoard:
+    """Make the bench that `config` describes; `seed` makes the chip where [chip] names none. served: to other programs,
+    which wait by the computer's clock whatever the bench's is.
 
     Raises ConfigError where the converters are none of a board's, or the device cannot follow voltages that differ from
     cell to cell.
@@ -111,7 +112,7 @@ def open_simulation(config: BenchConfig, seed: int) -> SimulatedBoard:
     )  # fmt: skip
     mismatch = Mismatch.drawn(chip.seed, sum(chip.shape), spreads)
     time = BoardTime(simulation.clock_hz, wall=simulation.clock == "wall")
-    if time.wall:
+    if time.wall or served:
         _rehearse(model, readout)
     sign = section.potentiating_sign or model.card.potentiating_sign
     array = Array(chip, hardware, mismatch, ohm=ohm, potentiating_sign=sign)
@@ -123,8 +124,8 @@ def open_simulation(config: BenchConfig, seed: int) -> SimulatedBoard:
 
 
 def _rehearse(model: DeviceModel, readout: Readout) -> None:
-    """Pulse and read a spare device, so that the kernels are compiled: on a new computer that takes seconds, in which a
-    board whose time is the computer's would seem dead."""
+    """Pulse and read a spare device, so that the kernels are compiled and loaded: that takes seconds on a new computer
+    and tenths of one on any, in which the board would seem dead to whoever waits by the computer's clock."""
     spare = Chip(model, draw_devices(model, (1, 1), 0), 0)
     stress, reader, known = Stress(spare, 1), Reader(spare, readout), [*model.card.curve, *model.card.pulse]
     for pulse in known[:1]:

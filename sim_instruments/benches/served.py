@@ -73,7 +73,7 @@ def _serve_board(config: BenchConfig, seed: int, *, tcp: bool, serial: bool, por
     """A board has one line: clients of both ways share it, and answers go to the one that has asked last."""
     with ExitStack() as closing:
         _lock(config, closing)
-        bench = open_board(config, seed)
+        bench = open_board(config, seed, served=True)
         closing.callback(bench.close)
         places: list[TcpBoard | TerminalBoard] = []
         if tcp:

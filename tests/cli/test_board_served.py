@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from neurobench.sim_instruments.benches.served import serve
 
+from neurobench.bench.config import load_bench
 from neurobench.physics.chip import load_chip
 from neurobench.physics.library import load_model
+from neurobench.physics.reading import Reader
+from neurobench.physics.stress import Stress
 
 LAB = """
 [bench]
@@ -109,6 +113,19 @@ def test_what_another_program_fires_is_on_the_chip_once_and_in_its_file(
     assert int(chip.pulses.sum()) == wanted, "in the file while the server still runs"
     assert served.end(signal.SIGINT) == (0, "", "")
     assert int(load_chip(file, load_model("lsmo-gaq3")).pulses.sum()) == wanted
+
+
+@pytest.mark.parametrize("clock", ["virtual", "wall"])
+def test_what_reads_and_pulses_is_loaded_before_the_first_client_asks(
+    monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """Else the first ACQUIRE takes longer than a client waits by its own clock, on a busy computer or a new one."""
+    done: list[str] = []
+    for kind, name in ((Reader, "sense"), (Stress, "expose")):
+        monkeypatch.setattr(kind, name, lambda *_given, name=name: done.append(name))
+    served = serve([load_bench("fpga-sim", {"board.simulation.clock": clock})], seed=3, tcp=True)
+    served.close()
+    assert set(done) == {"sense", "expose"}
 
 
 def test_only_a_pseudo_terminal_is_announced_as_the_url(start: Callable[..., Served]) -> None:
