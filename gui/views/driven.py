@@ -147,6 +147,12 @@ def _extreme(spike: Spike) -> float:
     return float(spike.v[np.abs(spike.v).argmax()])
 
 
+def polarity_of(about: About) -> int | None:
+    """The sign of V_row - V_col that potentiates this chip, where the run file says it."""
+    told = about.chip.get("polarity", "")
+    return {"V_row > V_col potentiates": 1, "V_row < V_col potentiates": -1}.get(told)
+
+
 def limit_lines(limits: Mapping[str, Any]) -> dict[str, float]:
     """The limits for cells in volts, by name; the victims' is half of the cells' where nobody said another."""
     cell_v = limits.get("max_cell_v")

@@ -1,4 +1,7 @@
-"""Current over voltage: linear, and its magnitude on a logarithmic axis, with arrows that say which way it went."""
+"""Current over voltage: linear, and its magnitude on a logarithmic axis, with arrows that say which way it went.
+
+Branches of a sweep, or the ramps of forming: the current in each of their pulses.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from neurobench.runs.screen import si
 
 from .. import theme
 from ..selection import Selection, name_of
+from .driven import polarity_of
 from .plots import Canvas, Curves, Marks, Panel, dash_of, name, painted, scaled
 
 NAMED = 8  # up to so many cells are named
@@ -23,7 +27,7 @@ FAR = 3.0  # a compliance farther away than so many times the largest current is
 
 
 class Branch(NamedTuple):
-    """One polarity of one cycle of one cell."""
+    """One polarity of one cycle of one cell, or one ramp (its number is the cycle)."""
 
     cell: tuple[int, int]
     cycle: int
@@ -35,7 +39,7 @@ class Branch(NamedTuple):
 
 
 class IvView(Panel):
-    """The branches of a sweep as they are measured, a colour for each cell; older cycles are fainter."""
+    """Branches and ramps as they are measured, a colour for each cell; older cycles are fainter."""
 
     name: ClassVar[str] = "iv"
     title: ClassVar[str] = "I-V"
@@ -53,14 +57,16 @@ class IvView(Panel):
         self._fill(self._canvas)
 
     def _parts(self, snapshot: Snapshot) -> tuple[object, ...]:
-        return snapshot.branches, len(snapshot.branches), snapshot.result
+        return snapshot.branches, len(snapshot.branches), snapshot.ramps, len(snapshot.ramps), snapshot.result
 
     def _missing(self, snapshot: Snapshot) -> str:
         if branches_of(snapshot):
             return ""
         if snapshot.about.protocol == "iv-sweep":
             return "The first branch has not ended yet."
-        return f"The protocol {snapshot.about.protocol} sweeps no voltage; iv-sweep does."
+        if snapshot.about.protocol == "form":
+            return "No pulse of a ramp was fired yet."
+        return f"The protocol {snapshot.about.protocol} sweeps no voltage; iv-sweep does, and form in ramps."
 
     def _draw(self, snapshot: Snapshot) -> None:
         branches = branches_of(snapshot)
@@ -84,7 +90,8 @@ class IvView(Panel):
         far = self._compliance(snapshot, branches, factor)
         named = cells if 1 < len(cells) <= NAMED else ()
         self._explain((dash_of(n), theme.trace_color(n), name_of(cell)) for n, cell in enumerate(named))
-        self._caption.say(_words(branches, cells) + far)
+        said = ramp_words(snapshot, branches, cells) if snapshot.ramps else _words(branches, cells)
+        self._caption.say(said + far)
 
     def _branch(self, one: Branch, n: int, factor: float) -> None:
         dots = {"symbol": "o", "symbolSize": 4, "symbolBrush": theme.trace_color(n), "symbolPen": None}
@@ -124,7 +131,7 @@ class IvView(Panel):
         for plot in self._plots:
             log = plot is self._plots[1]
             amps = one.current_a[k] * (1.0 if log else factor)
-            if log and amps == 0:
+            if not isfinite(amps) or (log and amps == 0):
                 continue
             arrow = pg.ArrowItem(angle=180 if forward else 0, headLen=11, tipAngle=40, brush=color, pen=None)
             arrow.setPos(one.volts_v[k], np.log10(abs(amps)) if log else amps)
@@ -132,19 +139,14 @@ class IvView(Panel):
             self._arrows.append((plot, arrow))
 
     def _compliance(self, snapshot: Snapshot, branches: Sequence[Branch], factor: float) -> str:
-        """The compliance as a line where it is near; otherwise it is told in words."""
-        limit = snapshot.about.limits.get("compliance_a")
-        if not isinstance(limit, int | float) or not isfinite(limit):
-            self._marks[0].show(())
-            self._marks[1].show(())
-            return ""
+        """Currents that end a branch as lines where they are near; otherwise they are told in words."""
         most = max(float(np.nanmax(np.abs(one.current_a), initial=0.0)) for one in branches)
-        near, bad = limit <= FAR * most, theme.tokens().bad
-        lines = [(limit * factor, "compliance", False, bad), (-limit * factor, "", False, bad)] if near else []
-        self._marks[0].show(lines)
-        self._marks[1].show([(float(np.log10(limit)), "compliance", False, bad)] if near else ())
-        value, unit = scaled(np.array([limit]), "A")
-        return "" if near else f"; compliance {limit * value:.3g} {unit}, far away"
+        near = [one for one in ends_of(snapshot) if one[0] <= FAR * most]
+        self._marks[0].show((sign * limit * factor, words if sign > 0 else "", False, color)
+                            for limit, words, color in near for sign in (1, -1))  # fmt: skip
+        self._marks[1].show((float(np.log10(limit)), words, False, color) for limit, words, color in near)
+        far = (f"; {words} {si(limit, 'A')}, far away" for limit, words, _ in ends_of(snapshot) if limit > FAR * most)
+        return "".join(far)
 
 
 def decades(amps: FloatArray) -> list[list[tuple[float, str]]]:
@@ -156,6 +158,14 @@ def decades(amps: FloatArray) -> list[list[tuple[float, str]]]:
     return [[(float(power), si(10.0**power, "A")) for power in powers], between]
 
 
+def ends_of(snapshot: Snapshot) -> list[tuple[float, str, str]]:
+    """Currents at which a branch or a ramp ends: amperes, what they are called, their colour."""
+    told = ((snapshot.about.limits.get("compliance_a"), "compliance", theme.tokens().bad),
+            (snapshot.about.parameters.get("stop_current_a"), "stop current", theme.tokens().warn))  # fmt: skip
+    return [(float(limit), words, color) for limit, words, color in told
+            if isinstance(limit, int | float) and isfinite(limit) and limit > 0]  # fmt: skip
+
+
 def arrow_places(points: int) -> tuple[int, ...]:
     """Which points of a branch carry an arrow: the middle of the way up, and of the way back."""
     return tuple(k for k in sorted({points // 4, (3 * points) // 4}) if k + 1 < points)
@@ -163,6 +173,8 @@ def arrow_places(points: int) -> tuple[int, ...]:
 
 def branches_of(snapshot: Snapshot) -> list[Branch]:
     """The branches of a run so far: from its notes, or else from what it returned."""
+    if snapshot.ramps:
+        return _ramps(snapshot)
     if snapshot.branches:
         return [_branch(one) for one in snapshot.branches if "volts_v" in one and len(one["volts_v"])]
     found = snapshot.result
@@ -177,6 +189,28 @@ def branches_of(snapshot: Snapshot) -> list[Branch]:
         for n, row in enumerate(rows)
         if (level == n).any()
     ]
+
+
+def _ramps(snapshot: Snapshot) -> list[Branch]:
+    """The pulses of each ramp as a branch. Amplitude and current are noted without their sign."""
+    sign = -1 if snapshot.about.parameters.get("polarity") == "depress" else 1
+    volts_sign = sign * (polarity_of(snapshot.about) or 1)
+    of: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
+    for told in snapshot.ramps:
+        if "amplitude_v" in told and "row" in told:
+            key = int(told["row"]), int(told["col"]), int(told.get("attempt", 1))
+            of.setdefault(key, []).append((float(told["amplitude_v"]), float(told.get("current_a", np.nan))))
+    grids = {key: volts_sign * np.array(points) for key, points in of.items()}
+    return [Branch(key[:2], key[2], sign, grid[:, 0], grid[:, 1], np.nan, "") for key, grid in grids.items()]
+
+
+def ramp_words(snapshot: Snapshot, ramps: Sequence[Branch], cells: Sequence[tuple[int, int]]) -> str:
+    """How many ramps there were, how high the last one went, and how many cells are formed by it."""
+    last, result = ramps[-1], snapshot.result
+    where = name_of(cells[0]) if len(cells) == 1 else f"{len(cells)} cells"
+    told = f"forming: {where}, {len(ramps)} ramp{'s' * (len(ramps) != 1)}, the last to {si(last.volts_v[-1], 'V')}"
+    formed = result.get("cell_formed")
+    return told if formed is None else f"{told}; {int(np.sum(formed))} of {len(formed)} formed"
 
 
 def _branch(told: Mapping[str, Any]) -> Branch:

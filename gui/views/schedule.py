@@ -13,12 +13,12 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtGui import QColor, QResizeEvent
 from PySide6.QtWidgets import QApplication, QHeaderView, QTableView, QWidget
 
-from neurobench.runs.history import About, Shown, Snapshot
+from neurobench.runs.history import Shown, Snapshot
 from neurobench.runs.screen import si
 
 from .. import theme
 from ..selection import Selection
-from .driven import CELL, VICTIMS, Curve, Driven, driven, lifetime_words, limit_lines
+from .driven import CELL, VICTIMS, Curve, Driven, driven, lifetime_words, limit_lines, polarity_of
 from .plots import Canvas, Curves, Marks, Panel, Parts, milliseconds, name, painted
 
 SHOWN = 16  # steps
@@ -202,12 +202,6 @@ class ScheduleView(Panel):
 
     def _styled(self) -> None:
         self._table.verticalHeader().setDefaultSectionSize(theme.em() + 4)
-
-
-def polarity_of(about: About) -> int | None:
-    """The sign of V_row - V_col that potentiates this chip, where the run file says it."""
-    told = about.chip.get("polarity", "")
-    return {"V_row > V_col potentiates": 1, "V_row < V_col potentiates": -1}.get(told)
 
 
 def _victim_words(found: Driven, limits: Mapping[str, float]) -> str:

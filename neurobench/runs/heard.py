@@ -18,7 +18,7 @@ from neurobench.runs.drawing import Series
 from neurobench.runs.traces import Grown, Traces, thinned
 
 MOST_EPOCHS = 1 << 14  # of each series; beyond that every second one is dropped
-MOST_TOLD = 20_000  # points, and branches
+MOST_TOLD = 20_000  # points, branches, and pulses of ramps
 MOST_SPIKES = 300_000  # of each layer, the last ones
 MOST_NOTES = 5000  # of spikes, of each layer
 
@@ -28,7 +28,7 @@ class Heard:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.traces = Traces(shape)
-        self.points, self.branches = Told(), Told()
+        self.points, self.branches, self.ramps = Told(), Told(), Told()
         self._epochs = 0
         self._series: dict[str, _Scalars] = {}
         self._progress: Mapping[str, Series] = {}

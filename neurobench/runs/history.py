@@ -123,9 +123,9 @@ class Snapshot:
     accuracy, test_accuracy, loss, ...). weights_s: [inputs, outputs] or as noted; `single_cells`: a weight is one cell,
     no pair. activations, targets: [patterns, outputs]. `notes`: the last value of every other note by name ("network",
     "confusion", "activity", "preflight", "control", ...); `points`: all notes "point", `branches`: all notes "branch",
-    `ramps`: all notes "pulse", in order. `result`: what the protocol returned, {} before. `stimulus`: the last one that was fired.
-    `recent`: the last steps, newest last. `truth_s`: the emulated chip's hidden conductances, never to be mixed with
-    `cells`. `history` gives traces.
+    `ramps`: all notes "pulse", in order. `result`: what the protocol returned, {} before. `stimulus`: the last one that
+    was fired. `recent`: the last steps, newest last. `truth_s`: the emulated chip's hidden conductances, never to be
+    mixed with `cells`. `history` gives traces.
     """
 
     about: About

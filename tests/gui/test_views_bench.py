@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,25 @@ def test_branches_of_an_old_run_come_from_its_result() -> None:
     for one, other in zip(branches_of(told), branches_of(replace(told, branches=(), result=result)), strict=True):
         assert one.cell == other.cell
         np.testing.assert_array_equal(one.current_a, other.current_a)
+
+
+def test_ramps_of_forming_are_drawn_with_the_sign_of_their_volts(qtbot: Any) -> None:
+    pulses = [{"row": row, "col": 2, "attempt": attempt, "amplitude_v": 0.5 * n, "current_a": 1e-6 * n**2}
+              for row in (0, 1) for attempt in (1, 2) for n in (1, 2, 3)]  # fmt: skip
+    pulses[-1]["current_a"] = math.nan  # was not measured
+    about = made.about(protocol="form", parameters={"polarity": "depress", "stop_current_a": 10e-6}, limits={},
+                       chip={"polarity": "V_row < V_col potentiates"})  # fmt: skip
+    view = shown(qtbot, IvView, made.snapshot(about=about, ramps=pulses))
+    found = branches_of(view.snapshot)
+    assert [(one.cell, one.cycle) for one in found] == [((0, 2), 1), ((0, 2), 2), ((1, 2), 1), ((1, 2), 2)]
+    np.testing.assert_allclose(
+        found[0].volts_v, [0.5, 1.0, 1.5]
+    )  # depressing, on a chip that V_row < V_col potentiates
+    np.testing.assert_allclose(found[0].current_a, [1e-6, 4e-6, 9e-6])
+    assert "2 cells, 4 ramps, the last to 1.5 V" in words(view)
+    assert sorted(line.value() for line in view._marks[0].items) == pytest.approx([-10, 10])
+    view.draw(made.snapshot(about=about, ramps=pulses, result={"cell_formed": np.array([True, False])}))
+    assert "1 of 2 formed" in words(view)
 
 
 # ---------------------------------------------------------------------------------------------- schedule

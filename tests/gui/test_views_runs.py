@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from neurobench.gui.views.activations import ActivationsView
 from neurobench.gui.views.console import ConsoleView
+from neurobench.gui.views.driven import polarity_of
 from neurobench.gui.views.energy import EnergyView, rows_of
 from neurobench.gui.views.iv import IvView
 from neurobench.gui.views.plots import HeatMap, Panel
 from neurobench.gui.views.progress import ProgressView
 from neurobench.gui.views.raster import RasterView
-from neurobench.gui.views.schedule import ScheduleView, polarity_of
+from neurobench.gui.views.schedule import ScheduleView
 from neurobench.gui.views.stdp import StdpView
 from neurobench.gui.views.truth import TruthView
 from neurobench.gui.views.weights import WeightsView
