@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from neurobench.system import on_stop_signal
@@ -50,6 +50,8 @@ def application() -> QApplication:
     app = QApplication.instance()
     if isinstance(app, QApplication):
         return app
+    # Esc must be heard in dialogs for files, too: those of the desktop keep their keys to themselves.
+    QApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs)
     made = QApplication(["neurobench"])
     made.setApplicationName("neurobench")
     made.setApplicationDisplayName("neurobench")

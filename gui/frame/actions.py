@@ -164,7 +164,7 @@ class Actions(QObject):
     def _made(self, action: Action, window: QWidget) -> QAction:
         made = QAction(action.text, window)
         made.setObjectName(action.name)
-        # Esc is heard by the program as a whole, from pop-ups and dialogs too (see window.EscapeKey).
+        # Esc is heard by the program as a whole, from pop-ups and dialogs too (see escape.EscapeKey).
         if action.keys and action.name != "abort":
             made.setShortcut(QKeySequence(action.keys))
         key = f" ({action.keys})" if action.keys else ""

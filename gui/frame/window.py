@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QApplication,
@@ -33,6 +33,7 @@ from . import dialogs
 from .actions import GROUPS, MODES, Actions
 from .closing import ClosingPanel, holds
 from .command_palette import CommandPalette
+from .escape import EscapeKey
 from .messages import Messages, MessageStrip
 from .modes import PAGES, Mode, made_page
 from .preferences import Preferences
@@ -49,36 +50,6 @@ if TYPE_CHECKING:
 
 SMALLEST = (960, 600)
 BEGINS = (1280, 720)
-
-
-class EscapeKey(QObject):
-    """Esc aborts whatever is live, wherever the focus is: spin boxes, pop-ups and dialogs included.
-
-    It is heard before any widget hears it. A key that is held down counts once. Otherwise Esc means what it always
-    means: a pop-up or a dialog goes away.
-    """
-
-    def __init__(self, session: Session, parent: QObject) -> None:
-        super().__init__(parent)
-        self._session = session
-
-    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Qt's: sees every event of the program, so the first line must be quick."""
-        if event.type() not in _KEYS or not isinstance(event, QKeyEvent) or event.key() != Qt.Key.Key_Escape:
-            return False
-        if self._session.state not in LIVE and self._session.state is not BenchState.CONNECTING:
-            return False
-        if event.type() == QEvent.Type.ShortcutOverride:
-            event.accept()
-        elif not event.isAutoRepeat():
-            self._session.abort()
-            popup = QApplication.activePopupWidget()
-            if popup is not None:
-                popup.close()
-        return True
-
-
-_KEYS = (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride)
 
 
 class SideButton(QToolButton):
@@ -164,7 +135,7 @@ class MainWindow(QMainWindow):
         self._build()
         self._menus()
         self._connect()
-        self._escape = EscapeKey(session, self)
+        self._escape = EscapeKey(session, self.topbar.abort, self)
         self._app().installEventFilter(self._escape)
         self.resize(*BEGINS)
         if (kept := self.preferences.layout("window")) is not None:

@@ -170,6 +170,35 @@ def test_a_key_that_is_held_down_counts_once(shell: MainWindow, aborts: list[flo
     assert len(aborts) == 1
 
 
+def test_a_held_key_as_an_x_server_repeats_it_counts_once(shell: MainWindow, aborts: list[float], qtbot: Any) -> None:
+    """There it is let go and pressed again within the same millisecond; as a second press it would be a hard off."""
+    set_state(shell, S.RUNNING)
+    press, release = QEvent.Type.KeyPress, QEvent.Type.KeyRelease
+    for kind, at_ms in ((press, 1000), (release, 1500), (press, 1500), (release, 1540), (press, 1541)):
+        event = QKeyEvent(kind, Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier)
+        event.setTimestamp(at_ms)
+        QApplication.sendEvent(shell, event)
+    assert len(aborts) == 1
+    for kind, at_ms in ((release, 1600), (press, 1640)):
+        event = QKeyEvent(kind, Qt.Key.Key_Escape, Qt.KeyboardModifier.NoModifier)
+        event.setTimestamp(at_ms)
+        QApplication.sendEvent(shell, event)
+    assert len(aborts) == 2, "so fast a hand can be"
+
+
+def test_a_click_on_abort_beside_an_open_pop_up_is_an_abort(shell: MainWindow, aborts: list[float], qtbot: Any) -> None:
+    set_state(shell, S.RUNNING)
+    popup = in_a_pop_up(shell, qtbot).window()
+    button = shell.topbar.abort
+    there = popup.mapFromGlobal(button.mapToGlobal(button.rect().center()))
+    qtbot.mouseClick(popup, Qt.MouseButton.RightButton, pos=there)
+    assert aborts == []
+    in_a_pop_up(shell, qtbot)
+    qtbot.mouseClick(popup, LEFT, pos=there)
+    assert len(aborts) == 1
+    assert QApplication.activePopupWidget() is None
+
+
 @pytest.mark.parametrize("state", [S.READY, S.DISCONNECTED, S.FAULT])
 def test_esc_means_what_it_always_means_where_nothing_is_live(
     shell: MainWindow, aborts: list[float], qtbot: Any, state: BenchState
