@@ -39,7 +39,7 @@ LEFT, RIGHT = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockW
 LAYOUT_VERSION = 1
 # Rooms below which views are stacked instead of put beside or below each other, in heights of a line: in width for
 # two columns, in height for two rows. A fit that holds is given up a little later than it is taken.
-TWO_COLUMNS, TWO_ROWS, SLACK = 26, 25, 2
+TWO_COLUMNS, TWO_ROWS, SLACK = 26, 29, 2
 OF_ONE_KIND = ("progress", "stdp", "iv", "raster")  # views of one kind of run each
 Fit = tuple[int, int]  # columns and rows of views at most
 
@@ -294,7 +294,7 @@ class Mode(QMainWindow):
 
     def shown(self) -> list[View]:
         """The views of which anything can be seen now, detached ones included."""
-        return [view for view in self.views if view.isVisible() and not view.visibleRegion().isEmpty()]
+        return [view for view in self.views if view.in_sight()]
 
     def layout_kept(self) -> QByteArray:
         """The layout, to be kept."""

@@ -31,5 +31,9 @@ class View(QWidget):
         """Whether there is nothing in it that this view could show; views that always show something need not say."""
         return False
 
+    def in_sight(self) -> bool:
+        """Whether anything of it can be seen: it is not behind another tab."""
+        return self.isVisible() and not self.visibleRegion().isEmpty()
+
     def restyle(self) -> None:
         """Colours or font sizes have changed: take them from `gui.theme` again."""

@@ -50,6 +50,10 @@ class LateView(View):
         """See View."""
         return self.view.lacks(snapshot)
 
+    def in_sight(self) -> bool:
+        """See View. What was made covers all of this, so that nothing of this itself can be seen any more."""
+        return super().in_sight() if self._made is None else self._made.in_sight()
+
     def restyle(self) -> None:
         """See View."""
         if self._made is not None:
