@@ -373,14 +373,14 @@ class Marks:
     def __init__(self, plot: Any) -> None:
         self._plot = plot
         self.items: list[Any] = []
-        self._said: list[tuple[float, str, bool, str]] = []
+        self._said: tuple[float, list[tuple[float, str, bool, str]]] = (0.0, [])
 
     def show(self, wanted: Iterable[tuple[float, str, bool, str]]) -> None:
         """Lines as (where, words, upright, colour)."""
         said = list(wanted)
-        if said == self._said:
+        if (theme.scale(), said) == self._said:
             return
-        self._said = said
+        self._said = theme.scale(), said
         for item in self.items:
             self._plot.removeItem(item)
         self.items = [self._line(*one) for one in said]
