@@ -17,6 +17,8 @@ from .owner import EMULATED, UNKNOWN
 from .shown import Shown
 from .states import LIVE, BenchState, Event
 
+CONFIRMED = ("bench", "chip", "limits", "instruments", "board")  # as they stood when the operator confirmed the limits
+
 
 class Connection(Shown):
     """Nothing holds a bench between runs: to be connected is to be known, checked, and confirmed where it is real."""
@@ -114,9 +116,10 @@ class Connection(Shown):
         known = self.bench
         if asked.bench.backend in SIMULATED_BACKENDS:
             return
-        same = known is not None and (asked.bench, asked.chip, asked.limits) == (known.bench, known.chip, known.limits)
-        if not (same and self.confirmed):
+        others = [name for name in CONFIRMED if known is None or getattr(asked, name) != getattr(known, name)]
+        if others or not self.confirmed:
+            own = f" with {' and '.join(others)} of its own" if others else ""
             raise UsageError(
-                f"this run asks for bench {asked.bench.name!r} with limits of its own; connected and confirmed "
+                f"this run asks for bench {asked.bench.name!r}{own}; connected and confirmed "
                 f"is {self.bench_name!r}: connect that bench (Ctrl+2) and confirm its limits first"
             )

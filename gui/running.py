@@ -15,6 +15,7 @@ from neurobench.errors import BenchFault, NeurobenchError
 from neurobench.runs.request import Request, prepare
 
 from .connection import Connection
+from .offers import Offer
 from .owner import EMULATED, ENDS_S, UNKNOWN
 from .reading import Link, RunBench, bench_of_run
 from .states import LIVE, BenchState, Event, after
@@ -56,6 +57,7 @@ class Running(Connection):
         self.on_death: str | None = None  # "keep" or "abort" if the window dies; None: as the bench suggests
         self.run_bench: RunBench | None = None  # where the run goes on, or went on: not always the bench above
         self.run_held = False  # whether the run that goes on ends, in order, if the window dies
+        self.offer: Offer | None = None  # what the run that ended last leaves to be accepted
         self._engine: Engine | None = None
         self._link: Link | None = None
         self._aborted_at, self._asked_at, self._abort_at_begin = -1e9, -1e9, False
@@ -82,7 +84,7 @@ class Running(Connection):
             return f"the limits of chip {self.chip_id} are not confirmed yet: see Connect (Ctrl+2)"
         return None
 
-    def go_on(self, path: Path) -> bool:
+    def go_on(self, path: Path, *, accept_doubt: bool = False, accept_baseline: bool = False) -> bool:
         """Go on with a run that was cut off, on the bench that its file names, in an engine of its own."""
         if (words := self._why_not()) is not None:
             return self._refuse(words)
@@ -93,10 +95,20 @@ class Running(Connection):
             recorded = launch.recorded(path)
             self._check_confirmed(recorded.bench)
             self.request = recorded.request
-            return launch.go_on(path, held=True)
+            return launch.go_on(path, held=True, accept_doubt=accept_doubt, accept_baseline=accept_baseline)
 
         self._begin(started, keep=not self._held)
         return True
+
+    def accept(self, typed: str) -> bool:
+        """Go on with the run that ended last, and accept what it leaves; on a real chip its name is typed for that."""
+        offer = self.offer
+        if offer is None:
+            return self._refuse("there is no run that waits for anything to be accepted")
+        if not offer.accepted_by(typed):
+            return self._refuse(f"the chip of this run is called {offer.chip_id!r}, not {typed.strip()!r}: type its id")
+        doubt, baseline = offer.what == "doubt", offer.what == "baseline"
+        return self.go_on(offer.path, accept_doubt=doubt, accept_baseline=baseline)
 
     def _started(self, request: Request) -> Engine:
         from neurobench.runs import launch
@@ -112,7 +124,7 @@ class Running(Connection):
 
     def _begin(self, start: Callable[[], Engine], *, keep: bool, hand: bool = False) -> None:
         """`start` holds the engine: one that nobody has seen begin ends with the window. `keep`: it is let go then."""
-        self.hand, self._abort_at_begin = hand, False
+        self.hand, self._abort_at_begin, self.offer = hand, False, None
         self._move(Event.START)
 
         def work() -> None:
@@ -300,6 +312,7 @@ class Running(Connection):
         failed = status in ("fault", "crashed", "damaged")
         level = "error" if failed else "warning" if status == "aborted" else "info"
         self.said.emit(level, f"the run ended: {status}" + (f"; {error}" if error else ""))
+        self.offer = said.get("offer")
         self._move(Event.FAILED if failed else Event.ENDED)
         self._after_run(status, well=not failed and status != "aborted")
 

@@ -7,6 +7,7 @@
     |   |-- CurveError          a curve file that cannot be used as it is
     |   |-- RunFileError        not a run file, a newer version, damaged
     |   |-- ResumeRefused       the record and the present do not fit together
+    |   |   `-- BaselineMoved   cells are not where the record left them; may be accepted
     |   `-- InUse               the bench, the chip or the run belongs to another process
     |-- Refused                 understood, and not allowed                              exit 3
     |   |-- LimitExceeded       a limit of the chip or of the bench
@@ -61,6 +62,10 @@ class RunFileError(UsageError):
 
 class ResumeRefused(UsageError):
     """The record and the present bench, chip or program do not fit together."""
+
+
+class BaselineMoved(ResumeRefused):
+    """Cells are not where the record left them; the operator may accept that and go on."""
 
 
 class InUse(UsageError):

@@ -40,6 +40,7 @@ from ..views.traces import TracesView
 from ..views.truth import TruthView
 from ..views.weights import WeightsView
 from . import remembered
+from .offer_panel import OfferPanel
 from .preview_panel import PreviewPanel
 from .queue_panel import QueuePanel
 from .run_panel import RunPanel
@@ -98,6 +99,7 @@ class BenchPage(QWidget):
         self.run_panel = RunPanel(selection, remembered.load(self._file))
         self.preview = PreviewPanel(session)
         self.queue = QueuePanel(session)
+        self.offer = OfferPanel(session)
         self.motion = SlowMotion(session, self)
         self.left = self._made_left()
         self.views: tuple[View, ...] = tuple(kind(selection, self) for kind in VIEWS)
@@ -117,6 +119,7 @@ class BenchPage(QWidget):
         above = QVBoxLayout(upper)
         above.setContentsMargins(0, 0, 0, 4)
         above.setSpacing(6)
+        above.addWidget(self.offer)
         above.addWidget(self.run_panel, 1)
         above.addLayout(self._problem_line())
         above.addLayout(self._buttons())

@@ -9,10 +9,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neurobench.bench.config import SIMULATED_BACKENDS
+
 VERSION = 1
+FIRST_BACKEND = "emulator"
 # A chip of the bundled device learns in one update; this one takes its time, and succeeds: as in `neurobench demo`.
 FIRST_PROTOCOL = "manhattan"
 FIRST_SETTINGS: Mapping[str, Any] = {"task": "letters"}
+FIRST_WHY = "Set for a first run: letters, which takes some ten updates to learn."
+# Where that would not do as it is: what is set besides, by backend, and why. On a real bench nothing is set.
+FIRST_ON: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "fpga-sim": ({"read_v": 0.01}, "Read at 10 mV: at more, the current converter of this board is full."),
+}
+
+
+def first_settings(backend: str) -> dict[str, Any]:
+    """What the form holds for a newcomer on such a bench, so that the first click on Run shows it learn."""
+    if backend not in SIMULATED_BACKENDS:
+        return {}
+    return {**FIRST_SETTINGS, **FIRST_ON.get(backend, ({}, ""))[0]}
+
+
+def is_first(protocol: str, settings: Mapping[str, Any]) -> bool:
+    """Whether nobody has set anything yet."""
+    return protocol == FIRST_PROTOCOL and any(
+        dict(settings) == first_settings(one) for one in (FIRST_BACKEND, *FIRST_ON, "")
+    )
+
+
+def why_first(protocol: str, backend: str, settings: Mapping[str, Any]) -> str:
+    """What was set for a newcomer, and why; "" where somebody has set something else."""
+    if protocol != FIRST_PROTOCOL or not settings or dict(settings) != first_settings(backend):
+        return ""
+    return " ".join(filter(None, (FIRST_WHY, FIRST_ON.get(backend, ({}, ""))[1])))
 
 
 @dataclass
@@ -20,7 +49,7 @@ class Remembered:
     """Plain values, as they stand in the form; `settings` by protocol, `benches` the files chosen last."""
 
     protocol: str = FIRST_PROTOCOL
-    bench: str = "emulator"
+    bench: str = FIRST_BACKEND
     seed: int = 0
     settings: dict[str, dict[str, Any]] = field(default_factory=lambda: {FIRST_PROTOCOL: dict(FIRST_SETTINGS)})
     chip: dict[str, Any] = field(default_factory=dict)

@@ -35,7 +35,7 @@ from .. import theme
 from ..parts.aside import Aside
 from ..parts.fields import shown
 from ..parts.forms import Form, NumberBox, choices
-from .remembered import Remembered
+from .remembered import Remembered, first_settings, is_first, why_first
 
 if TYPE_CHECKING:
     from neurobench.bench.steps import Protocol
@@ -305,8 +305,7 @@ class RunPanel(QWidget):
         self._take_form(None)
         self.protocol = name
         self.protocols.setCurrentText(name)
-        plugin = self._plugins[name]
-        self.about.setText(plugin.error or plugin.summary)
+        self._say_protocol()
         if name in self._classes:
             self._have(name, self._classes[name])
         else:
@@ -324,7 +323,24 @@ class RunPanel(QWidget):
             self.said.emit("warning", f"{error}; the defaults are shown")
         self._offer_selection(form)
         self._take_form(form)
+        self._say_protocol()
         self.changed.emit()
+
+    def _say_protocol(self) -> None:
+        if not self.protocol:
+            return
+        plugin = self._plugins[self.protocol]
+        first = why_first(self.protocol, self.backend, self.settings())
+        self.about.setText(plugin.error or "\n".join(filter(None, (plugin.summary, first))))
+
+    def _suit_first(self) -> None:
+        """What was set for a newcomer is set for the bench that is chosen now; what somebody has set stays."""
+        if not self.protocol or not is_first(self.protocol, self.settings()):
+            return
+        if self.form is None:
+            self._kept.settings[self.protocol] = first_settings(self.backend)
+        else:
+            self.form.set_values(first_settings(self.backend))
 
     def _cannot(self, words: str) -> None:
         self.about.setText(f"▲ {words}")
@@ -420,8 +436,10 @@ class RunPanel(QWidget):
         """The window has connected this bench, so."""
         if bench != self.bench:
             self._choose_bench(bench)
+            self._suit_first()
         if dict(settings) != self.bench_settings:
             self._show_bench_settings(settings)
+        self._say_protocol()
         self.changed.emit()
 
     def _bench_activated(self, at: int) -> None:
@@ -434,6 +452,8 @@ class RunPanel(QWidget):
     def choose_bench(self, bench: str) -> None:
         """The user wants the next run on this bench."""
         self._choose_bench(bench)
+        self._suit_first()
+        self._say_protocol()
         self.changed.emit()
         self.bench_chosen.emit(self.bench)
 
@@ -452,4 +472,5 @@ class RunPanel(QWidget):
         self.seed.setText(str(secrets.randbelow(SEEDS)))
 
     def _tell(self, *_: object) -> None:
+        self._say_protocol()
         self.changed.emit()

@@ -199,9 +199,18 @@ def outputs_words(outputs: Mapping[str, Any]) -> tuple[str, str, str]:
     """Mark, word, and how it is known: ON, OFF or UNKNOWN. What nobody has read back is unknown, never off."""
     on = outputs.get("on")
     mark, word = ("?", "UNKNOWN") if on is None else ("●", "ON") if on else ("○", "OFF")
-    age = float(outputs.get("age_s") or 0.0)
-    how = f"{outputs.get('how', 'unknown')}, {age:.1f} s ago" if age else str(outputs.get("how", "unknown"))
-    return mark, word, how
+    how, age, at = str(outputs.get("how", "unknown")), float(outputs.get("age_s") or 0.0), outputs.get("at")
+    if at:  # of a run that has ended: what was so many seconds before its end says nothing about now
+        return mark, word, f"{how}, when the run ended at {_time_of(str(at))}"
+    return mark, word, f"{how}, {age:.1f} s ago" if age else how
+
+
+def _time_of(at: str) -> str:
+    """Day and time, here, of a moment in a record."""
+    try:
+        return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return at
 
 
 def energy_words(snapshot: Snapshot | None) -> str:

@@ -288,6 +288,8 @@ class TopBar(QFrame):
             left_s = self._pace.left_s(snapshot, now)
             left = "" if left_s is None else f"{facts.clock(left_s)} left"
             below = left if self._session.state in LIVE else snapshot.status.replace("_", " ")
+            if self._session.at_seq is not None:
+                below = f"looking back, step {snapshot.seq}"
             self.progress.say(min(now.done, now.total), now.total, f"{now.words()}\n{below}".strip())
         self.bench.say(*facts.bench_words(self._session))
         self._origin()

@@ -48,25 +48,31 @@ def launch(
         guard.close()
 
 
-def start(prepared: Prepared, out: Path | None = None, *, held: bool = False) -> engine.Engine:
+def start(
+    prepared: Prepared, out: Path | None = None, *, held: bool = False, made: engine.Made | None = None
+) -> engine.Engine:
     """Begin a run in an engine of its own, whatever its bench is, and return once it has begun.
 
-    `held`: it aborts in order if this process dies, until `let_go` is called. Raises what makes the run impossible
-    from the start, as `launch` does.
+    `held`: it aborts in order if this process dies, until `let_go` is called. `made` has the engine before it has
+    begun, to abort it. Raises what makes the run impossible from the start, as `launch` does.
     """
     while True:
         path = new_path(out or runs_folder(), prepared.request)
         try:
-            return engine.start(replace(_spec(prepared, path), held=held))
+            return engine.start(replace(_spec(prepared, path), held=held), made)
         except (RunFileError, InUse):
             if not _taken(path):
                 raise
             # another run has taken this name since: this one takes the next
 
 
-def go_on(path: Path, *, held: bool = False) -> engine.Engine:
+def go_on(
+    path: Path, *, held: bool = False, accept_doubt: bool = False, accept_baseline: bool = False,
+    made: engine.Made | None = None,
+) -> engine.Engine:  # fmt: skip
     """Go on with an interrupted run in an engine of its own and return once it does; `held` and refusals as above."""
-    return engine.start(replace(_spec(recorded(path), path), go_on=True, held=held))
+    spec = replace(_spec(recorded(path), path), go_on=True, held=held)
+    return engine.start(replace(spec, accept_doubt=accept_doubt, accept_baseline=accept_baseline), made)
 
 
 def resume(
@@ -175,8 +181,9 @@ def _spec(prepared: Prepared, path: Path) -> engine.Spec:
 
 def _by_engine(spec: engine.Spec, watch: Watch | None) -> BaseException | None:
     """Start the engine and follow its run file; a signal asks it to abort, and its end is waited for."""
-    running = engine.start(spec)
-    with _abort_on_signal(running.abort):
+    stop = _Stop()
+    with _abort_on_signal(stop.ask):
+        running = engine.start(spec, stop.made)
         library.follow(running.path, watch or _deaf)
         running.wait()
     with RunFile.open(running.path) as reader:
@@ -185,6 +192,26 @@ def _by_engine(spec: engine.Spec, watch: Watch | None) -> BaseException | None:
             go_on = f"go on with: neurobench resume {running.path.stem}"
             words, code = f"the engine died, and its watcher brings the bench to rest; {go_on}", 4
     return None if words is None else Ended(words, code)
+
+
+class _Stop:
+    """An abort that may be asked for before there is an engine, or one that hears."""
+
+    def __init__(self) -> None:
+        self._engine: engine.Engine | None = None
+        self._asked = False
+
+    def made(self, running: engine.Engine) -> None:
+        """From now on there is one."""
+        self._engine = running
+        if self._asked:
+            self.ask()
+
+    def ask(self) -> None:
+        """Abort it, in a thread: a signal's handler must not wait."""
+        self._asked = True
+        if self._engine is not None:
+            threading.Thread(target=self._engine.abort_soon, name="abort", daemon=True).start()
 
 
 class Ended(NeurobenchError):

@@ -32,7 +32,7 @@ from neurobench.bench.steps import (
     Step,
 )
 from neurobench.bench.stimulus import BoolArray, CellRead, FloatArray, PulseBatch, Shots, shots
-from neurobench.errors import Aborted, PulseUnknown, ResumeRefused, RunFileError
+from neurobench.errors import Aborted, BaselineMoved, PulseUnknown, ResumeRefused, RunFileError
 from neurobench.runs.machine import check_machine
 from neurobench.runs.runfile import Entry, NoteRow, RunFile, RunWriter, Settled
 from neurobench.runs.runner import SEEN, Runner, RunOutcome, check_profile, run_facts
@@ -340,7 +340,7 @@ class _Replay:
         worst = float(np.nanmax(moved)) if np.isfinite(moved).any() else 0.0
         if worst > K_SIGMA and not self.accept_baseline:
             cell = tuple(int(n) for n in np.unravel_index(int(np.nanargmax(moved)), moved.shape))
-            raise ResumeRefused(
+            raise BaselineMoved(
                 f"cell {cell} was not pulsed since it was last read, and has moved by {worst:.1f} sigma since "
                 f"({int((moved > K_SIGMA).sum())} cells by more than {K_SIGMA:g}): was the chip swapped, or has it "
                 "drifted? Accept the new baseline to go on from what is there; it will be recorded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +38,8 @@ def test_what_nobody_has_read_back_is_unknown_and_never_off() -> None:
     assert facts.outputs_words({"on": None, "how": "link lost"})[1] == "UNKNOWN"
     assert facts.outputs_words({"on": False, "how": "read back", "age_s": 2.0}) == ("○", "OFF", "read back, 2.0 s ago")
     assert facts.outputs_words({"on": True, "how": "commanded"})[1] == "ON"
+    ended = {"on": False, "how": "read back", "age_s": 0.07, "at": "2026-01-31T12:00:00.000Z"}
+    assert re.fullmatch(r"read back, when the run ended at 2026-\d\d-\d\d \d\d:\d0:00", facts.outputs_words(ended)[2])
 
 
 def test_the_origin_of_the_data_is_that_of_what_is_shown_and_the_bench_speaks_for_itself() -> None:

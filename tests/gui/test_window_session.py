@@ -211,4 +211,7 @@ def test_a_run_on_another_bench_than_the_confirmed_one_is_refused(session: Sessi
     session.bench, session.confirmed = asked, True
     with pytest.raises(UsageError, match="limits of its own"):  # other limits than those that were confirmed
         session._check_confirmed(load_bench(str(bench), {"limits.max_cell_v": 1.9}))
+    wired = {"instruments.matrix.model": "keithley-707b", "instruments.wiring.pulse_row": 4}
+    with pytest.raises(UsageError, match="instruments of its own"):  # volts would come out somewhere else
+        session._check_confirmed(load_bench(str(bench), wired))
     session._check_confirmed(asked)

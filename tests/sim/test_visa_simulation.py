@@ -120,8 +120,8 @@ def test_ideal_readout_takes_the_noise_of_devices_and_instruments_away() -> None
     ("said", "words"),
     [
         (
-            {"chip.rows": 10, "chip.cols": 6},
-            "array of 10 x 6 .* up to matrix column 16; the matrix has 12",
+            {"chip.rows": 70, "chip.cols": 6},
+            "array of 70 x 6 .* up to matrix column 76; the matrix has 72",
         ),
         ({"instruments.wiring.ground": 12}, "wires matrix row 12"),
         ({"instruments.wiring.word_lines": [1, 2, 3]}, "lists 3 columns"),
@@ -148,7 +148,7 @@ def test_a_device_with_a_table_follows_what_is_lost_in_the_source() -> None:
 
 
 def test_more_cards_make_room_for_a_larger_chip() -> None:
-    bench = simulation(chip__rows=10, chip__cols=6, instruments__matrix__slots=[1, 2])
+    bench = simulation(chip__rows=10, chip__cols=6, instruments__matrix__slots=[1, 3])
     assert bench.world.matrix is not None
     assert bench.world.matrix.shape[1] == 24
 
