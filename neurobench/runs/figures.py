@@ -7,13 +7,14 @@ Only what was read back through the bench is drawn. The hidden truth of an emula
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurobench.bench.stimulus import FloatArray
+from neurobench.bench.crossbar import Reading, conductance_s
+from neurobench.bench.stimulus import CellRead, FloatArray
 from neurobench.errors import UsageError, unknown
 from neurobench.runs import spike_figures
 from neurobench.runs.drawing import (
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 LINE = 5  # so many panels stand in a row where the array is a single line
 PANELS = 64  # up to so many cells each get a panel; more are drawn as a band
+MOST_READ = 4_000_000  # values of a run's reads that are held to be drawn
+READS = "reads"
 BARS = 32 * 32  # up to so many cells get a 3-D bar; more are drawn as a map
 
 
@@ -61,12 +64,14 @@ class History:
     result: Mapping[str, Any] = field(default_factory=dict)
     spiking: Spiking = field(default_factory=Spiking)
     single_cells: bool = False
+    read_s: Series = field(default_factory=lambda: Series(np.zeros(0), np.zeros((0, 1, 1))))
 
 
 def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
     """Draw figures of a run into the folder `out` as PNG files and return their paths.
 
-    `names`: which (default: all that the run holds values for, but not `truth`). Errors: UsageError without
+    `names`: which (default: all that the run holds values for, but not `truth`; `reads`, what its reads gave, where it
+    holds nothing else). Errors: UsageError without
     matplotlib, for a name that is none, or where the run does not hold what a named figure shows.
     """
     need_matplotlib()
@@ -74,8 +79,12 @@ def draw(run: Path, out: Path, names: Sequence[str] = ()) -> list[Path]:
         if name not in FIGURES:
             raise UsageError(unknown("figure", name, FIGURES))
     history = read_history(run)
+    if READS in names:
+        history = replace(history, read_s=reads_of(run))
     wanted = names or [name for name in FIGURES if name != "truth"]
     drawn = [(name, FIGURES[name](history)) for name in wanted]
+    if not any(figure for _, figure in drawn) and not names:  # a session by hand tells nothing but what it read
+        drawn = [(READS, read_figure(replace(history, read_s=reads_of(run))))]
     missing = [name for name, figure in drawn if figure is None]
     if names and missing:
         raise UsageError(f"{run.name} holds nothing for the figure {missing[0]!r}")
@@ -128,6 +137,31 @@ def series(epochs: Sequence[dict[str, Any]], name: str) -> Series:
     return Series(np.array([at for at, _ in alike], dtype=np.float64), values)
 
 
+def reads_of(path: Path) -> Series:
+    """Conductances as they were known after each read of cells; nan where a cell was not read yet.
+
+    Of more reads than can be drawn every second, fourth or so is kept, and the last.
+    """
+    found: list[tuple[int, FloatArray]] = []
+    known, every, n = np.zeros((0, 0)), 1, 0
+    with RunFile.open(path) as run:
+        for entry in run.entries():
+            read, answer = getattr(entry.step, "read", None), entry.answer
+            if not (isinstance(read, CellRead) and isinstance(answer, Reading)):
+                continue
+            if not known.size:
+                known = np.full(read.mask.shape, np.nan)
+            known[read.mask] = conductance_s(answer, read.voltage_v)
+            if n % every == 0:
+                found.append((n, known.copy()))
+            if len(found) * known.size > MOST_READ:
+                found, every = found[::2], every * 2
+            n += 1
+    if found and found[-1][0] != n - 1:
+        found.append((n - 1, known))
+    return Series(np.array([at + 1.0 for at, _ in found]), np.array([grid for _, grid in found]))
+
+
 def _last(notes: Sequence[NoteRow]) -> FloatArray | None:
     return np.asarray(notes[-1].value, dtype=np.float64) if notes else None
 
@@ -152,6 +186,18 @@ def conductance_figure(history: History) -> Figure | None:
     if not history.conductance_s:
         return None
     return _grid_figure(history.conductance_s, "Conductance of every device, as read back", "G", ("row", "column"))
+
+
+def read_figure(history: History) -> Figure | None:
+    """Conductance of every cell after each read of cells; of a single read a map."""
+    if not history.read_s:
+        return None
+    if len(history.read_s.at) > 1:
+        return _grid_figure(history.read_s, "Conductance of every cell, as read", "G", ("row", "column"), "read")
+    factor, unit = si_scale(history.read_s.values)
+    figure = figure_of(6.0, 4.6, "Conductance of every cell, as read once")
+    draw_map(figure, figure.subplots(), history.read_s.values[0] * factor, f"G ({unit})", ("row", "column"))
+    return figure
 
 
 def truth_figure(history: History) -> Figure | None:
@@ -211,7 +257,8 @@ def _band_figure(of: Series, title: str, label: str, names: tuple[str, str], wha
     figure = figure_of(11.6, 3.9, f"{title} ({rows} x {cols})")
     left, right, spread = figure.subplots(1, 3, width_ratios=(1.25, 1, 0.75))
     flat = of.values.reshape(len(of.at), -1)
-    low, below, middle, above, high = np.percentile(flat, (0, 25, 50, 75, 100), axis=1)
+    shares = np.nanpercentile if np.isfinite(flat).any(axis=1).all() else np.percentile  # cells may not be read yet
+    low, below, middle, above, high = shares(flat, (0, 25, 50, 75, 100), axis=1)
     left.fill_between(of.at, low, high, color=BLUE, alpha=0.15, linewidth=0, label="all")
     left.fill_between(of.at, below, above, color=BLUE, alpha=0.35, linewidth=0, label="middle half")
     left.plot(of.at, middle, color=BLUE, label="median")
@@ -379,6 +426,7 @@ def forming_figure(history: History) -> Figure | None:
 
 FIGURES: dict[str, Callable[[History], Figure | None]] = {
     "conductances": conductance_figure,
+    READS: read_figure,
     "weights": weight_figure,
     "activations": activation_figure,
     "error": error_figure,

@@ -130,6 +130,27 @@ def test_a_run_without_notes_draws_nothing() -> None:
     assert [make(nothing) for make in FIGURES.values()] == [None] * len(FIGURES)
 
 
+def test_a_run_that_tells_nothing_shows_what_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a session by hand: its journal holds reads, and no note that another figure is drawn from."""
+    path = launch.launch(prepare(request("read-all", settings=["repeats=3"])), tmp_path)[0]
+    assert [file.name for file in figures.draw(path, tmp_path)] == [f"{path.stem}-reads.png"]
+    found = figures.reads_of(path)
+    assert found.at.tolist() == [1, 2, 3]
+    with figures.RunFile.open(path) as run:
+        told = np.array([note.value for note in run.notes("conductance_s")])
+    np.testing.assert_allclose(found.values, told)
+    monkeypatch.setattr(figures, "MOST_READ", 20)
+    assert figures.reads_of(path).at.tolist() == [1, 3], "of too many some are left out, and never the last"
+
+
+def test_cells_that_were_not_read_yet_hide_no_others() -> None:
+    values = np.full((3, 12, 12), np.nan)
+    values[0, 0], values[1, 1], values[2, 2] = 1e-6, 2e-6, 3e-6
+    figure: Any = figures.read_figure(replace(history(), read_s=Series(np.arange(1.0, 4), values)))
+    middle = next(line for line in figure.axes[0].get_lines() if line.get_label() == "median")
+    assert np.isfinite(middle.get_ydata()).all()
+
+
 def test_a_missing_extra_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"neurobench-hil\[plot\]"):
