@@ -45,6 +45,7 @@ from ._fpga_link import Asked, Link, PortLost, words
 from ._fpga_open import FpgaDriver
 from ._fpga_plan import Plan
 from ._fpga_read import Reader
+from ._outputs import Driven
 
 if TYPE_CHECKING:
     from neurobench.bench.config import BenchConfig
@@ -146,7 +147,7 @@ class FpgaCrossbar(Crossbar):
         self._gate = threading.RLock()  # held while a FIRE goes out: rest() comes before or after
         self._resting = threading.RLock()
         self._closed = False
-        self._outputs = Outputs()  # whoever opens it brings it to rest, and then it is known
+        self._driven = Driven(self._gate, self._halted, Outputs())  # whoever opens it brings it to rest
 
     @property
     def capabilities(self) -> Capabilities:
@@ -323,7 +324,7 @@ class FpgaCrossbar(Crossbar):
         self._staged, self._began_s, done = None, self._clock.now_s(), 0
         self._known = _Known(seq, 0, sure=True)
         self._refuse_other_session(staged)
-        with self._driving():
+        with self._driven.driving():
             for k, program in enumerate(staged.programs):
                 number = (staged.number + k) & 0xFFFF
                 if k:
@@ -332,22 +333,9 @@ class FpgaCrossbar(Crossbar):
                 done += program.shots
                 self._known = _Known(seq, done, sure=True)
                 self._under_way = False
-        self._outputs = Outputs(False, "read back")  # the board has said that the last of them has ended
+        self._driven.say(Outputs(False, "read back"))  # the board has said that the last of them has ended
         self._answers = {seq: self._applied(staged.shots, done)}
         return self._answers[seq]
-
-    @contextlib.contextmanager
-    def _driving(self) -> Iterator[None]:
-        """In here the board may drive lines; if it fails, nobody knows whether it still does."""
-        with self._unless_halted("nothing was begun"):
-            self._outputs = Outputs(True)
-        try:
-            yield
-        except BaseException:
-            with self._gate:
-                if not self._halted.is_set():  # else rest() says how they stand
-                    self._outputs = Outputs()
-            raise
 
     def _load_next(self, number: int, program: _Program) -> None:
         """What is refused now was not refused before the first pulse: no longer the caller's mistake."""
@@ -387,7 +375,7 @@ class FpgaCrossbar(Crossbar):
                 status = self.link.status()  # also: the watchdog is kept quiet
                 if not (status.firing and status.fired == number):
                     break
-                self._outputs = Outputs(True, "read back")
+                self._driven.say(Outputs(True, "read back"))
                 if self._clock.now_s() > end_s:
                     raise LinkLost(f"{self.link.name} says that FIRE {number} of step {seq} goes on, and it cannot be")
                 reply = self.link.wait(request.tag, alive_s)
@@ -523,9 +511,9 @@ class FpgaCrossbar(Crossbar):
         self._prepare()
         start_s = self._clock.now_s()
         flags: set[str] = set()
-        with self._driving():
+        with self._driven.driving():
             currents_a = self._read(read, flags)
-        self._outputs = Outputs(False, "read back") if self._reader.ended else Outputs()
+        self._driven.say(Outputs(False, "read back") if self._reader.ended else Outputs())
         if isinstance(read, CellRead):
             volts = np.full((1, 1), read.voltage_v)
             energy_j = float(np.abs(currents_a).sum()) * abs(read.voltage_v) * read.integration_s * read.averages
@@ -604,13 +592,12 @@ class FpgaCrossbar(Crossbar):
         self._halt()
         with self._resting:
             if not self._closed:
-                self._outputs = Outputs()
-                self._settled(self._rested)
-                self._outputs = Outputs(False, "read back")
+                with self._driven.resting():
+                    self._settled(self._rested)
 
     def outputs(self) -> Outputs:
         """Whether lines are driven, as the board's words said last."""
-        return self._outputs
+        return self._driven.now
 
     def overhear(self, hear: Hearer | None) -> None:
         """Every request to the board and every reply of it, in words."""

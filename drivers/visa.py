@@ -33,6 +33,7 @@ from neurobench.bench.steps import DeviceSpan
 from neurobench.bench.stimulus import CellRead, FloatArray, Read, ShotList
 from neurobench.errors import BenchFault, CapabilityMissing, InstrumentError, LinkLost, UsageError
 
+from ._outputs import Driven
 from ._visa_jobs import Job, is_nothing, job_for
 from ._visa_open import Connected, VisaDriver, patiently
 from ._visa_plan import Path, Team, make_capabilities, make_paths
@@ -109,7 +110,8 @@ class VisaCrossbar(Crossbar):
         self._gate = threading.RLock()  # held while a trigger goes out or a result is kept: rest() is before or after
         self._resting = threading.RLock()
         self._closed = False
-        self._outputs = Outputs(False, "read back")  # whoever has connected them has switched them off, and asked
+        # whoever has connected them has switched them off, and asked
+        self._driven = Driven(self._gate, self._halted, Outputs(False, "read back"))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -145,7 +147,7 @@ class VisaCrossbar(Crossbar):
             self._nothing = _Nothing(seq, len(shots))
             return Witness()
         job = self._job(shots)
-        with self._driving():
+        with self._driven.driving():  # sources are switched on in here, and stay so until `rest`
             self._try(self._isolate)
             self._try(lambda: self._program(job, 0))
             witness = self._try(lambda: job.source.baseline(seq))
@@ -168,19 +170,6 @@ class VisaCrossbar(Crossbar):
         with self._gate:
             self._refuse_halted("what was begun is undone")
             yield
-
-    @contextlib.contextmanager
-    def _driving(self) -> Iterator[None]:
-        """Sources are switched on in here, and stay so until `rest`. If it fails, nobody knows how they stand."""
-        with self._unless_halted():
-            self._outputs = Outputs(True)
-        try:
-            yield
-        except BaseException:
-            with self._gate:
-                if not self._halted.is_set():  # else rest() says how they stand
-                    self._outputs = Outputs()
-            raise
 
     def _isolate(self) -> None:
         if self._routed is None or self._routed:
@@ -215,7 +204,7 @@ class VisaCrossbar(Crossbar):
         if staged is None or staged.seq != seq:
             raise LinkLost(f"step {seq} is not staged (any more): the bench was brought to rest; nothing was fired")
         self._staged, progress = None, _Progress(seq, 0, self._clock.now_s(), [])
-        with self._driving():
+        with self._driven.driving():
             for k in range(len(staged.job.repeats)):
                 self._progress = progress._replace(shots=k)
                 self._fire_shot(staged, k)
@@ -395,7 +384,7 @@ class VisaCrossbar(Crossbar):
         settle_s = self._config.instruments.settle_s or 0.0
         cells = np.argwhere(read.mask)
         currents, flags = np.empty((1 + read.both_polarities, len(cells))), set[str]()
-        with self._driving():
+        with self._driven.driving():
             self._try(lambda: self.team.smu.prepare(range_a, read.integration_s, settle_s))
             self._settle_in(range_a, read.integration_s)
             for n, (row, col) in enumerate(cells.tolist()):
@@ -487,9 +476,8 @@ class VisaCrossbar(Crossbar):
         with self._resting:
             if self._closed:
                 return
-            self._outputs = Outputs()
-            self._connected.silence(self._hottest())
-            self._outputs = Outputs(False, "read back")
+            with self._driven.resting():
+                self._connected.silence(self._hottest())
             self._set_up = self._metered = self._routed = None
             ground = self._paths.grounded()
             patiently(lambda: self._ask(lambda: self.team.matrix.route(ground)))
@@ -498,7 +486,7 @@ class VisaCrossbar(Crossbar):
 
     def outputs(self) -> Outputs:
         """How the sources stand: off only where `rest` has read it back, unknown after an answer was lost."""
-        return self._outputs
+        return self._driven.now
 
     def overhear(self, hear: Hearer | None) -> None:
         """Every line to and from the instruments, with the role of the instrument."""
