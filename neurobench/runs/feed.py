@@ -171,7 +171,8 @@ class Feed:
         self._notes += found.notes
         self._all = found.all_entries and found.all_notes
         self._horizon = self._safe_until(found)
-        self._sure = min(self._horizon, found.last_seq)
+        # a resumed run has notes with the number of the step before them
+        self._sure = min(self._horizon, found.last_seq) if found.all_notes else self._horizon - 1
         steps, self._entries = _parted(self._entries, self._horizon)
         told, self._notes = _parted(self._notes, self._horizon)
         self._rows += sorted([*steps, *told], key=_seq)
