@@ -132,7 +132,8 @@ class Reader(threading.Thread):
         left_s = until - REST_S - time.monotonic()
         if follower.behind and left_s > 0 and not self._quit.is_set():
             with contextlib.suppress(NeurobenchError, OSError):  # the next look says it
-                self._again = follower.read(left_s) or self._again
+                if follower.read(left_s):
+                    self._again = True
 
 
 class Wire:

@@ -114,7 +114,7 @@ def show(path: Path, seconds: float) -> None:
         beats[0] = now
 
     beat.timeout.connect(heard)
-    process, memory = psutil.Process(), []
+    process, memory, behind = psutil.Process(), [], []
 
     def cpu_s() -> list[float]:
         """Of the loop's thread, and of all others together."""
@@ -123,7 +123,13 @@ def show(path: Path, seconds: float) -> None:
 
     rss = QTimer()
     rss.setInterval(1000)
-    rss.timeout.connect(lambda: memory.append(process.memory_info().rss / 1e6))
+
+    def look() -> None:
+        memory.append(process.memory_info().rss / 1e6)
+        if window.session.snapshot is not None:
+            behind.append(window.session.snapshot.last_seq - window.session.snapshot.seq)
+
+    rss.timeout.connect(look)
     found: dict[str, Any] = {}
 
     def begin() -> None:
@@ -144,7 +150,7 @@ def show(path: Path, seconds: float) -> None:
         cpu = [(now - before) / took for now, before in zip(cpu_s(), found["cpu"], strict=True)]
         answer = {
             "fps": {name: n / took for name, n in frames.items()}, "late_s": np.quantile(late, [0.5, 0.99]).tolist(),
-            "cpu": cpu, "memory_mb": memory, "seen": found["seen"], "beats": len(late) / took,
+            "cpu": cpu, "memory_mb": memory, "behind": behind, "seen": found["seen"], "beats": len(late) / took,
         }  # fmt: skip
         print(json.dumps(answer), flush=True)
         window.session.keep_running()
@@ -257,6 +263,7 @@ def test_frames_and_lateness(tmp_path: Path) -> None:
     )
     print(f"lateness of the loop p50 {seen['late_s'][0] * 1e3:.1f} ms, {seen['beats']:.0f} beats/s")
     print("frames/s: " + ", ".join(f"{name} {fps:.1f}" for name, fps in seen["fps"].items()))
+    tell("what is shown is behind the run by, median", float(np.median(seen["behind"])) / rate, "s", 1)
     tell("lateness of the window's loop, p99", seen["late_s"][1] * 1e3, "ms", 50)
     tell("frames of map and four traces of 10,000 points", min(seen["fps"].values()), "1/s", 25, least=True)
 

@@ -80,10 +80,12 @@ def test_peaks_of_a_long_curve_stay_in_order() -> None:
 class Endless:
     """Stands for a run file that always has more."""
 
+    behind = True
+
     def __init__(self, *_: object) -> None:
         self.told = 0
 
-    def read(self) -> bool:
+    def read(self, _budget_s: float | None = None) -> bool:
         return True
 
     def snapshot(self, _at: int | None) -> object:
@@ -115,3 +117,37 @@ def test_no_snapshot_is_made_while_the_last_one_is_drawn(
         reader.stop()
         reader.join(5)
     assert not reader.is_alive()
+
+
+class Short(Endless):
+    """Has more once, and that is read in what a picture leaves of its time."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+        self.budgets: list[float | None] = []
+
+    def read(self, budget_s: float | None = None) -> bool:
+        self.budgets.append(budget_s)
+        self.behind = len(self.budgets) == 1
+        return len(self.budgets) <= 2
+
+    def snapshot(self, _at: int | None) -> object:
+        return len(self.budgets), self.budgets[1:2]
+
+
+def test_what_is_read_between_two_pictures_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: Any
+) -> None:
+    monkeypatch.setattr(reading, "Follower", Short)
+    monkeypatch.setattr(reading, "EVERY_S", 0.3)
+    monkeypatch.setattr(reading, "UNDRAWN_S", 0.01)
+    reader = Reader(tmp_path / "a.nbr", lambda _: None, lambda: None)
+    reader.start()
+    try:
+        qtbot.waitUntil(lambda: reader.reads == 2, timeout=3000)
+        shown, (budget_s,) = reader.latest
+        assert shown == 3
+        assert 0 < budget_s < 0.3
+    finally:
+        reader.stop()
+        reader.join(5)
