@@ -417,8 +417,8 @@ def test_an_smu_that_pulses_still_reads_below_the_limit_of_reads(parts: str) -> 
 def test_a_task_with_more_lines_than_the_matrix_is_told_its_size_and_what_to_make_smaller() -> None:
     bench = open_simulated({**CHIP})
     try:
-        task = load_bench("visa-sim", {}, {"chip.rows": 20, "chip.cols": 1, "chip.model": "epiram"})
-        with pytest.raises(ConfigError, match=r"array of 20 x 1 .*up to matrix column 21; the matrix has 12 .*--set"):
+        task = load_bench("visa-sim", {}, {"chip.rows": 80, "chip.cols": 1, "chip.model": "epiram"})
+        with pytest.raises(ConfigError, match=r"array of 80 x 1 .*up to matrix column 81; the matrix has 72 .*--set"):
             make_paths(task, bench.crossbar.team)
     finally:
         bench.close()
