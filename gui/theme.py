@@ -115,7 +115,7 @@ def apply(app: QApplication, theme: str, scale: float = 1.0) -> None:
     if not app.styleSheet():  # once: with a sheet, the style is one of Qt's own around it
         app.setStyle(QStyleFactory.create("Fusion"))
     app.setPalette(_palette(_current))
-    for kind in ("QComboBox", "QAbstractSpinBox"):
+    for kind in ("QComboBox", "QAbstractSpinBox", "QCheckBox", "QRadioButton"):
         app.setPalette(_framed(_current), kind)  # type: ignore[arg-type]  # the stubs say bytes, which it refuses
     app.setFont(_font(app))
     app.setStyleSheet(_sheet(_current))
@@ -203,6 +203,7 @@ QHeaderView::section { background: $window; color: $text_dim; border: none; bord
     padding: 4px 6px; }
 QTableView, QTreeView, QListView { border: 1px solid $line; background: $field; alternate-background-color: $panel;
     gridline-color: $line; }
+QTableView::item { padding: 0 ${gap}px; }
 QTableView::item:selected, QTreeView::item:selected, QListView::item:selected {
     background: $accent; color: $on_accent; }
 QTabWidget::pane { border: 1px solid $line; }
@@ -234,6 +235,7 @@ QLabel[role="simulated"] { color: $simulated; font-weight: 700; }
 
 def _sheet(t: Tokens) -> str:
     made = {
+        "gap": str(round(2 * (_scale - 1))),  # Qt keeps the words of two columns as close when they are twice as large
         "raised": mixed(t.panel, t.text, 0.07),
         "chosen": mixed(t.panel, t.accent, 0.35),
         "disabled": mixed(t.text_dim, t.panel, 0.35),
