@@ -200,7 +200,12 @@ class Link:
             return do(port)
         except Exception as error:  # a port that goes away, or is closed by another thread, raises whatever it likes
             self._drop_port(port)
+            self._lost(str(error))
             raise PortLost(f"{self.name}: {error}") from error
+
+    def _lost(self, why: str) -> None:
+        if self.hear is not None:
+            self.hear("board", "!", f"lost: {why}")
 
     def _open(self) -> None:
         """Only to meet the board: whoever asks at the speed of a new port is not heard."""
@@ -272,6 +277,7 @@ class Link:
             if len(replies) < len(asked):
                 op = next(asked[n].op for n in range(len(asked)) if n not in replies)
                 self._drop_port(self._port)
+                self._lost(f"no answer to {op.name}")
                 raise LinkLost(f"{self.name} does not answer {op.name}, asked {1 + self.settings.retries} times")
         self.counts.asked += len(asked)
         return [replies[n] for n in range(len(asked))]

@@ -273,6 +273,7 @@ class Link:
 
     def _lost(self, line: str, why: object) -> LinkLost:
         self.losses += 1
+        self._tell("!", f"lost: {why}")
         return LinkLost(f"{self.name}: {why} ({short(line)!r}; {self._address})")
 
 

@@ -183,6 +183,15 @@ def test_what_is_said_can_be_listened_to() -> None:
     assert heard == [(">", "A?"), ("<", "1")]
 
 
+def test_who_listens_hears_that_an_answer_was_lost() -> None:
+    link = link_to(Recorder([("A?", None)]))
+    heard: list[tuple[str, str]] = []
+    link.log = lambda direction, line: heard.append((direction, line))
+    with pytest.raises(LinkLost):
+        link.query("A?", 0.1)
+    assert heard == [(">", "A?"), ("!", "lost: no answer in time")]
+
+
 def test_a_slow_serial_line_may_take_longer_than_a_slice_for_one_answer() -> None:
     recorder = Recorder([("A?", [b"1.5", None, b"E-", None, b"7\n"]), ("B?", "b")], name="ASRL1::INSTR")
     link = link_to(recorder)
