@@ -21,7 +21,7 @@ from .reading import Link, RunBench, bench_of_run
 from .states import LIVE, BenchState, Event, after
 
 if TYPE_CHECKING:
-    from neurobench.runs.engine import Engine
+    from neurobench.runs.engine import Engine, Made
 
 AGAIN_S = 0.05  # between two aborts of an engine that does not answer, besides the time that it is given to
 HARD_OFF_S = 2.0  # a second abort within this time ends the engine itself
@@ -37,6 +37,7 @@ DEAF = (
     "the engine does not answer the abort: press Esc twice within two seconds to end it; its watcher then brings the "
     "bench to rest"
 )
+HARD_OFF = "HARD OFF: the engine is ended, its watcher brings the bench to rest"
 ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
 
 
@@ -62,6 +63,7 @@ class Running(Connection):
         self._link: Link | None = None
         self._aborted_at, self._asked_at, self._abort_at_begin = -1e9, -1e9, False
         self._beginning: threading.Thread | None = None
+        self._made: Engine | None = None  # the engine that is begun, or was last: there before it has begun
 
     # -- its beginning ------------------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ class Running(Connection):
         if (words := self._why_not()) is not None:
             return self._refuse(words)
         self.request = request
-        self._begin(lambda: self._started(request), keep=not self._held)
+        self._begin(lambda made: self._started(request, made), keep=not self._held)
         return True
 
     def _why_not(self) -> str | None:
@@ -89,13 +91,13 @@ class Running(Connection):
         if (words := self._why_not()) is not None:
             return self._refuse(words)
 
-        def started() -> Engine:
+        def started(made: Made) -> Engine:
             from neurobench.runs import launch
 
             recorded = launch.recorded(path)
             self._check_confirmed(recorded.bench)
             self.request = recorded.request
-            return launch.go_on(path, held=True, accept_doubt=accept_doubt, accept_baseline=accept_baseline)
+            return launch.go_on(path, held=True, accept_doubt=accept_doubt, accept_baseline=accept_baseline, made=made)
 
         self._begin(started, keep=not self._held)
         return True
@@ -110,47 +112,51 @@ class Running(Connection):
         doubt, baseline = offer.what == "doubt", offer.what == "baseline"
         return self.go_on(offer.path, accept_doubt=doubt, accept_baseline=baseline)
 
-    def _started(self, request: Request) -> Engine:
+    def _started(self, request: Request, made: Made) -> Engine:
         from neurobench.runs import launch
 
         prepared = prepare(request)
         self._check_confirmed(prepared.bench)
-        return launch.start(prepared, self.runs_folder, held=True)
+        return launch.start(prepared, self.runs_folder, held=True, made=made)
 
     @property
     def _held(self) -> bool:
         """Whether the next run is to end, in order, if the window dies."""
         return (self.on_death or ("keep" if self.simulated else "abort")) == "abort"
 
-    def _begin(self, start: Callable[[], Engine], *, keep: bool, hand: bool = False) -> None:
+    def _begin(self, start: Callable[[Made], Engine], *, keep: bool, hand: bool = False) -> None:
         """`start` holds the engine: one that nobody has seen begin ends with the window. `keep`: it is let go then."""
-        self.hand, self._abort_at_begin, self.offer = hand, False, None
+        self.hand, self.offer, self._made, self._abort_at_begin = hand, None, None, False
         self._move(Event.START)
 
         def work() -> None:
             try:
-                engine = start()
+                engine = start(self._have_made)
                 bench = bench_of_run(engine.path)
             except Exception as error:  # noqa: BLE001 - whatever it is, the operator is to hear it
                 words, doubtful = str(error) or type(error).__name__, isinstance(error, BenchFault)
                 self._post(lambda: self._not_begun(words, doubtful))
                 return
-            if self._abort_at_begin or self._ending:  # at once, and not when the window comes to it
-                engine.abort()
-            elif keep:
+            if keep and not self._abort_at_begin:
                 engine.let_go()
             self._post(lambda: self._begun(engine, bench, not keep))
 
         self._beginning = self._aside(work, "begin")
+
+    def _have_made(self, engine: Engine) -> None:
+        """Called in the thread that starts it: one that was aborted meanwhile hears it before it begins."""
+        self._made = engine
+        if self._abort_at_begin or self._ending:
+            engine.abort_soon()
 
     def _not_begun(self, words: str, doubtful: bool = False) -> None:
         """It never began. Where the bench itself failed, nobody knows how its outputs stand."""
         self.hand = False
         if doubtful and not self.simulated:
             self._set_outputs({"on": None, "age_s": 0.0, "how": "the run failed before it began"})
-        aborted = self.state is BenchState.ABORTING
-        self._move(Event.ENDED if aborted else Event.FAILED)
-        self.said.emit("error", words)
+        aborted, unknown = self.state is BenchState.ABORTING, doubtful and not self.simulated
+        self._move(Event.ENDED if aborted and not unknown else Event.FAILED)
+        self.said.emit("warning" if aborted and not doubtful else "error", words)
         self._after_run(f"refused: {words}", well=not (doubtful or aborted))
 
     def _begun(self, engine: Engine, bench: RunBench, held: bool) -> None:
@@ -208,25 +214,40 @@ class Running(Connection):
         again, self._aborted_at = now - self._aborted_at < HARD_OFF_S, now
         self._move(Event.ABORT)
         if again:
-            self.said.emit("warning", "HARD OFF: the engine is ended, its watcher brings the bench to rest")
+            self.said.emit("warning", HARD_OFF)
             self._aside(engine.kill)
         else:
             self._abort_now(engine)
         return True
 
     def _abort_without_engine(self) -> bool:
-        """Nothing is driven yet: what is on its way is aborted as soon as it has begun, a check is given up."""
+        """Nothing is driven yet: what is on its way never begins, a check is given up."""
         if self.state is BenchState.CONNECTING:
             self._check_no_more()
             self._move(Event.ABORT)
             self.bench_changed.emit()
             return True
         if self.state is BenchState.STARTING:
-            self._abort_at_begin = True
-            return self._move(Event.ABORT)
+            return self._abort_beginning()
         if self.state is BenchState.ABORTING:
-            return self._refuse("the run has not begun yet; it is aborted as soon as it does")
+            return self._end_beginning()
         return self._refuse("no run of this window is going on; outputs: " + self.outputs_words())
+
+    def _abort_beginning(self) -> bool:
+        self._abort_at_begin, self._aborted_at = True, time.monotonic()  # first: the engine may be made at this moment
+        if self._made is not None:
+            self._aside(self._made.abort_soon)
+        return self._move(Event.ABORT)
+
+    def _end_beginning(self) -> bool:
+        """A second abort of a run that has not begun: the engine itself is ended, if it is there."""
+        again = time.monotonic() - self._aborted_at < HARD_OFF_S
+        self._aborted_at = time.monotonic()
+        if not again or self._made is None:
+            return self._refuse("the run has not begun yet, and will not; press Esc twice to end its engine")
+        self.said.emit("warning", HARD_OFF)
+        self._aside(self._made.kill)
+        return True
 
     def _abort_now(self, engine: Engine) -> None:
         """Until it is taken: an engine that is deaf for a while may hear the next one."""

@@ -19,7 +19,7 @@ from .queueing import Queueing
 from .states import LIVE, BenchState
 
 if TYPE_CHECKING:
-    from neurobench.runs.engine import Engine
+    from neurobench.runs.engine import Engine, Made
 
 
 class Session(Queueing):
@@ -38,10 +38,10 @@ class Session(Queueing):
         config, seed = self.bench, 0
         assert config is not None
 
-        def started() -> Engine:
+        def started(made: Made) -> Engine:
             from neurobench.runs import hand
 
-            return hand.start(config, seed, self.runs_folder, held=True)
+            return hand.start(config, seed, self.runs_folder, held=True, made=made)
 
         self.request = None
         self._begin(started, keep=False, hand=True)  # a session by hand ends with the hand

@@ -111,10 +111,13 @@ def wish_of(request: Mapping[str, Any]) -> Wish:
 # ------------------------------------------------------------------------------------------------- the client's side
 
 
-def start(bench: BenchConfig, seed: int = 0, out: Path | None = None, held: bool = False) -> engine.Engine:
+def start(
+    bench: BenchConfig, seed: int = 0, out: Path | None = None, held: bool = False, made: engine.Made | None = None
+) -> engine.Engine:
     """Open a bench by hand in an engine of its own and return once it can be asked.
 
-    `held`: it aborts in order if this process dies. Raises what opening the bench raises; no file is left then.
+    `held`: it aborts in order if this process dies. `made` has the engine before that, to abort it. Raises what opening
+    the bench raises; no file is left then.
     """
     path = new_path(out or runs_folder(), Request(NAME, bench.bench.name, seed=seed))
     return engine.start(
@@ -122,7 +125,8 @@ def start(bench: BenchConfig, seed: int = 0, out: Path | None = None, held: bool
             str(path.absolute()), f"{__name__}:ByHand", {}, said_in(bench), seed,
             manifest=jsonable({"config": bench, "config_said": said_in(bench)}),
             watched=bench.bench.backend not in IN_PROCESS, held=held, conductor=f"{__name__}:conduct",
-        )
+        ),
+        made,
     )  # fmt: skip
 
 

@@ -1,0 +1,116 @@
+"""A run that has not begun: Esc reaches its engine, a window that closes does not wait for it, a queue goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from neurobench.gui.session import Session
+from neurobench.gui.states import BenchState as S
+
+from neurobench.errors import Aborted, BenchFault, UsageError
+from neurobench.runs.request import Request
+
+
+class Beginning:
+    """An engine that takes its time to begin, and what it hears meanwhile."""
+
+    def __init__(self) -> None:
+        self.path = Path("none.nbr")
+        self.heard: list[str] = []
+        self.go = threading.Event()
+        self.made = True
+
+    def abort_soon(self) -> bool:
+        self.heard.append("abort")
+        self.go.set()
+        return True
+
+    def kill(self) -> bool:
+        self.heard.append("kill")
+        return True
+
+    def start(self, _request: Request, made: Callable[[Any], None]) -> Any:
+        if self.made:
+            made(self)
+        self.go.wait(20)
+        if not self.made:
+            made(self)
+        raise Aborted("aborted by the operator before it began; nothing was fired")
+
+
+@pytest.fixture
+def session(tmp_path: Path, qapp: Any) -> Iterator[Session]:
+    made = Session(tmp_path)
+    made.connect_bench("emulator")
+    yield made
+    made.shutdown()
+
+
+def begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> Beginning:
+    engine = Beginning()
+    monkeypatch.setattr(session, "_started", engine.start)
+    assert session.start(Request("read-all"))
+    assert session.state is S.STARTING, "from the first moment: a second press starts nothing"
+    assert not session.start(Request("read-all"))
+    return engine
+
+
+def test_an_engine_that_is_being_started_hears_esc(
+    session: Session, monkeypatch: pytest.MonkeyPatch, qtbot: Any
+) -> None:
+    engine = begun(session, monkeypatch)
+    qtbot.waitUntil(lambda: session._made is not None)
+    assert session.abort()
+    assert session.abort(), "the second press within two seconds"
+    qtbot.waitUntil(lambda: session.state is S.READY)
+    assert sorted(engine.heard) == ["abort", "kill"]
+
+
+def test_esc_before_there_is_an_engine_is_heard_by_it_before_it_begins(
+    session: Session, monkeypatch: pytest.MonkeyPatch, qtbot: Any
+) -> None:
+    engine = begun(session, monkeypatch)
+    engine.made = False
+    session._made = None
+    assert session.abort()
+    engine.go.set()
+    qtbot.waitUntil(lambda: session.state is S.READY)
+    assert engine.heard == ["abort"]
+
+
+def test_a_window_that_is_closed_by_force_does_not_wait_for_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, before = begun(session, monkeypatch), time.monotonic()
+    monkeypatch.setattr(engine, "abort_soon", lambda: False)  # deaf
+    session.abort()
+    session.shutdown()
+    assert time.monotonic() - before < 5.0
+    engine.go.set()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UsageError("no such task"), ["refused: no such task"] * 3),
+        (BenchFault("no answer"), ["refused: no answer", "waiting", "waiting"]),
+    ],
+)
+def test_a_refused_run_does_not_hold_up_the_queue_and_a_silent_bench_does(
+    error: Exception, told: list[str], session: Session, monkeypatch: pytest.MonkeyPatch, qtbot: Any
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(session, "_started", refuse)
+    for seed in range(3):
+        session.enqueue(Request("read-all", seed=seed))
+    assert session.start_queue()
+    qtbot.waitUntil(lambda: [one.status for one in session.queue] == told)
+    qtbot.waitUntil(lambda: session.state is S.READY)
+    assert not session._queue_on
