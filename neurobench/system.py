@@ -289,6 +289,20 @@ def on_stop_signal(callback: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does: work is left in order. Only the main thread hears."""
+
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt(name)
+
+    if threading.current_thread() is threading.main_thread():
+        with on_stop_signal(interrupt):
+            yield
+    else:
+        yield
+
+
 # ---------------------------------------------------------------------------------------------- files
 
 

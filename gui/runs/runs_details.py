@@ -36,19 +36,24 @@ SECONDS = re.compile(
     r"(width|wall|bench|duration|batch|overhead|delay|period|settle|timeout|preflight|tau\w*|rise|fall|reach|trip|clock"
     r"|watchdog|gap|interval|at|dt)_s$"
 )
+PER = re.compile(r"_per_([asvj])$")  # beta_per_a is one over amperes, not amperes
 MANY = "several runs are chosen: see Compare and Overlay"
 
 
 def told(name: str, value: Any) -> str:
     """A value with its unit, by the end of its name."""
     unit = unit_of(name)
+    if name == "status":
+        return str(value).replace("_", " ")
     if unit and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return si(float(value), unit)
+        return f"{word(value)} {unit}" if unit.startswith("/") else si(float(value), unit)
     return word(value)
 
 
 def unit_of(name: str) -> str:
     """The unit that the end of a name says; "" where it could be two."""
+    if per := PER.search(name):
+        return f"/{UNITS.get(f'_{per[1]}', per[1])}"
     if name.endswith("_s"):
         return "S" if SIEMENS.search(name) else "s" if SECONDS.search(name) else ""
     return next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
@@ -95,7 +100,7 @@ def page_of(sections: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
 
 def label_of(name: str) -> str:
     """A name as people read it: wall_s -> wall."""
-    short = name.rpartition("_")[0] if unit_of(name) else name
+    short = name.rpartition("_")[0].removesuffix("_per") if unit_of(name) else name
     return (short or name).replace("_", " ")
 
 
@@ -110,6 +115,7 @@ class DetailsPanel(QWidget):
         self.title = QLabel("No run is chosen")
         self.title.setProperty("role", "heading")
         self.title.setWordWrap(True)
+        self.title.setTextFormat(Qt.TextFormat.PlainText)  # a file may be called anything
         self.title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.state = QLabel()
         self.state.setWordWrap(True)
@@ -199,9 +205,10 @@ def _name(widget: QWidget, name: str, tip: str) -> None:
 
 def diff_rows(said: Mapping[str, Any]) -> list[tuple[str, list[str], bool]]:
     """What `library.compare` said, as lines of a table: name, one text for each run, and whether it is a heading."""
-    runs = list(said["runs"])
+    runs, found = list(said["runs"]), said["settings"]
     lines: list[tuple[str, list[str], bool]] = [(f"Settings that differ ({said['same']} are the same)", [], True)]
-    settings = sorted(said["settings"].items(), key=lambda item: (_rank(item[0]), item[0]))
+    once = [item for item in found.items() if not _twice(item[0], found)]
+    settings = sorted(once, key=lambda item: (_rank(item[0], found), item[0]))
     lines += [(name, [told(name, values[run]) for run in runs], False) for name, values in settings]
     lines.append(("Results", [], True))
     names = dict.fromkeys(name for run in runs for name in said["results"][run])
@@ -210,10 +217,32 @@ def diff_rows(said: Mapping[str, Any]) -> list[tuple[str, list[str], bool]]:
     return lines
 
 
-def _rank(name: str) -> int:
+ASKED = ("request.settings.", "request.bench_settings.", "request.")
+MEANT = ("protocol.parameters.", "bench_config.", "config.", "")  # where what was asked for stands as it was taken
+
+
+def _leaf(name: str, starts: Sequence[str]) -> str:
+    """A dotted name without the first of these beginnings that it has."""
+    return next((name[len(start) :] for start in starts if name.startswith(start)), name)
+
+
+def _twice(name: str, found: Mapping[str, Any]) -> bool:
+    """Whether what was asked for is also listed as it was taken."""
+    leaf = _leaf(name, ASKED)
+    return name.startswith("request.") and any(start + leaf in found for start in MEANT)
+
+
+def _rank(name: str, found: Mapping[str, Any]) -> int:
     """What was asked for comes first, then what followed from it."""
-    first = ("seed", "request.settings", "request.bench_settings", "request", "protocol", "bench", "limits", "config")
-    return next((n for n, start in enumerate(first) if name.startswith(start)), len(first))
+    first = ("seed", "request", "protocol", "bench", "limits", "config")
+    asked = any(start + _leaf(name, MEANT) in found for start in ASKED)
+    return -1 if asked else next((n for n, start in enumerate(first) if name.startswith(start)), len(first))
+
+
+def short_ids(runs: Sequence[str]) -> list[str]:
+    """Names for the heads of columns: without the time, where they can still be told apart."""
+    short = [re.sub(r"^\d{8}-\d{6}-", "", run) for run in runs]
+    return short if len(set(short)) == len(runs) else list(runs)
 
 
 class ComparePanel(QWidget):
@@ -252,7 +281,10 @@ class ComparePanel(QWidget):
         self.words.setText(f"{len(runs)} runs; what is the same in all is left out")
         self.table.clearSpans()
         self.table.setColumnCount(len(runs) + 1)
-        self.table.setHorizontalHeaderLabels(["", *runs])
+        self.table.setHorizontalHeaderLabels(["", *short_ids(runs)])
+        for n, run in enumerate(runs, start=1):
+            if (head := self.table.horizontalHeaderItem(n)) is not None:
+                head.setToolTip(run)
         self.table.setRowCount(len(lines))
         for n, (name, values, heading) in enumerate(lines):
             self._line(n, name, values, heading)
@@ -263,13 +295,14 @@ class ComparePanel(QWidget):
         em, header = theme.em(), self.table.horizontalHeader()
         self.table.resizeColumnsToContents()
         for column in range(self.table.columnCount()):
-            header.resizeSection(column, min(header.sectionSize(column) + em // 2, em * (14 if column else 16)))
+            header.resizeSection(column, min(header.sectionSize(column) + em // 2, em * (9 if column else 12)))
         self.table.verticalHeader().setDefaultSectionSize(int(em * 1.5))
 
     def _line(self, n: int, name: str, values: Sequence[str], heading: bool) -> None:
-        for column, text in enumerate([name, *values]):
+        shown = name if heading else _leaf(name, (*MEANT[:-1], *ASKED))
+        for column, text in enumerate([shown, *values]):
             item = QTableWidgetItem(text)
-            item.setToolTip(text)
+            item.setToolTip(text if column else name)
             if heading:
                 item.setForeground(QColor(theme.tokens().accent))
             elif len(set(values)) > 1 and column:

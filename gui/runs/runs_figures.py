@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QIcon, QPixmap
+from PySide6.QtGui import QDesktopServices, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import QLabel, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
 from .. import theme
+from ..parts.aside import Aside
+
+TIP = "neurobench plot: PNG files in a folder beside the run file, from the run file alone"
+
+
+def pictures_of(folder: Path, size: QSize) -> list[tuple[Path, QImage]]:
+    """The pictures of a folder, small. Reads files: not for the window's thread."""
+    files = sorted(folder.glob("*.png"))
+    fit, smooth = Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+    return [(file, QImage(str(file)).scaled(size, fit, smooth)) for file in files]
 
 
 class FiguresPanel(QWidget):
@@ -18,10 +28,13 @@ class FiguresPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.draw = QPushButton("Draw the figures of this run")
-        self.draw.setToolTip("neurobench plot: PNG files in a folder beside the run file, from the run file alone")
+        self.draw.setToolTip(TIP)
+        self._aside = Aside("figures", self)
+        self._none: tuple[Path | None, str] = (None, "")
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.words.setProperty("role", "dim")
+        self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.list = QListWidget()
         self.list.setAccessibleName("Figures of the run")
@@ -35,28 +48,46 @@ class FiguresPanel(QWidget):
         layout.addWidget(self.words)
         layout.addWidget(self.list, 1)
 
-    def show_of(self, run: Path | None) -> None:
-        """The figures that lie beside a run already."""
-        self.draw.setEnabled(run is not None)
-        found = sorted(run.with_suffix("").glob("*.png")) if run is not None else []
-        self.show_files(found)
+    def show_of(self, run: Path | None, why: str = "") -> None:
+        """The figures that lie beside a run already; `why` none can be drawn now, or of which run."""
+        self.draw.setEnabled(run is not None and not why)
+        self.draw.setToolTip(TIP + (f"\nNot now: {why}" if why else ""))
         if run is None:
-            self.words.setText("Choose one run; a sweep has no figures")
+            self._aside.forget()
+            self.list.clear()
+            self.say(why)
+            return
+        size, folder = QSize(theme.em() * 13, theme.em() * 9), run.with_suffix("")
+        self._aside.ask(lambda: pictures_of(folder, size), lambda found: self._fill(run, size, found), self.say)
 
-    def show_files(self, files: Sequence[Path]) -> None:
-        """These pictures."""
+    def say(self, words: str) -> None:
+        """What is to be said about them."""
+        self.words.setText(words)
+
+    def not_drawn(self, run: Path, words: str) -> None:
+        """Why a run has none."""
+        self._none = (run, words)
+        self.say(words)
+
+    def close_down(self) -> None:
+        """The page is seen no more: let the thread end."""
+        self._aside.wait()
+
+    def _fill(self, run: Path, size: QSize, found: Sequence[tuple[Path, QImage]]) -> None:
         self.list.clear()
-        size = QSize(theme.em() * 13, theme.em() * 9)
         self.list.setIconSize(size)
-        for file in files:
-            picture = QPixmap(str(file)).scaled(
-                size, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-            )
-            item = QListWidgetItem(QIcon(picture), file.stem.rpartition("-")[2])
+        for file, picture in found:
+            item = QListWidgetItem(QIcon(QPixmap.fromImage(picture)), file.stem.removeprefix(f"{run.stem}-"))
             item.setData(Qt.ItemDataRole.UserRole, str(file))
             item.setToolTip(f"{file}: a double click or Return opens it")
             self.list.addItem(item)
-        self.words.setText(f"{len(files)} figures in {files[0].parent}" if files else "No figures yet")
+        self.say(
+            f"{len(found)} figures in {found[0][0].parent}"
+            if found
+            else self._none[1]
+            if self._none[0] == run
+            else "No figures yet"
+        )
 
     def _open(self, item: QListWidgetItem) -> None:
         path = str(item.data(Qt.ItemDataRole.UserRole))

@@ -15,6 +15,7 @@ from neurobench.runs.runfile import RunFile
 
 from .. import theme
 from ..parts.plot import Plot
+from .runs_details import label_of, unit_of
 
 MEDIAN = "conductance median"
 MOST = 16  # runs in one plot; more cannot be told apart
@@ -99,7 +100,7 @@ class OverlayPanel(QWidget):
         self.what.blockSignals(True)
         self.what.clear()
         for name in names:
-            self.what.addItem(name.replace("_", " "), name)
+            self.what.addItem(label_of(name), name)
         if before in [self.what.itemText(n) for n in range(self.what.count())]:
             self.what.setCurrentText(before)
         self.what.blockSignals(False)
@@ -110,8 +111,7 @@ class OverlayPanel(QWidget):
         item.clear()
         self.mark.setText(SIMULATED if self._simulated and self._curves else "")
         drawn = {run: found[name] for run, found in self._curves.items() if name in found}
-        siemens = name in (MEDIAN, "error_s")
-        item.setLabel("left", self.what.currentText() or "value", units="S" if siemens else None)
+        item.setLabel("left", self.what.currentText() or "value", units=_unit(name))
         item.setLabel("bottom", "update")
         item.setLogMode(y=self.log.isChecked())
         for n, (run, one) in enumerate(list(drawn.items())[:MOST]):
@@ -121,6 +121,12 @@ class OverlayPanel(QWidget):
         item.enableAutoRange()
         if self._curves:
             self.words.setText(_words(drawn, self._curves))
+
+
+def _unit(name: str | None) -> str | None:
+    """The unit of a quantity; None where its name says none, or one over a unit, which takes no prefix."""
+    unit = "S" if name in (MEDIAN, "error_s") else unit_of(name or "")
+    return None if unit.startswith("/") else unit or None
 
 
 def _words(drawn: Mapping[str, Series], chosen: Mapping[str, Any]) -> str:

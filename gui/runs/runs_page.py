@@ -34,6 +34,7 @@ from neurobench.runs.request import Request
 from .. import theme
 from ..parts.aside import Aside
 from ..parts.flow import FlowLayout
+from ..parts.working import Working
 from ..states import LIVE, BenchState
 from .runs_details import ComparePanel, DetailsPanel, facts_of
 from .runs_figures import FiguresPanel
@@ -62,16 +63,18 @@ from .sweep_panel import SweepPanel
 
 if TYPE_CHECKING:
     from ..frame.actions import Actions
+    from ..jobs import Job
     from ..selection import Selection
     from ..session import Session
     from ..views.base import View
 
+HAND = "hand"  # what a session by hand is called where others have a protocol
 CLOSING_S = 2.0  # how long a closed window waits for the file that is being read
 # Texts that a column has room for.
 WIDTHS = {
-    WHEN: "2026-11-22 00:00:00", RUN: "20261122-000000-measure-curve-s0", PROTOCOL: "measure-curve", BENCH: "emulator",
-    STATUS: "◐ not converged", SEED: "Seed 1", UPDATES: "Updates ..", SIMULATED: "REAL.",
-    TAGS: "good paper", NOTE: "first try",
+    WHEN: "22 Nov 00:00", RUN: "20261122-000000-measure-curve-s0", STATUS: "◐ not converged", SIMULATED: "REAL.",
+    UPDATES: "Updates ..", TAGS: "good paper", NOTE: "first try", PROTOCOL: "measure-curve", BENCH: "emulator",
+    SEED: "0:1000",
 }  # fmt: skip
 FORMATS = (("csv", "CSV, a folder of tables"), ("hdf5", "HDF5"), ("netcdf", "netCDF, for xarray"))
 
@@ -93,6 +96,7 @@ class RunsPage(QWidget):
         self.model = RunsModel(self.notes, self)
         self.proxy = RunsProxy(self.model, self)
         self.watcher = Watcher(session.runs_folder, self)
+        self.working = Working()
         self._looks = {name: Aside(name, self) for name in ("details", "compare", "overlay", "request", "sweep")}
         self._settling = QTimer(self)  # a moment after the last change of the choice
         self._settling.setSingleShot(True)
@@ -186,6 +190,7 @@ class RunsPage(QWidget):
         column.addWidget(self.table, 1)
         column.addWidget(self.empty, 1)
         column.addLayout(buttons)
+        column.addWidget(self.working)
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(left)
         split.addWidget(self.tabs)
@@ -211,6 +216,8 @@ class RunsPage(QWidget):
         self.details.written.connect(self._write)
         self.figures.draw.clicked.connect(self._draw_figures)
         self.sweep.run_asked.connect(self._start)
+        self.working.ended.connect(self._changed)
+        self.working.cancelled.connect(self._cancelled)
         self._session.state_changed.connect(self._enable)
         self._actions.by_name("export").triggered.connect(self._export_key)
 
@@ -232,6 +239,7 @@ class RunsPage(QWidget):
         self.watcher.stop(0.0 if self.window().isVisible() else CLOSING_S)
         for look in self._looks.values():
             look.wait()
+        self.figures.close_down()
         if not self.sweep.running:
             self.sweep.close_down()
         super().hideEvent(event)
@@ -302,7 +310,9 @@ class RunsPage(QWidget):
             self._ask_overlay(chosen)
         elif shown is self.figures:
             one = chosen[0] if len(chosen) == 1 else None
-            self.figures.show_of(one.path if one and not (one.is_sweep or one.damaged) else None)
+            why = "Choose one run" if one is None else f"{one.row.status}" if one.damaged else self.working.words
+            why = "A sweep has no figures; its page is Sweep" if one is not None and one.is_sweep else why
+            self.figures.show_of(None if one is None or one.is_sweep or one.damaged else one.path, why)
         else:
             self._set_sweep(chosen)
 
@@ -380,6 +390,10 @@ class RunsPage(QWidget):
         return self._why_not_one(name, one)
 
     def _why_not_one(self, name: str, one: Entry) -> str:
+        if name in ("again", "load", "command") and one.row.protocol == HAND:
+            return "it was done by hand: there is no protocol that could be run again"
+        if name in ("settle", "export") and self.working.words:
+            return f"{self.working.words} goes on"
         if name in ("again", "resume", "settle") and self._session.state in LIVE:
             return "a run is going on"
         if name == "resume" and (one.live or one.status not in ("crashed", "aborted", "fault")):
@@ -430,8 +444,8 @@ class RunsPage(QWidget):
 
     def _settle(self) -> None:
         if (one := self._one()) is not None:
-            self._inform(f"settling {one.row.run_id}")
-            self._session.job(["settle", str(one.path)], self._settled, self._warn)
+            job = self._session.job(["settle", str(one.path)], self._settled, self._warn)
+            self._watch(job, f"settling {one.row.run_id}", stoppable=False)
 
     def _settled(self, found: dict[str, Any]) -> None:
         self.watcher.look()
@@ -448,8 +462,8 @@ class RunsPage(QWidget):
 
     def _export(self, to: str) -> None:
         if (one := self._one()) is not None:
-            self._inform(f"exporting {one.row.run_id} as {to}")
-            self._session.job(["export", str(one.path), "--format", to], self._exported, self._warn)
+            job = self._session.job(["export", str(one.path), "--format", to], self._exported, self._warn)
+            self._watch(job, f"exporting {one.row.run_id} as {to}")
 
     def _exported(self, found: dict[str, Any]) -> None:
         if "file" in found:
@@ -459,20 +473,28 @@ class RunsPage(QWidget):
 
     def _draw_figures(self) -> None:
         if (one := self._one()) is not None:
-            self.figures.draw.setEnabled(False)
-            self.figures.words.setText("Drawing ...")
             path = one.path
-            self._session.job(["plot", str(path)], lambda found: self._drawn(path, found), self._not_drawn)
+            job = self._session.job(
+                ["plot", str(path)], lambda found: self._drawn(path, found), lambda words: self._not_drawn(path, words)
+            )
+            self._watch(job, f"drawing the figures of {one.row.run_id}")
 
     def _drawn(self, path: Path, found: dict[str, Any]) -> None:
         if "figures" not in found:
-            self._not_drawn(str(found.get("error")))
-        elif (one := self._one()) is not None and one.path == path:
-            self.figures.show_of(path)
+            self._not_drawn(path, str(found.get("error")))
+        elif not found["figures"]:
+            self._not_drawn(path, "This run holds nothing that a figure could show")
 
-    def _not_drawn(self, words: str) -> None:
-        self.figures.draw.setEnabled(True)
-        self.figures.words.setText(words)
+    def _not_drawn(self, path: Path, words: str) -> None:
+        self.figures.not_drawn(path, words)
+        self._warn(words)
+
+    def _watch(self, job: Job, words: str, *, stoppable: bool = True) -> None:
+        self.working.watch(job, words, stoppable=stoppable)
+        self._changed()
+
+    def _cancelled(self, words: str) -> None:
+        self._inform(f"cancelled: {words}")
 
     def _reveal(self) -> None:
         paths = [entry.path for entry in self.chosen()]

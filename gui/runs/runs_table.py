@@ -80,7 +80,7 @@ def read_entry(path: Path) -> Entry:
     """One run file as an entry; one that cannot be read says so."""
     try:
         row = library.row(path)
-        live = row.kind == "run" and row.status in LIVE_WORDS
+        live = row.status in LIVE_WORDS if row.kind == "run" else row.kind == "sweep" and bool(sweep.writer(path))
     except Exception as error:  # noqa: BLE001 - a damaged file must never hide the others
         words = f"{type(error).__name__}: {error}"
         row = Row(library.run_id(path), "damaged", "", "", words, None, None, None, "", None, str(path))
@@ -93,7 +93,7 @@ def look_of(entry: Entry) -> tuple[str, str, str]:
     if entry.live:
         return "►", entry.status.replace("_", " "), "accent"
     if entry.is_sweep:
-        return "▦", entry.row.status, "text"
+        return "▦", entry.status, "text"
     mark, tone = LOOKS.get(entry.status, ("·", "text_dim"))
     return mark, entry.status.replace("_", " "), tone
 
@@ -195,8 +195,9 @@ class Watcher(QObject):
 
 # ---------------------------------------------------------------------------------------------- the table
 
-COLUMNS = ("When", "Run", "Protocol", "Bench", "Status", "Seed", "Updates", "Data", "Tags", "Notes")
-WHEN, RUN, PROTOCOL, BENCH, STATUS, SEED, UPDATES, SIMULATED, TAGS, NOTE = range(len(COLUMNS))
+# A run's name says protocol and seed: their columns, to sort by, come after those that a small window has room for.
+COLUMNS = ("When", "Run", "Status", "Data", "Updates", "Tags", "Notes", "Protocol", "Bench", "Seed")
+WHEN, RUN, STATUS, SIMULATED, UPDATES, TAGS, NOTE, PROTOCOL, BENCH, SEED = range(len(COLUMNS))
 SORT = int(Qt.ItemDataRole.UserRole)
 ROOT = QModelIndex()
 
@@ -331,7 +332,7 @@ class RunsModel(QAbstractTableModel):
             return "" if one.updates is None else str(one.updates)
         if column == SEED:
             return "" if one.seed is None else str(one.seed)
-        return {WHEN: when_of(one), RUN: one.run_id, PROTOCOL: one.protocol, BENCH: one.bench,
+        return {WHEN: _shortly(one), RUN: one.run_id, PROTOCOL: one.protocol, BENCH: one.bench,
                 SIMULATED: _data(one.simulated), TAGS: " ".join(words.tags), NOTE: words.note}[column]  # fmt: skip
 
     def _key(self, entry: Entry, column: int) -> Any:
@@ -349,6 +350,8 @@ class RunsModel(QAbstractTableModel):
             return entry.row.status
         if column in (TAGS, NOTE):
             return "F2 or a double click writes here; kept beside the runs, never in a run file"
+        if column == WHEN:
+            return when_of(entry.row)
         if column == SIMULATED:
             return {"SIM": "simulated: no real chip was there", "REAL": "measured on a real chip"}.get(
                 self._text(entry, column), ""
@@ -378,6 +381,15 @@ def when_of(row: Row) -> str:
         moment = datetime.fromisoformat(row.created or row.run_id[:15])
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return ""
+
+
+def _shortly(row: Row) -> str:
+    """When a run began, as short as it can be told from the others: a column has to be small."""
+    if not (words := when_of(row)):
+        return ""
+    moment = datetime.fromisoformat(words)
+    this_year = moment.year == datetime.now().astimezone().year
+    return moment.strftime("%d %b %H:%M" if this_year else "%d %b %Y")
 
 
 class RunsProxy(QSortFilterProxyModel):
@@ -410,7 +422,7 @@ class RunsProxy(QSortFilterProxyModel):
 
 def movable(entry: Entry) -> str:
     """Why a run may not be put into the archive; "" if it may."""
-    if entry.live:
+    if entry.live or (entry.is_sweep and sweep.writer(entry.path)):
         return "it is going on"
     if entry.status == "crashed":
         return "it crashed: resume or settle it first, its chip's passport may wait for this file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from neurobench.runs.drawing import SIMULATED
 from neurobench.runs.request import Request
 
 from .. import theme
+from ..frame.facts import clock
 from ..parts.aside import Aside
 from ..parts.flow import FlowLayout
 from ..parts.plot import Plot
@@ -116,7 +118,10 @@ class SweepPanel(QWidget):
         self._before: frozenset[Path] = frozenset()
         self._path: Path | None = None
         self._job: Job | None = None
+        self._stopping = False
         self._drawn: tuple[str, int] = ("", -1)
+        self._picture: Picture | None = None
+        self._since: tuple[float, int] = (0.0, 0)  # when chips were first seen to come in, and how many there were
         self.what = QLabel("Nothing to sweep: choose a run in the table, or start one on the Bench page")
         self.seeds = QLineEdit("0:100")
         self.start = QPushButton("Start the sweep")
@@ -145,7 +150,7 @@ class SweepPanel(QWidget):
         for widget, name, tip in (
             (self.seeds, "Seeds of the sweep", "first:end; the end is not included. Each seed makes another chip"),
             (self.start, "Start the sweep", "neurobench sweep, in processes of its own; the window stays free"),
-            (self.cancel, "Cancel the sweep", "Ends it in order; what has run is kept, and it can go on later"),
+            (self.cancel, "Cancel the sweep", "What has run is kept, and it can go on later"),
             (self.go_on, "Go on with the sweep", "Run the chips that have not run yet"),
             (self.run_seed, "Run this seed", "Run the chosen chip again as a single run, with a run file"),
             (self.bar, "Progress of the sweep", "Chips that have run"),
@@ -155,10 +160,12 @@ class SweepPanel(QWidget):
         ):
             widget.setAccessibleName(name)
             widget.setToolTip(tip)
+            widget.setProperty("tip", tip)
         self.mark.setProperty("role", "simulated")
         self.rate.setProperty("role", "heading")
         for label in (self.what, self.rate, self.words):
             label.setWordWrap(True)
+            label.setTextFormat(Qt.TextFormat.PlainText)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.chips.setHorizontalHeaderLabels(["Seed", "Status", "Updates", "Why"])
         self.chips.verticalHeader().hide()
@@ -206,7 +213,7 @@ class SweepPanel(QWidget):
         for plot in (self.growth, self.histogram):
             plot.restyle()
         self.growth.item.setLabels(left="rate", bottom="chips")
-        self.growth.item.setYRange(0, 1)
+        self.growth.item.setYRange(-0.02, 1.04, padding=0)  # a rate of 1 is no line on the frame
         self.histogram.item.setLabels(left="chips", bottom="updates to the goal")
         self.chips.verticalHeader().setDefaultSectionSize(int(theme.em() * 1.5))
         self.chips.setMinimumHeight(theme.em() * 5)
@@ -229,6 +236,8 @@ class SweepPanel(QWidget):
         if not self.running:
             self._path = path
             self._read()
+        elif path != self._path:
+            self._say("warn", f"{path.name} is shown once the sweep that goes on here has ended")
 
     @property
     def running(self) -> bool:
@@ -258,15 +267,18 @@ class SweepPanel(QWidget):
             self._begin(["resume", str(self._path)], "The sweep goes on")
 
     def _begin(self, words: list[str], said: str) -> None:
+        self._stopping = False
         self._job = self._session.job(words, self._done, self._failed)
         self._say("", said)
+        self._since = (0.0, 0)
         self._clock.start()
         self._enable()
 
     def _cancel(self) -> None:
         if self._job is not None:
+            self._stopping = True
             self._job.cancel()
-            self._say("", "Cancelling: the chips that are under way are let finish")
+            self._say("", "Cancelling: what has run is kept; a chip that is under way may have to run again")
             self._enable()
 
     def _done(self, found: dict[str, Any]) -> None:
@@ -311,7 +323,8 @@ class SweepPanel(QWidget):
     def _show(self, picture: Picture | None) -> None:
         if picture is None:
             return
-        self._path = picture.found.path
+        self._path, self._picture = picture.found.path, picture
+        self._say_pace(picture)
         drawn = (str(self._path), len(picture.found.chips))
         if drawn == self._drawn:
             self._enable()
@@ -326,6 +339,19 @@ class SweepPanel(QWidget):
         self._list(picture)
         self._enable()
 
+    def _say_pace(self, picture: Picture) -> None:
+        """How far a sweep of this window is, and how long it takes at this pace."""
+        chips, missing = len(picture.found.chips), len(picture.found.missing)
+        if not self.running or self._stopping:
+            return
+        if not self._since[0]:
+            self._since = (time.monotonic(), chips)
+        spent_s, came = time.monotonic() - self._since[0], chips - self._since[1]
+        if came:
+            self._say("", f"{missing} chips to go, about {clock(spent_s / came * missing)} left")
+        else:
+            self._say("", f"The first chips are under way; {missing} to go")
+
     def _draw(self, picture: Picture) -> None:
         item, g = self.growth.item, picture.grown
         item.clear()
@@ -338,7 +364,7 @@ class SweepPanel(QWidget):
             item.addItem(end)
         item.addItem(pg.FillBetweenItem(*ends, brush=fill))
         item.plot(g.chips, g.rate, pen=theme.trace_pen(0), symbol="o" if len(g.chips) == 1 else None)
-        item.setXRange(0, max(len(picture.found.head.seeds), 1))
+        item.setXRange(0, max(len(picture.found.chips), 10))  # the bar says how many there are to come
         bars = picture.summary["updates"]["histogram"]
         at, times = np.array([int(n) for n in bars], float), np.array(list(bars.values()), float)
         self.histogram.item.clear()
@@ -367,12 +393,11 @@ class SweepPanel(QWidget):
         return None if item is None else int(item.text())
 
     def _run_chosen(self) -> None:
-        seed, path = self._seed(), self._path
-        if seed is None or path is None:
+        seed = self._seed()
+        if seed is None or self._picture is None:
             self._say("warn", "Choose a chip in the list of chips")
             return
-        head = sweep.load(path).head
-        self.run_asked.emit(replace(head.request, seed=seed))
+        self.run_asked.emit(replace(self._picture.found.head.request, seed=seed))
 
     def _say(self, role: str, words: str) -> None:
         self.words.setText(words)
@@ -381,11 +406,18 @@ class SweepPanel(QWidget):
 
     def _enable(self) -> None:
         going = self.running
-        self.start.setEnabled(self._request is not None and not going)
-        self.cancel.setEnabled(going)
+        busy = "a sweep of this window is going on" if going else ""
+        none = "" if self._request is not None else "there is nothing to sweep"
         left = self.bar.value() < self.bar.maximum() and self._path is not None
-        self.go_on.setEnabled(left and not going)
-        self.run_seed.setEnabled(self._seed() is not None)
+        done = "" if left else "no sweep is shown" if self._path is None else "all its chips have run"
+        for button, why in (
+            (self.start, busy or none),
+            (self.cancel, "" if going and not self._stopping else "it is being cancelled" if going else "none goes on"),
+            (self.go_on, busy or done),
+            (self.run_seed, "" if self._seed() is not None else "no chip is chosen in the list"),
+        ):
+            button.setEnabled(not why)
+            button.setToolTip(f"{button.property('tip')}" + (f"\nNot now: {why}" if why else ""))
 
 
 def _bars(at: np.ndarray, times: np.ndarray) -> pg.BarGraphItem:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from neurobench.bench.crossbar import Applied, Reading
 from neurobench.errors import UsageError
 from neurobench.runs.library import plain, report, run_id
 from neurobench.runs.runfile import Entry, NoteRow, RunFile
+from neurobench.system import interrupted_by_signals
 
 EXTRA = "HDF5 and netCDF need an extra: pip install 'neurobench-hil[export]'"
 AXES: Mapping[str, tuple[str, ...]] = {
@@ -44,12 +46,25 @@ def export(run: Path, to: str, folder: Path) -> Path:
     path = folder / f"{run_id(run)}{ENDINGS[to]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        WRITERS[to](path, variables(run), attributes(run))
+        with interrupted_by_signals(), tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=folder) as making:
+            made = Path(making) / path.name
+            WRITERS[to](made, variables(run), attributes(run))
+            _put(made, path)
     except ImportError as error:
         raise UsageError(EXTRA) from error
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; choose a folder with --out") from error
     return path
+
+
+def _put(made: Path, path: Path) -> None:
+    """Have it under its name once all of it is written: half an export looks like a whole one."""
+    if not made.is_dir():
+        made.replace(path)
+        return
+    path.mkdir(exist_ok=True)
+    for table in sorted(made.iterdir()):
+        table.replace(path / table.name)
 
 
 def attributes(run: Path) -> dict[str, str | int | float]:

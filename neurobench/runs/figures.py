@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from neurobench.runs.drawing import (
 from neurobench.runs.library import protocol_name
 from neurobench.runs.runfile import NoteRow, RunFile
 from neurobench.runs.spike_figures import Spiking
+from neurobench.system import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +98,9 @@ def _saved(figure: Figure, history: History, path: Path) -> Path:
     figure.text(0.995, 0.004, mark + history.title, ha="right", va="bottom", fontsize=7, color=GREY)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png")
+        drawn = BytesIO()
+        figure.savefig(drawn, format="png")
+        replace_file(path, drawn.getvalue())  # whoever is stopped here leaves no half picture
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; choose a folder with --out") from error
     return path

@@ -35,8 +35,8 @@ from neurobench.system import (
     Lock,
     free_bytes,
     holder_of,
+    interrupted_by_signals,
     network_filesystem,
-    on_stop_signal,
     spawn_context,
     sync_file,
     utc_now,
@@ -323,24 +323,10 @@ def go(
 ) -> tuple[Sweep, Literal["finished", "aborted"]]:
     """`run`, where Ctrl-C is an ending: the sweep as far as it came, and whether it came to its end."""
     try:
-        with _interrupted_by_signals():
+        with interrupted_by_signals():
             return run(path, workers, watch), "finished"
     except KeyboardInterrupt:
         return load(path), "aborted"
-
-
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a sweep as Ctrl-C does; only the main thread hears them."""
-
-    def interrupt(name: str) -> None:
-        raise KeyboardInterrupt(name)
-
-    if threading.current_thread() is threading.main_thread():
-        with on_stop_signal(interrupt):
-            yield
-    else:
-        yield
 
 
 # ---------------------------------------------------------------------------------------------- one chip

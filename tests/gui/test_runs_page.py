@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.frame.window import MainWindow
-from neurobench.gui.runs.runs_details import diff_rows, told
+from neurobench.gui.runs.runs_details import diff_rows, short_ids, told
 from neurobench.gui.runs.runs_notes import Notes
 from neurobench.gui.runs.runs_overlay import MEDIAN, curves_of
 from neurobench.gui.runs.runs_page import RunsPage
-from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, STATUS, TAGS, Entry, RunsModel, RunsProxy
+from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, SEED, STATUS, TAGS, Entry, RunsModel, RunsProxy
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
 from PySide6.QtCore import QModelIndex, Qt
@@ -166,11 +166,30 @@ def test_compare_shows_what_differs(home: Home, qtbot: Any) -> None:
     table = page.compare.table
     qtbot.waitUntil(lambda: table.columnCount() == 3)
     lines = {table.item(n, 0).text(): n for n in range(table.rowCount())}
-    wanted = {run: {"s1": "4", "s2": "6"}[run[-2:]] for run in runs}
-    row = lines["request.settings.max_updates"]
+    wanted = {"manhattan-s1": "4", "manhattan-s2": "6"}
+    row = lines["max_updates"]
     shown = {table.horizontalHeaderItem(c).text(): table.item(row, c).text() for c in (1, 2)}
     assert shown == wanted
-    assert "request.settings.task" not in lines, "what is the same in all is left out"
+    assert {table.horizontalHeaderItem(c).toolTip() for c in (1, 2)} == set(runs), "the whole name"
+    assert "task" not in lines, "what is the same in all is left out"
+
+
+def test_what_was_asked_is_told_once_as_it_was_taken_and_before_what_followed() -> None:
+    said = {
+        "runs": ["a", "b"], "same": 3,
+        "settings": {name: {"a": 1, "b": 2} for name in (
+            "protocol.parameters.averages", "protocol.parameters.target", "request.settings.target", "request.seed",
+            "seed", "config.chip.rows", "request.bench_settings.chip.rows", "request.bench_settings.chip.id")},
+        "results": {"a": {}, "b": {}},
+    }  # fmt: skip
+    names = [name for name, _, heading in diff_rows(said) if not heading]
+    assert names == [
+        "config.chip.rows", "protocol.parameters.target", "seed", "request.bench_settings.chip.id",
+        "protocol.parameters.averages",
+    ]  # fmt: skip
+    assert short_ids(["20260101-000000-a-s1", "20260101-000001-a-s2"]) == ["a-s1", "a-s2"]
+    assert short_ids(["20260101-000000-a-s1", "20260101-000001-a-s1"])[0].startswith("2026"), "else nobody knows which"
+    assert told("beta_per_a", 93800.0) == "9.38e+04 /A", "one over amperes"
 
 
 def test_the_diff_puts_what_was_asked_first_and_never_takes_seconds_for_siemens() -> None:
@@ -332,10 +351,10 @@ def test_thousands_of_runs_are_filtered_and_sorted_at_once(window_app: Any, tmp_
     for at in range(0, len(entries), 50):
         model.take(entries[at : at + 50])
     proxy.filter_by(parse("status:fault -seed:3"))
-    proxy.sort(5, Qt.SortOrder.DescendingOrder)
+    proxy.sort(SEED, Qt.SortOrder.DescendingOrder)
     took = time.perf_counter() - began
     assert proxy.rowCount() == len([n for n in range(5000) if n % 3 == 0]) - 1
-    assert proxy.index(0, 5).data() == "4998"
+    assert proxy.index(0, SEED).data() == "4998"
     assert model.columnCount(QModelIndex()) == len(COLUMNS)
     assert took < 3.0, f"{took:.2f} s for 5000 runs"
 

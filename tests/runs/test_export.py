@@ -121,6 +121,25 @@ def test_every_spike_is_exported_with_the_note_that_it_is_of(tmp_path: Path) -> 
         assert found["spikes_neuron"][mine].tolist() == list(one["neuron"])
 
 
+def test_an_export_that_is_broken_off_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an export would look like a whole one; one that was there before stays as it was."""
+    before = export.export(run, "csv", tmp_path)
+    tables = {table.name: table.read_bytes() for table in before.iterdir()}
+
+    def torn(path: Path, *_: object) -> None:
+        path.mkdir()
+        (path / "run.csv").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(export.WRITERS, "csv", torn)
+    with pytest.raises(KeyboardInterrupt):
+        export.export(run, "csv", tmp_path)
+    assert {table.name: table.read_bytes() for table in before.iterdir()} == tables
+    assert list(tmp_path.iterdir()) == [before]
+
+
 @pytest.mark.parametrize(("to", "module"), [("hdf5", "h5py"), ("netcdf", "xarray"), ("netcdf", "h5netcdf")])
 def test_a_missing_extra_is_named(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, module: str
