@@ -30,7 +30,7 @@ from neurobench.bench.config import BenchConfig, open_bench
 from neurobench.bench.crossbar import Outputs
 from neurobench.bench.limits import Guard
 from neurobench.bench.steps import Protocol
-from neurobench.errors import BenchFault, LinkLost, NeurobenchError, UnknownName, UsageError
+from neurobench.errors import Aborted, BenchFault, LinkLost, NeurobenchError, UnknownName, UsageError
 from neurobench.runs.inbox import Asked, Inbox
 from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, end_abandoned
@@ -49,6 +49,9 @@ CLIENTS = 16  # that may knock at the same moment
 GONE = "the loss of the window that held this run"
 # The arithmetic of a run is small: more threads than one only wait for each other, and for the window's.
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+AGAIN_S = 0.02  # between two aborts of an engine that does not hear yet
+ABORTABLE = frozenset({State.READY, State.RUNNING, State.PAUSING, State.PAUSED, State.STOPPING})
 
 CONTROL = ".control"
 UNKNOWN: Mapping[str, Any] = {"on": None, "age_s": 0.0, "how": "commanded"}  # of outputs that nobody has heard of
@@ -146,6 +149,12 @@ class Engine:
     def abort(self) -> bool:
         """Cut the outputs now: at the latest 100 ms after this call."""
         return bool(self._ask("abort"))
+
+    def abort_soon(self) -> bool:
+        """Abort as soon as it hears: an engine that is just being started does not yet. False if there was no need."""
+        while not (taken := self.abort()) and self.alive and self.state() in (None, *ABORTABLE):
+            time.sleep(AGAIN_S)
+        return taken
 
     def state(self) -> str | None:
         """Where the run is, as a value of `states.State`; None once the engine has ended.
@@ -299,10 +308,14 @@ def _error(kind: str, words: str) -> NeurobenchError:
     return found(words) if issubclass(found, NeurobenchError) else NeurobenchError(f"{kind}: {words}")
 
 
-def start(spec: Spec) -> Engine:
+Made = Callable[[Engine], None]
+
+
+def start(spec: Spec, made: Made | None = None) -> Engine:
     """Start a run in an engine of its own and return once it has begun.
 
-    Raises what makes it impossible from the start: a limit, a bench in use, a folder that cannot be written.
+    Raises what makes it impossible from the start: a limit, a bench in use, a folder that cannot be written. `made` is
+    called with the engine at once: one that has not begun yet can be aborted, too, as soon as it hears, or killed.
     """
     folder = Path(tempfile.mkdtemp(prefix="neurobench-engine-"))
     key = os.urandom(32)
@@ -310,6 +323,8 @@ def start(spec: Spec) -> Engine:
     single = {name: os.environ.get(name, "1") for name in THREADS}
     pid = start_detached("neurobench.runs.engine", str(folder), log=folder / "log", environment=single)
     engine = Engine(Path(spec.path).absolute(), folder, key, pid)
+    if made is not None:
+        made(engine)
     engine.wait_until_begun(held=spec.held)
     return engine
 
@@ -388,6 +403,7 @@ class _Host:
         self.begun: Any = None
         self.exit_code = 1
         self.at_rest = True  # nothing was driven, or all outputs are off again
+        self._may_drive = False  # before that an abort leaves the runner time to open the bench and to see it
         self._created = False
         self._tell_begun = threading.Event()
         self._watch_begun = threading.Event()
@@ -422,6 +438,10 @@ class _Host:
                 raise BenchFault("the watcher did not start, so nobody would rest the bench if the engine died")
             if spec.held and not self._hold_begun.wait(START_S):
                 raise BenchFault("the window that was to hold this run is gone")
+            self._may_drive = True  # first this, then the look: one of the two threads sees the other
+            if self.control.state is not State.READY:
+                by = self.control.reason or "request"
+                raise Aborted(f"{self.control.state} by {by} before it began; nothing was fired")
             outcome = self._recorded(protocol, guard)
             fallback = 0 if outcome.status == "finished" else 1
             self.exit_code = getattr(outcome.error, "exit_code", fallback)
@@ -591,6 +611,8 @@ class _Host:
                     self._abort(worker)
 
     def _abort(self, worker: threading.Thread) -> None:
+        if not self._may_drive and self._back(worker, START_S):
+            return
         if self.control.rested.wait(PATIENCE_S) or self._back(worker, 0):
             worker.join()
             return
