@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from .. import theme
+from ..parts.spoken import announce
 from . import facts
 
 MARKS = {"info": "●", "warning": "▲", "error": "✕"}
@@ -86,6 +87,7 @@ class MessageStrip(QFrame):
         words = message.words if len(message.words) < 600 else message.words[:600] + " ... (Ctrl+M shows all)"
         self.label.setText(f"{MARKS[message.level]} {message.level.upper()}  {words}")
         self.label.setAccessibleDescription(message.words)
+        announce(self.label, f"{message.level}: {words}", urgent=message.level == "error")
         self.restyle()
         self.show()
         self._timer.start(INFO_MS) if message.level == "info" else self._timer.stop()

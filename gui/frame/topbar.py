@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from .. import theme
 from ..parts.calm import Calm
 from ..parts.flow import FlowLayout
+from ..parts.spoken import announce
 from ..states import LIVE, BenchState
 from . import facts
 
@@ -234,8 +235,12 @@ class TopBar(QFrame):
 
     def _state(self, *_: object) -> None:
         color, word, mark = theme.state_look(self._session.state)
+        told = "There is a fault" if self._session.state is BenchState.FAULT else f"The bench is {word.lower()}"
+        if told != self.state.toolTip():
+            announce(self.state, told, urgent=self._session.state is BenchState.FAULT)
         self.state.say(f"{mark} {word}", color, theme.ON_STATE)
-        self.state.setToolTip(f"The bench is {word.lower()}")
+        self.state.setToolTip(told)
+        self.state.setAccessibleDescription(told)
         self.acknowledge.setVisible(self._session.state is BenchState.FAULT)
         self.stop.setVisible(self._session.state is not BenchState.FAULT)
         self.look()
@@ -244,6 +249,7 @@ class TopBar(QFrame):
         self.bench.say(*facts.bench_words(self._session))
         first, second = facts.limits_words(self._session.bench)
         self.limits.setText(f"{first}\n{second}")
+        self.limits.setAccessibleDescription(f"{first}; {second}. A click shows all of them, and whose rule each is")
         self.limits.setToolTip("The limits of this chip; a click (Ctrl+L) shows all of them, and whose rule each is")
         self._origin()
 
@@ -263,6 +269,7 @@ class TopBar(QFrame):
         mark, word, how = facts.outputs_words(self._lamp())
         look = {"ON": theme.WRONG, "OFF": theme.IDLE, "UNKNOWN": theme.HELD}[word]
         self.outputs.say(f"OUTPUTS\n{mark} {word}", look, theme.ON_STATE)
+        self.outputs.setAccessibleDescription(f"Outputs {word}")
         self.outputs.setToolTip(f"Outputs {word}: {how}. ON is shown for half a second at least, however short it was")
 
     def _lamp(self) -> Mapping[str, Any]:

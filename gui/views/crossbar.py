@@ -22,10 +22,11 @@ from neurobench.system import utc_now
 from .. import theme
 from ..parts.flow import FlowLayout
 from ..parts.line import Line
+from ..parts.spoken import announce
 from ..selection import Cell, Selection, name_of
 from .base import BY_HAND, View
 from .cell_table import CellTable
-from .map_canvas import Bar, MapCanvas, Picture
+from .map_canvas import KEYS_OF_MAP, Bar, MapCanvas, Picture
 from .quantities import (
     BY_KEY,
     EXCLUDED,
@@ -435,23 +436,34 @@ class CrossbarView(View):
         if self._snapshot is None and (blank.shape if blank else (0, 0)) != self.selection.shape:
             self._draw_nothing()
         self._say_cell()
+        if self.canvas.hasFocus():
+            chosen = ", chosen" if self.selection.cursor in self.selection else ""
+            announce(self.canvas, f"{self._words_of(self.selection.cursor)}{chosen}")
 
     def _hover(self, cell: Cell | None) -> None:
         self._hovered = cell
         self._say_cell()
 
     def _say_cell(self) -> None:
-        """The cell under the mouse, else the one under the cursor."""
-        snapshot, cell = self._snapshot, self._hovered or self.selection.cursor
-        if snapshot is None and self.selection.inside(cell):
-            self._line.say(f"{name_of(cell)}   never read")
-        if snapshot is None or self.field is None or self.field.values.shape != self.selection.shape:
-            return
-        if self.selection.inside(cell):
-            words = cell_words(snapshot, cell, self.quantity, self.field)
+        """The cell under the mouse, else the one under the cursor; to who cannot see the map, always the latter."""
+        told = self._words_of(self.selection.cursor)
+        words = self._words_of(self._hovered) if self._hovered else told
+        if words:
             self._line.say(words)
             self.canvas.setToolTip("")
-            self.canvas.setAccessibleDescription(words)
+        if told:
+            self.canvas.setAccessibleDescription(f"{told}. {KEYS_OF_MAP}")
+
+    def _words_of(self, cell: Cell) -> str:
+        """What is known of a cell; "" of one that is not there."""
+        snapshot = self._snapshot
+        if not self.selection.inside(cell):
+            return ""
+        if snapshot is None:
+            return f"{name_of(cell)}   never read"
+        if self.field is None or self.field.values.shape != self.selection.shape:
+            return ""
+        return cell_words(snapshot, cell, self.quantity, self.field)
 
     @property
     def words(self) -> str:

@@ -43,6 +43,7 @@ MOST_MARKS = 4000  # more pieces than this are not painted one by one
 MOST_NUMBERS = 32  # lines of an array whose cells may carry numbers
 ZOOM = 1.25
 NOTHING = QRectF()
+KEYS_OF_MAP = "Arrow keys move, Shift extends, Space toggles, Ctrl+A chooses all cells."
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class MapCanvas(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAccessibleName("Crossbar map")
-        self.setAccessibleDescription("Arrow keys move, Shift extends, Space toggles, Ctrl+A chooses all cells.")
+        self.setAccessibleDescription(KEYS_OF_MAP)
         selection.changed.connect(self.update)
 
     def sizeHint(self) -> QSize:  # noqa: N802
