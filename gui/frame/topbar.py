@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 
 ON_HELD_S = 0.5  # the lamp shows at least so long that the outputs were on
+AT_ONCE = (BenchState.PAUSED, BenchState.ABORTING, BenchState.FAULT)  # here OFF is waited for: it is told at once
 
 
 class ActionButton(QPushButton):
@@ -243,6 +244,7 @@ class TopBar(QFrame):
         self.state.setAccessibleDescription(told)
         self.acknowledge.setVisible(self._session.state is BenchState.FAULT)
         self.stop.setVisible(self._session.state is not BenchState.FAULT)
+        self._outputs()
         self.look()
 
     def _bench(self) -> None:
@@ -278,7 +280,7 @@ class TopBar(QFrame):
         if outputs.get("on") is not False:
             self._on_at = now if outputs.get("on") else -ON_HELD_S
         left_s = self._on_at + ON_HELD_S - now
-        if outputs.get("on") is not False or left_s <= 0:
+        if outputs.get("on") is not False or left_s <= 0 or self._session.state in AT_ONCE:
             self._on.stop()
             return outputs
         if not self._on.isActive():

@@ -18,6 +18,7 @@ from neurobench.gui.frame.topbar import TopBar
 from neurobench.gui.parts.calm import Calm
 from neurobench.gui.reading import Reader
 from neurobench.gui.session import Session
+from neurobench.gui.states import BenchState
 from neurobench.gui.views.traces import WIDEST, peaks
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication, QMainWindow
@@ -60,6 +61,12 @@ def test_the_lamp_shows_that_the_outputs_were_on(session: Session, qtbot: Any) -
     assert "half a second" in lamp.toolTip()
     qtbot.waitUntil(lambda: "OFF" in lamp.text(), timeout=3000)
     assert time.monotonic() - began >= 0.45
+    put(True)
+    put(False)
+    assert "ON" in lamp.text().split()
+    session._stand(BenchState.PAUSED)
+    assert "OFF" in lamp.text(), "who has halted a run is not told for half a second that its outputs are on"
+    session._stand(BenchState.READY)
     put(True)
     put(None)
     assert "UNKNOWN" in lamp.text(), "what nobody knows is told at once"
