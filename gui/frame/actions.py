@@ -122,6 +122,10 @@ ACTIONS: tuple[Action, ...] = (
 # fmt: on
 
 GROUPS = ("File", "Run", "Cells", "View", "Help")
+SECTIONS = frozenset({  # these begin a section of their menu
+    "acknowledge", "preview", "keep_running", "quit", "read_selection", "log", "step.back", "palette", "theme.system",
+    "text.larger", "help", "diagnostics",
+})  # fmt: skip
 _WHY = {
     S.DISCONNECTED: "no bench is connected (Ctrl+2 connects one)",
     S.CONNECTING: "the bench is being connected",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, qVersion
@@ -44,6 +45,7 @@ PACKAGES = (
     "pyvisa-sim",
     "pyserial",
 )
+HELP_CHARS = 76  # in a line: what its dialog is wide
 RULES = "docs/bench.md says what each of them protects from. They are changed in the bench file, never from here."
 
 
@@ -158,8 +160,11 @@ HELP = {
 def help_text(page: str) -> str:
     """What a mode is for, and all keys."""
     width = max(len(action.keys) for action in ACTIONS) + 2
-    keys = "\n".join(f"{action.keys:<{width}}{action.text}: {action.tip}" for action in ACTIONS if action.keys)
-    return f"{HELP.get(page, '')}\n\nKEYS\n{keys}\n\nArrows move the cell cursor, with Shift they extend the choice."
+    keys = [f"{action.keys:<{width}}{action.text}: {action.tip}" for action in ACTIONS if action.keys]
+    keys = [fill(line, HELP_CHARS, subsequent_indent=" " * width) for line in keys]
+    whole = [fill(HELP.get(page, ""), HELP_CHARS), "KEYS\n" + "\n".join(keys),
+             "Arrows move the cell cursor, with Shift they extend the choice."]  # fmt: skip
+    return "\n\n".join(whole)
 
 
 def diagnostics(session: Session, preferences: Preferences) -> str:

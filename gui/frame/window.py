@@ -30,7 +30,7 @@ from .. import theme
 from ..selection import Selection
 from ..states import LIVE, BenchState
 from . import dialogs
-from .actions import GROUPS, MODES, Actions
+from .actions import GROUPS, MODES, SECTIONS, Actions
 from .closing import ClosingPanel, holds
 from .command_palette import CommandPalette
 from .escape import EscapeKey
@@ -179,6 +179,8 @@ class MainWindow(QMainWindow):
         self.actions_of.by_name("side").setChecked(True)
         menus = {group: self.menuBar().addMenu(f"&{group}") for group in GROUPS}
         for action, made in self.actions_of:
+            if action.name in SECTIONS:
+                menus[action.group].addSeparator()
             menus[action.group].addAction(made)
         self.panels = QMenu("Panels", self)
         self.panels.aboutToShow.connect(self._list_panels)
