@@ -70,11 +70,23 @@ def opened(asked: Asked, preferences: Preferences) -> MainWindow:
     window = MainWindow(Session(asked.folder), preferences)
     window.show()
     app.processEvents()  # the first picture stands before the pages are made
-    window.session.connect_bench(asked.bench)
+    taken = window.session.connect_bench(asked.bench)
     window.begin()
+    if not taken:
+        _show_mistakes(window, Path(asked.bench))
     if asked.run is not None:
         window.open_run(str(asked.run))
     return window
+
+
+def _show_mistakes(window: MainWindow, bench: Path) -> None:
+    """A bench file that cannot be used is shown where it can be mended."""
+    from .connect.connect_page import ConnectPage
+
+    page = window.show_mode("connect").page
+    if isinstance(page, ConnectPage):
+        page.open_file(bench)
+        page.tabs.setCurrentWidget(page.file)
 
 
 def main(asked: Asked) -> int:

@@ -28,6 +28,7 @@ class Connection(Shown):
         self.bench_name, self.bench_settings = "", dict[str, Any]()
         self.checked: dict[str, Any] | None = None
         self.confirmed = False
+        self.asked = False  # whether any bench was asked for, also one that could not be taken
         self._checking: Job | None = None
 
     def connect_bench(self, bench: str, settings: Mapping[str, Any] | None = None) -> bool:
@@ -36,6 +37,7 @@ class Connection(Shown):
             return self._refuse("the bench cannot be changed while a run is going on")
         if self.state is BenchState.CONNECTING:
             return self._refuse("a bench is being connected already")
+        self.asked = True
         try:
             config = load_bench(bench, dict(settings or {}))
         except (NeurobenchError, OSError) as error:

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from neurobench.bench.config import load_bench
 from neurobench.errors import UsageError
 
 # What Qt needs of a Debian or Ubuntu that has no desktop: the same as in .ci/qt-packages.
@@ -30,7 +31,12 @@ def no_display() -> bool:
 
 
 def main(run: Path | None, bench: str, theme: str | None, scale: float | None, folder: Path) -> int:
-    """Open the window and return when it was closed. Raises UsageError where Qt cannot start."""
+    """Open the window and return when it was closed. Raises UsageError where Qt cannot start, or nobody has the bench.
+
+    A bench file with mistakes opens the window: there they can be mended.
+    """
+    if not Path(bench).is_file():
+        load_bench(bench)
     try:
         from . import app
     except ImportError as error:

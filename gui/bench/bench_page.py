@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QSplitter, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
@@ -72,7 +72,38 @@ class NamedButton(ActionButton):
 
 
 class Side(QWidget):
-    """As wide as it has to be, and hardly more: the views are what is looked at."""
+    """As wide as it has to be, and hardly more: the views are what is looked at.
+
+    It scrolls as a whole where there is too little room, and its form does not scroll within that too.
+    """
+
+    def __init__(self, run_panel: RunPanel) -> None:
+        super().__init__()
+        self._area = run_panel.area
+        self._frame: QWidget | None = None  # what this scrolls in
+
+    def event(self, event: QEvent) -> bool:
+        """Qt's: somewhere else, with other room."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self._frame is not None:
+                self._frame.removeEventFilter(self)
+            self._frame = self.parentWidget()
+            if self._frame is not None:
+                self._frame.installEventFilter(self)
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Show):
+            self._fit()
+        return super().event(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Qt's: other room."""
+        if watched is self._frame and event.type() == QEvent.Type.Resize:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def _fit(self) -> None:
+        if self._frame is not None:
+            around = self.minimumSizeHint().height() - self._area.minimumSizeHint().height()
+            self._area.show_whole(self._frame.height() < around + self._area.least_height)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Of the width that forms need, also before one is there: docks share out their room only once."""
@@ -110,7 +141,7 @@ class BenchPage(QWidget):
     # -- making it ----------------------------------------------------------------------------------------------
 
     def _made_left(self) -> QWidget:
-        left = Side()
+        left = Side(self.run_panel)
         left.setAccessibleName("Next run")
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 0, 0)
@@ -344,11 +375,11 @@ class BenchPage(QWidget):
             self._name_queue_button()
 
     def _connect_at_first(self) -> None:
-        """Where nothing is connected yet: an emulator, which cannot be harmed; all else waits to be asked for."""
+        """Where no bench was asked for yet: an emulator, which cannot be harmed; all else waits to be asked for."""
         session = self._session
         if session.bench is not None:
             self._bench_changed()
-        elif session.state is BenchState.DISCONNECTED and self.run_panel.backend == "emulator":
+        elif not session.asked and self.run_panel.backend == "emulator":
             session.connect_bench(self.run_panel.bench, self.run_panel.bench_settings)
 
     def _bench_chosen(self, bench: str) -> None:
