@@ -193,10 +193,14 @@ class Link(threading.Thread):
 
 
 def last_words(path: Path) -> dict[str, Any]:
-    """How a run has ended, from its file: status, error, outputs, and what may be accepted to go on with it."""
+    """How a run has ended, from its file: status, error, outputs, and what may be accepted to go on with it.
+
+    A file that says no end is that of an engine that died, whoever writes it now; its `watcher` says what became of the
+    bench, once it has done that.
+    """
     try:
         with RunFile.open(path) as run:
-            said = {name: run.value(name) for name in ("error", "outputs")}
-            return {"status": run.status, "offer": offer_of(run), **said}
+            said = {name: run.value(name) for name in ("error", "outputs", "watcher")}
+            return {"status": str(run.value("status") or "crashed"), "offer": offer_of(run), **said}
     except (NeurobenchError, OSError) as error:
         return {"status": "damaged", "error": str(error), "outputs": None}

@@ -6,18 +6,20 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject
 
+from neurobench.bench.config import IN_PROCESS
 from neurobench.errors import BenchFault, NeurobenchError
 from neurobench.runs.request import Request, prepare
 
 from .connection import Connection
 from .offers import Offer
 from .owner import EMULATED, ENDS_S, UNKNOWN
-from .reading import Link, RunBench, bench_of_run
+from .reading import Link, RunBench, bench_of_run, last_words
 from .states import LIVE, BenchState, Event, after
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 AGAIN_S = 0.05  # between two aborts of an engine that does not answer, besides the time that it is given to
 HARD_OFF_S = 2.0  # a second abort within this time ends the engine itself
+WATCHED_S = 60.0  # so long the watcher of an engine that died may take to say how the bench is
 BEGINS_S = 1.0  # so long a window that ends waits for an engine that is just being started
 
 # What an engine says of its run, and where the window stands then.
@@ -37,6 +40,10 @@ DEAF = (
     "the engine does not answer the abort: press Esc twice within two seconds to end it; its watcher then brings the "
     "bench to rest"
 )
+STARTING: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "a run is being started, and was not asked yet"}
+DIED = "its engine died, and its watcher brings the bench to rest"
+REST = "look at the instruments, then acknowledge (Ctrl+Shift+F), which brings it to rest"
+UNPROVEN = f"nobody has read back that the outputs are off: {REST}"
 HARD_OFF = "HARD OFF: the engine is ended, its watcher brings the bench to rest"
 ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
 
@@ -63,6 +70,7 @@ class Running(Connection):
         self._link: Link | None = None
         self._aborted_at, self._asked_at, self._abort_at_begin = -1e9, -1e9, False
         self._beginning: threading.Thread | None = None
+        self._outputs_before = UNKNOWN  # the run that is being started; it drives nothing if it is refused
         self._made: Engine | None = None  # the engine that is begun, or was last: there before it has begun
 
     # -- its beginning ------------------------------------------------------------------------------------------
@@ -72,7 +80,8 @@ class Running(Connection):
         if (words := self._why_not()) is not None:
             return self._refuse(words)
         self.request = request
-        self._begin(lambda made: self._started(request, made), keep=not self._held)
+        emulated = request.bench == self.bench_name and self._emulated
+        self._begin(lambda made: self._started(request, made), keep=not self._held, emulated=emulated)
         return True
 
     def _why_not(self) -> str | None:
@@ -124,10 +133,22 @@ class Running(Connection):
         """Whether the next run is to end, in order, if the window dies."""
         return (self.on_death or ("keep" if self.simulated else "abort")) == "abort"
 
-    def _begin(self, start: Callable[[Made], Engine], *, keep: bool, hand: bool = False) -> None:
-        """`start` holds the engine: one that nobody has seen begin ends with the window. `keep`: it is let go then."""
+    @property
+    def _emulated(self) -> bool:
+        return self.bench is not None and self.bench.bench.backend in IN_PROCESS
+
+    def _begin(
+        self, start: Callable[[Made], Engine], *, keep: bool, hand: bool = False, emulated: bool = False
+    ) -> None:
+        """`start` holds the engine: one that nobody has seen begin ends with the window. `keep`: it is let go then.
+
+        From here on nobody knows how the outputs stand, until the engine is asked; unless the chip is emulated.
+        """
         self.hand, self.offer, self._made, self._abort_at_begin = hand, None, None, False
+        self._outputs_before = self.outputs
         self._move(Event.START)
+        if not emulated:
+            self._set_outputs(STARTING)
 
         def work() -> None:
             try:
@@ -154,6 +175,8 @@ class Running(Connection):
         self.hand = False
         if doubtful and not self.simulated:
             self._set_outputs({"on": None, "age_s": 0.0, "how": "the run failed before it began"})
+        elif self.outputs is STARTING:
+            self._set_outputs(self._outputs_before)
         aborted, unknown = self.state is BenchState.ABORTING, doubtful and not self.simulated
         self._move(Event.ENDED if aborted and not unknown else Event.FAILED)
         self.said.emit("warning" if aborted and not doubtful else "error", words)
@@ -317,7 +340,7 @@ class Running(Connection):
     def _heard(self, link: Link) -> None:
         if link.ended.is_set():
             self._link, self._engine, self.run_held = None, None, False
-            self._run_ended(link.last_words)
+            self._run_ended(link.engine.path, link.last_words)
             return
         self._set_outputs(link.outputs)
         to = FOLLOWS.get(link.state or "")
@@ -325,17 +348,39 @@ class Running(Connection):
         if to is not None and link.asked_at > self._asked_at and self.state is not BenchState.ABORTING:
             self._stand(to)
 
-    def _run_ended(self, said: Mapping[str, Any]) -> None:
+    def _run_ended(self, path: Path, said: Mapping[str, Any]) -> None:
         status, error = str(said.get("status")), said.get("error")
         emulated = self.run_bench is not None and self.run_bench.emulated
         self._set_outputs(said.get("outputs") or (EMULATED if emulated else UNKNOWN))
         self.hand = False
-        failed = status in ("fault", "crashed", "damaged")
+        unproven = status == "aborted" and self.outputs.get("on") is not False
+        failed = unproven or status in ("fault", "crashed", "damaged")
         level = "error" if failed else "warning" if status == "aborted" else "info"
-        self.said.emit(level, f"the run ended: {status}" + (f"; {error}" if error else ""))
+        why = DIED if status == "crashed" and not emulated else UNPROVEN if unproven else ""
+        self.said.emit(level, "; ".join(["the run ended: " + status, *(word for word in (error, why) if word)]))
         self.offer = said.get("offer")
         self._move(Event.FAILED if failed else Event.ENDED)
         self._after_run(status, well=not failed and status != "aborted")
+        if status == "crashed" and not emulated:
+            self._aside(lambda: self._await_watcher(path), "watcher")
+
+    def _await_watcher(self, path: Path) -> None:
+        """Beside the window: what the watcher of an engine that died says of the bench."""
+        end, said = time.monotonic() + WATCHED_S, last_words(path)
+        while not (said.get("watcher") or self._ending) and time.monotonic() < end:
+            time.sleep(AGAIN_S)
+            said = last_words(path)
+        self._post(partial(self._watcher_said, said))
+
+    def _watcher_said(self, said: Mapping[str, Any]) -> None:
+        if self.state is not BenchState.FAULT or self.outputs.get("on") is False:
+            return  # somebody was quicker
+        watcher = said.get("watcher") or {"error": "nobody has heard of it"}
+        if watcher.get("rested"):
+            self._set_outputs(said.get("outputs") or UNKNOWN)
+            self.said.emit("warning", f"the watcher has brought the bench to rest: outputs {self.outputs_words()}")
+        else:
+            self.said.emit("error", f"the watcher has not brought the bench to rest ({watcher.get('error')}): {REST}")
 
     def _after_run(self, words: str, *, well: bool) -> None:
         """A run has ended so, or could not begin. `well`: neither bench nor operator speaks against the next one."""

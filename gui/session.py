@@ -44,7 +44,7 @@ class Session(Queueing):
             return hand.start(config, seed, self.runs_folder, held=True, made=made)
 
         self.request = None
-        self._begin(started, keep=False, hand=True)  # a session by hand ends with the hand
+        self._begin(started, keep=False, hand=True, emulated=self._emulated)  # a session by hand ends with the hand
         return True
 
     def hand_do(self, request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +17,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fakes import RemoteChip, Toy, remote_chip
-from neurobench.gui.reading import Link
+from neurobench.gui.reading import Link, RunBench, last_words
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
 
 from neurobench.bench.config import load_bench
+from neurobench.errors import UsageError
 from neurobench.runs import launch
 from neurobench.runs.engine import Engine, Spec, start
 from neurobench.runs.request import Request, prepare
-from neurobench.runs.runfile import RunFile, RunWriter
+from neurobench.runs.runfile import RunFile, RunWriter, end_abandoned
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -137,6 +139,55 @@ def test_the_bench_of_a_killed_engine_is_brought_to_rest_before_the_fault_is_ove
         session.acknowledge()
     assert session.state is S.READY
     assert session.outputs["on"] is False
+
+
+def on_a_real_bench(session: Session, tmp_path: Path, state: S) -> Path:
+    """As if that bench had been connected, and a run of this file were on it."""
+    lab, path = tmp_path / "lab.toml", tmp_path / "a.nbr"
+    lab.write_text(REAL)
+    session.bench, session.bench_name, session.confirmed = load_bench(str(lab)), str(lab), True
+    session.run_bench, session.state = RunBench("lab", "fpga", named=str(lab)), state
+    return path
+
+
+def test_an_abort_that_nobody_has_verified_is_a_fault(session: Session, tmp_path: Path) -> None:
+    path = on_a_real_bench(session, tmp_path, S.ABORTING)
+    session._run_ended(path, {"status": "aborted", "error": "by the operator", "outputs": {"on": None, "how": "lost"}})
+    assert session.state is S.FAULT
+    assert "nobody has read back" in words(session)
+    session.outputs = {"on": False, "how": "read back"}
+    assert session.acknowledge()
+
+
+def test_the_watcher_of_an_engine_that_died_says_how_the_bench_is(session: Session, qtbot: Any, tmp_path: Path) -> None:
+    path = on_a_real_bench(session, tmp_path, S.RUNNING)
+    with RunWriter.create(path, {}):
+        assert last_words(path)["status"] == "crashed", "whoever writes it: its engine has ended, and said no end"
+    session._run_ended(path, last_words(path))
+    assert (session.state, session.outputs["on"]) == (S.FAULT, None)
+    assert "its watcher brings the bench to rest" in words(session)
+    end_abandoned(path, watcher={"rested": True}, outputs={"on": False, "how": "read back"})
+    qtbot.waitUntil(lambda: session.outputs["on"] is False, timeout=LATE_MS)
+    assert "the watcher has brought the bench to rest: outputs OFF (read back)" in words(session)
+    assert session.acknowledge()
+
+
+def test_nothing_is_known_of_the_outputs_while_a_run_is_being_started(
+    session: Session, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_real_bench(session, tmp_path, S.READY)
+    session.outputs, asked = {"on": False, "how": "read back"}, threading.Event()
+
+    def refuses(*_: object) -> Engine:
+        asked.wait(20)
+        raise UsageError("not like this")
+
+    monkeypatch.setattr(session, "_started", refuses)
+    assert session.start(Request("read-all", bench=session.bench_name))
+    assert session.outputs["on"] is None, "what was read back before says nothing of what begins now"
+    asked.set()
+    until(qtbot, session, S.READY)
+    assert session.outputs["on"] is False, "it was refused: nothing was driven since"
 
 
 def test_the_fault_of_another_bench_is_not_mended_by_resting_the_one_connected(
