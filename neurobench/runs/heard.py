@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
 from sys import intern
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,18 +37,19 @@ class Heard:
 
     def epoch(self, seq: int, told: Mapping[str, Any]) -> None:
         """Take in the single numbers of a note "start" or "epoch"."""
-        at = float(told.get("index", self._epochs))
+        index = told.get("index")
+        at = float(index if _is_number(index) else self._epochs)
         self._epochs += 1
         for name, value in told.items():
-            if name != "index" and isinstance(value, int | float | np.number) and not isinstance(value, bool):
+            if name != "index" and _is_number(value):
                 if name not in self._series:
                     self._series[name] = _Scalars()
                 self._series[name].add(seq, at, float(value))
 
     def spikes(self, seq: int, told: Mapping[str, Any]) -> None:
-        """Take in a note "spikes"."""
-        layer = str(told["layer"])
-        self._layers.setdefault(layer, _Spikes()).add(seq, told)
+        """Take in a note "spikes"; of another form it raises ValueError, TypeError or KeyError, and nothing is kept."""
+        rasters([told])
+        self._layers.setdefault(str(told["layer"]), _Spikes()).add(seq, told)
 
     def progress(self, seq: int) -> Mapping[str, Series]:
         """Series by name, up to step `seq`; the same object while nothing was added."""
@@ -61,6 +62,10 @@ class Heard:
         found = {layer: one.raster(seq) for layer, one in self._layers.items()}
         self._rasters = _same(self._rasters, {layer: one for layer, one in found.items() if one is not None})
         return self._rasters
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _same(before: Mapping[str, Any], now: dict[str, Any]) -> Mapping[str, Any]:

@@ -304,12 +304,9 @@ class Follower:
         quiet = not live and not self._live and stamp == self._stamp and not self._feed.waiting
         if quiet or self._broken:
             return False
-        before = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
-        self._live = live
+        before, self._live = self._stand(), live
         end = time.thread_time() + (self._budget_s if budget_s is None else budget_s)
         try:
-            if not self._known:
-                self._begin()
             self._read_until(end)
             self._stamp = stamp
             self._end()
@@ -317,11 +314,19 @@ class Follower:
             before_that, self._damage = self._damage, str(error)
             return self._damage != before_that
         self._damage = None
-        after = (self._now.seq, self._live, self._feed.facts, self._feed.pending, self._feed.last_seq)
-        return self._feed.waiting or before != after
+        return self._feed.waiting or before != self._stand()
+
+    def _stand(self) -> tuple[Any, ...]:
+        """What changes when anything was taken in, also if it has the number of the step before it."""
+        feed = self._feed
+        return feed.place, self._live, feed.facts, feed.pending, feed.last_seq
 
     def _read_until(self, end: float) -> None:
         self._feed.refill()  # also for how the run stands, which must not lag behind by what waits
+        if not self._known:
+            # After the look for rows: a step that is there was recorded after the bench had said what it is.
+            self._begin()
+            self._known |= self._feed.waiting
         before = time.thread_time()
         while True:
             row = self._feed.next()

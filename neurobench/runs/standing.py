@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from math import isfinite, isnan, nan
 from typing import Any, NamedTuple
 
@@ -38,6 +40,8 @@ KEPT = 64  # reads and waveforms that are remembered decoded
 SMALL = 1 << 14  # bytes of a step up to which it is
 FEW = 1 << 15  # and cells of an array
 SHORT = 1 << 11  # bytes of a note that may be kept until its words are asked for
+MOST_NAMES = 1000  # of notes whose last value is kept
+OF_ANOTHER_FORM = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 Counts = NDArray[np.int64]
 AnyArray = NDArray[Any]
 
@@ -159,7 +163,7 @@ class Standing:
                 self._note(row)
             else:
                 _TAKERS[row.kind](self, row)
-        except (RunFileError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        except (RunFileError, *OF_ANOTHER_FORM) as error:
             why = str(error) if isinstance(error, RunFileError) else f"{type(error).__name__}: {error}"
             raise RunFileError(f"step {row.seq} is damaged: {why}") from error
         self.seq = max(self.seq, row.seq)
@@ -355,7 +359,15 @@ class Standing:
             return
         if row.name.startswith("_"):
             return
-        value, heard = row.value, self.setting.heard
+        value = row.value
+        with suppress(*OF_ANOTHER_FORM):  # a script may note what it likes under any name
+            self._heed(row, value)
+        told = partial(words.of_note, row.name, value)
+        self._line(row, told if len(row.data) <= SHORT else partial(str, told()))
+
+    def _heed(self, row: RawNote, value: Any) -> None:
+        """What a note says of the run, where its name has a meaning."""
+        heard = self.setting.heard
         if row.name in ("start", "epoch"):
             self._epoch(row, value)
         elif row.name in TOLD:
@@ -368,8 +380,6 @@ class Standing:
             self.targets = np.asarray(value, np.float64)
         else:
             self._kept_note(row.name, value)
-        told = partial(words.of_note, row.name, value)
-        self._line(row, told if len(row.data) <= SHORT else partial(str, told()))
 
     def _epoch(self, row: RawNote, told: Any) -> None:
         self.truths += row.name == "epoch"
@@ -385,6 +395,8 @@ class Standing:
 
     def _kept_note(self, name: str, value: Any) -> None:
         self.notes = {**self.notes, name: value}
+        if len(self.notes) > MOST_NAMES:
+            self.notes = dict(islice(self.notes.items(), 1, None))
         if name == "retired":
             self._exclude(value["cells"], True)
         elif name == CELL_STATE:

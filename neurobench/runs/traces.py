@@ -191,10 +191,12 @@ def _of_values(values: Sequence[AnyArray], wanted: AnyArray, size: int) -> tuple
     seqs, at_s, cells, value = values
     of = column[cells]
     here = np.flatnonzero(of >= 0)
-    steps, first, row = np.unique(seqs[here], return_index=True, return_inverse=True)
-    found = np.full((len(steps), len(wanted)), np.nan)
-    found[row, of[here]] = value[here]
-    return steps, at_s[here][first], found
+    steps, times = seqs[here], at_s[here]
+    begins = np.ones(len(here), np.bool_)  # a resumed run reads again under the number of the step before it
+    begins[1:] = (np.diff(steps) != 0) | (np.diff(times) != 0)
+    found = np.full((int(begins.sum()), len(wanted)), np.nan)
+    found[np.cumsum(begins) - 1, of[here]] = value[here]
+    return steps[begins], times[begins], found
 
 
 def _quartiles(reads: FloatArray) -> FloatArray:

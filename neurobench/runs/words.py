@@ -60,7 +60,7 @@ def of_note(name: str, value: Any) -> str:
     said = dict(value) if isinstance(value, Mapping) else {}
     index = f" {said.pop('index')}" if isinstance(said.get("index"), int) else ""
     if name == "spikes" and "tick" in said:
-        told = f"{said.get('layer')}, {counted(len(said['tick']), 'spike')}"
+        told = f"{said.get('layer')}, {counted(int(np.size(said['tick'])), 'spike')}"
     else:
         told = ", ".join(_pairs(said)) if said else _single(value)
     return f"note {name}{index}" + (f": {told}" if told else "")

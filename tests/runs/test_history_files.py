@@ -104,6 +104,31 @@ def test_a_file_that_has_just_been_made_says_what_was_asked_for(tmp_path: Path) 
     follower.close()
 
 
+def test_what_a_run_is_about_is_known_before_its_first_step_is_taken_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer may say both between two looks into the file."""
+    with RunWriter.create(tmp_path / "a.nbr") as writer:
+        follower = Follower(writer.path)
+        look = follower._file.after
+
+        def written_first(*args: Any) -> Any:
+            monkeypatch.undo()
+            writer.put(**manifest())
+            writer.flush()
+            writer.entry(0, READ, reading([1e-5] * 6))
+            writer.flush()
+            return look(*args)
+
+        monkeypatch.setattr(follower._file, "after", written_first)
+        while follower.read():
+            pass
+        found = follower.snapshot()
+        follower.close()
+    assert (found.error, found.about.shape, found.about.chip_id, found.seq) == (None, SHAPE, "A7", 0)
+    np.testing.assert_allclose(found.cells.conductance_s, 1e-5)
+
+
 def test_a_file_with_nothing_in_it_is_no_error(tmp_path: Path) -> None:
     RunWriter.create(tmp_path / "a.nbr").close()
     found = seen(tmp_path / "a.nbr")
@@ -220,6 +245,46 @@ def test_the_cells_as_they_were_found_when_it_was_resumed(tmp_path: Path) -> Non
     np.testing.assert_allclose(found.cells.conductance_s, 3e-5)
     assert found.recent[-1].words == "resumed: read 6 cells at 0.1 V"
     assert found.energy.reads == 1
+    at_s, values = found.history.trace([(0, 0)], 0)
+    assert at_s.tolist() == [0.5, 9.5]
+    np.testing.assert_allclose(values[:, 0], [1e-5, 3e-5], rtol=1e-6)
+
+
+def test_what_was_found_when_a_run_was_resumed_is_news_although_it_is_no_step(tmp_path: Path) -> None:
+    cell = np.zeros(SHAPE, np.bool_)
+    cell[0, 0] = True
+    one = Sense(CellRead(cell, 0.1))
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
+        writer.entry(0, one, reading([1e-5]))
+        writer.flush()
+        follower = Follower(writer.path)
+        while follower.read():
+            pass
+        told = {"read": encode_step(one), "reading": encode_answer(reading([3e-5], 9.0)), "cells": 1}
+        writer.note(0, "_baseline", told)
+        writer.flush()
+        assert follower.read()
+        found = follower.snapshot()
+        follower.close()
+    assert found.cells.conductance_s[0, 0] == pytest.approx(3e-5)
+    at_s, values = found.history.trace([(0, 0)], 0)
+    assert at_s.tolist() == [0.5, 9.5]
+    np.testing.assert_allclose(values[:, 0], [1e-5, 3e-5], rtol=1e-6)
+
+
+def test_an_earlier_step_of_a_run_that_has_grown_since_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
+        follower = Follower(writer.path)
+        for seq in range(90):
+            writer.entry(seq, READ, reading([1e-6 * (seq + 1)] * 6, float(seq)))
+            if seq % 30 == 29:
+                writer.flush()
+                while follower.read():
+                    pass
+                earlier = follower.snapshot(seq - 10)
+                assert earlier.seq == seq - 10
+                assert earlier.cells.conductance_s[0, 0] == pytest.approx(1e-6 * (seq - 9))
+        follower.close()
 
 
 def test_cells_that_are_marked_are_out_of_use_and_come_back(tmp_path: Path) -> None:
@@ -362,15 +427,29 @@ def test_a_file_that_is_away_for_a_moment_is_read_on_when_it_is_back(tmp_path: P
 
 
 def test_a_note_of_another_form_is_no_damage(tmp_path: Path) -> None:
+    odd: list[tuple[str, Any]] = [
+        ("epoch", 3.0), ("point", 4), ("remark", "a\nb"), ("epoch", {"error": 1, "index": "first"}), ("targets", "all"),
+        ("epoch", {"weights": "none", "error": 10**400}), ("retired", 3), ("cell_state", {"cells": [[7, 7]]}),
+        ("spikes", {"tick": 3}), ("spikes", "many"), ("branch", [1]), ("start", None), ("retired", {"cells": [[9, 9]]}),
+    ]  # fmt: skip
     with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
-        for seq, (name, value) in enumerate(
-            [("epoch", 3.0), ("point", 4), ("remark", "a\nb"), ("epoch", {"error": 1})]
-        ):
+        for seq, (name, value) in enumerate(odd):
             writer.note(seq, name, value)
     found = seen(tmp_path / "a.nbr")
-    assert (found.error, found.seq, found.points) == (None, 3, ())
-    assert found.notes == {"remark": "a\nb"}
+    assert (found.error, found.seq, found.points, found.branches) == (None, len(odd) - 1, (), ())
+    assert found.notes == {"remark": "a\nb", "retired": {"cells": [[9, 9]]}, "cell_state": {"cells": [[7, 7]]}}
     assert found.progress["error"].values.tolist() == [1.0]
+    assert (dict(found.rasters), found.weights_s, found.targets) == ({}, None, None)
+    assert len(found.recent) == len(odd)
+
+
+def test_names_of_notes_do_not_grow_without_bound(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
+        for seq in range(1200):
+            writer.note(seq, f"cell {seq}", seq)
+    notes = seen(tmp_path / "a.nbr").notes
+    assert len(notes) == 1000
+    assert "cell 1199" in notes
 
 
 def test_a_run_of_the_runner_on_a_bench_that_is_not_replayed(tmp_path: Path) -> None:
