@@ -185,7 +185,7 @@ def _fill(edit: QLineEdit, text: str, hint: str) -> None:
 
 def _state_words(entry: Entry) -> str:
     mark, words, tone = look_of(entry)
-    words = entry.row.status if entry.damaged else words
+    words = entry.row.status if entry.damaged or entry.is_sweep else words
     sim = {True: "SIMULATED", False: "measured on a real chip", None: ""}[entry.row.simulated]
     color = getattr(theme.tokens(), tone)
     parts = [f"<span style='color:{color}'><b>{mark} {html.escape(words)}</b></span>", html.escape(when_of(entry.row))]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from neurobench.runs.drawing import SIMULATED, Series
@@ -15,7 +16,7 @@ from neurobench.runs.runfile import RunFile
 
 from .. import theme
 from ..parts.plot import Plot
-from .runs_details import label_of, unit_of
+from .runs_details import label_of, short_ids, unit_of
 
 MEDIAN = "conductance median"
 MOST = 16  # runs in one plot; more cannot be told apart
@@ -78,7 +79,10 @@ class OverlayPanel(QWidget):
 
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
-        self.plot.restyle(prefixes=True)
+        self.plot.restyle()
+        back = QColor(theme.tokens().panel)
+        back.setAlpha(210)
+        self.plot.item.legend.setBrush(back)
         self._draw()
 
     def clear(self, words: str) -> None:
@@ -111,12 +115,15 @@ class OverlayPanel(QWidget):
         item.clear()
         self.mark.setText(SIMULATED if self._simulated and self._curves else "")
         drawn = {run: found[name] for run, found in self._curves.items() if name in found}
-        item.setLabel("left", self.what.currentText() or "value", units=_unit(name))
+        unit = _unit(name)
+        item.getAxis("left").enableAutoSIPrefix(unit is not None)  # an accuracy of 0.9 is not 900 (x0.001)
+        item.setLabel("left", self.what.currentText() or "value", units=unit)
         item.setLabel("bottom", "update")
         item.setLogMode(y=self.log.isChecked())
+        names = dict(zip(drawn, short_ids(list(drawn)), strict=True))
         for n, (run, one) in enumerate(list(drawn.items())[:MOST]):
             values = np.where(one.values > 0, one.values, np.nan) if self.log.isChecked() else one.values
-            item.plot(one.at, values, pen=theme.trace_pen(n), name=run, symbol="o" if len(one.at) < 2 else None,
+            item.plot(one.at, values, pen=theme.trace_pen(n), name=names[run], symbol="o" if len(one.at) < 2 else None,
                       symbolBrush=theme.trace_color(n), connect="finite")  # fmt: skip
         item.enableAutoRange()
         if self._curves:

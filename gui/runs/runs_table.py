@@ -90,10 +90,12 @@ def read_entry(path: Path) -> Entry:
 
 def look_of(entry: Entry) -> tuple[str, str, str]:
     """Mark, words and tone ("ok", "warn", "bad", "accent", "text_dim") of a status."""
+    if entry.is_sweep:  # what there is to go is said where there is room
+        reached, to_go, _ = entry.status.partition(",")
+        mark, tone = ("►", "accent") if entry.live else ("◐", "warn") if to_go else ("▦", "text")
+        return mark, reached, tone
     if entry.live:
         return "►", entry.status.replace("_", " "), "accent"
-    if entry.is_sweep:
-        return "▦", entry.status, "text"
     mark, tone = LOOKS.get(entry.status, ("·", "text_dim"))
     return mark, entry.status.replace("_", " "), tone
 
@@ -346,7 +348,7 @@ class RunsModel(QAbstractTableModel):
         return self._text(entry, column).lower()
 
     def _tip(self, entry: Entry, column: int) -> str:
-        if column == STATUS and entry.damaged:
+        if column == STATUS and (entry.damaged or entry.is_sweep):
             return entry.row.status
         if column in (TAGS, NOTE):
             return "F2 or a double click writes here; kept beside the runs, never in a run file"

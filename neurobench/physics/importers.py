@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 Line = tuple[int, str]
 
+MOST_BYTES = 50_000_000  # a million pulses; what is larger is no curve, and would fill the memory
+DECIMAL = re.compile(r"\d+\.\d+([eE][+-]?\d+)?")
+# Units that a header may name and that are not siemens. ms is a time: only a capital S is a conductance.
+OTHER_UNITS = re.compile(r"(?:(?<![A-Za-zµμ])|(?<=_))([pnuµμmkM]S|(?:(?<=current_)|(?<=[(\[]))[pnuµμm]?A)(?![A-Za-z])")
+
 
 @dataclass(frozen=True)
 class ImportReport:
@@ -94,6 +99,8 @@ class _Draft:
             f"{direction}: {points_s.size} points, {points_s[0]:.4g} -> {points_s[-1]:.4g} S (range "
             f"{points_s.min():.4g} .. {points_s.max():.4g} S), {down} of {points_s.size - 1} steps go the other way"
         )
+        if points_s.min() == points_s.max():
+            self.lines.append(f"{direction}: every point is {points_s[0]:.4g} S: no pulse moves this device")
         missing = " and ".join(k for k, v in (("amplitude", volts), ("width", width)) if v is None)
         if missing:
             self.lines.append(
@@ -122,7 +129,13 @@ def import_curve(path: Path, options: ImportOptions | None = None) -> ImportRepo
     """Read a curve file of any known kind; CurveError names the file and the line."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise CurveError(f"{path} is not a file")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise CurveError(
+                f"{path}: {size / 1e6:.0f} MB; a curve is a table of pulses and is read up to {MOST_BYTES / 1e6:.0f} MB"
+            )
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark at the beginning
     except (OSError, UnicodeDecodeError) as error:
         raise CurveError(f"{path}: cannot read it as a text file: {error}") from None
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
@@ -186,6 +199,27 @@ def _conductance(value: float, path: Path, line: int) -> float:
     return value
 
 
+def _check_header(draft: _Draft, number: int, header: str) -> None:
+    """A header that names another unit than siemens is believed, unless its owner says what the values stand for."""
+    where = f"{draft.path}:{number}: header {header!r} announces"
+    if re.search(r"ohm|resistance", header, re.IGNORECASE):
+        raise CurveError(f"{where} resistances; give conductances in S")
+    other = OTHER_UNITS.search(header)
+    if other is not None and draft.options.window_s is None:
+        raise CurveError(
+            f"{where} {other[1]}; give conductances in S, or declare the window in siemens that the values stand for"
+        )
+
+
+def _check_decimal_commas(path: Path, rows: list[Line]) -> None:
+    """`1,5e-6` is two columns to us: taken as such it would be a device of 1 S."""
+    joined = [re.sub(r"\s*,\s*", ".", line) for _, line in rows]
+    if joined and all(DECIMAL.fullmatch(text) and 0 < float(text) <= MAX_CONDUCTANCE_S for text in joined):
+        raise CurveError(
+            f"{path}:{rows[0][0]}: {rows[0][1]!r} is two columns here; if its comma is a decimal one, write a point"
+        )
+
+
 def _is_header(line: str) -> bool:
     try:
         [float(part) for part in line.split(",") if part.strip()]
@@ -200,9 +234,10 @@ def _is_header(line: str) -> bool:
 def _read_columns(draft: _Draft, lines: list[Line]) -> None:
     """One column = one curve; two columns = potentiation and depression, each a train from its first row."""
     header = lines[0][1] if _is_header(lines[0][1]) else ""
-    if re.search(r"ohm|resistance", header, re.IGNORECASE):
-        raise CurveError(f"{draft.path}:{lines[0][0]}: header {header!r} announces resistances; give conductances in S")
-    columns = _columns(draft.path, lines[1:] if header else lines)
+    _check_header(draft, lines[0][0], header)
+    rows = lines[1:] if header else lines
+    _check_decimal_commas(draft.path, [row for row in rows if "," in row[1]])
+    columns = _columns(draft.path, rows)
     if len(columns) > 2:
         raise CurveError(f"{draft.path}: {len(columns)} columns; a curve file has one (a train) or two (up, down)")
     columns = _in_siemens(draft, columns)
@@ -255,6 +290,7 @@ def _trend(column: list[tuple[int, float]]) -> DirectionName:
 
 def _read_table(draft: _Draft, lines: list[Line]) -> None:
     """`pulse_number,conductance`: resampled to whole pulses; a depression table may be stored in rising order."""
+    _check_header(draft, lines[0][0], lines[0][1].partition(",")[2])
     columns = _columns(draft.path, lines[1:])
     if len(columns) != 2:
         raise CurveError(f"{draft.path}:{lines[0][0]}: {len(columns)} columns; expected pulse_number,conductance")

@@ -163,6 +163,12 @@ def test_an_edited_file_is_read_again(tmp_path: Path) -> None:
         ("1e-6,2e-6\n,2e-6\n1e-6,2e-6\n", r":2: 'empty field' is not a number"),
         ("1e-6,2e-6\n,2e-6\n", "a column with 1 values"),
         ("Resistance (Ohm)\n1e6\n2e6\n", "announces resistances"),
+        ("Conductance (uS)\n0.5\n0.6\n", r"announces uS; give conductances in S"),
+        ("pulse_number,conductance_nS\n0,0.5\n1,0.6\n", "announces nS; give"),
+        ("pulse_number,current_A\n0,1e-6\n1,2e-6\n", "announces A; give"),
+        ("I [mA]\n0.5\n0.6\n", "announces mA; give"),
+        ("Leitwert\n1,5e-6\n1,6e-6\n", r":2: '1,5e-6' is two columns here; if its comma is a decimal one"),
+        ("0,5\n0,6\n", "write a point"),
         ("450\n460\n", r":1: 450 S is not a conductance in \(0, 1 S\]"),
         ("pulse_number,conductance_S\n0,1e-6\n2,2e-6\n1,3e-6\n", r":4: pulse number 1 follows 2; the rows must ascend"),
         ("pulse_number,conductance_S\n0,1e-6\n0,2e-6\n", r":3: pulse number 0 follows 0"),
@@ -283,6 +289,29 @@ def test_any_text_is_a_card_or_a_curve_error(tmp_path: Path, text: str) -> None:
         assert str(path) in str(found)
     else:
         assert all(np.all(curve.points() > 0) for curve in found.curve)
+
+
+def test_a_header_of_other_units_may_be_declared_and_siemens_need_not(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("G (uS)\n1\n2\n")
+    assert import_curve(file, ImportOptions(window_s=(1e-6, 2e-6))).card.curve[0].points() == pytest.approx(
+        [1e-6, 2e-6]
+    )
+    for header in ("pulse_number,conductance_S", "pulse number, G (S) after 3 ms", "pulse_number,device_A"):
+        file.write_text(f"{header}\n0,1e-6\n1,2e-6\n")
+        assert import_curve(file).card.curve[0].points() == pytest.approx([1e-6, 2e-6])
+    file.write_text("\ufeffG\n1e-6\n1e-6\n", encoding="utf-8")
+    assert any("no pulse moves this device" in line for line in import_curve(file).lines)
+
+
+def test_what_is_too_large_for_a_curve_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    with file.open("wb") as large:
+        large.truncate(2_000_000_000)
+    with pytest.raises(CurveError, match="2000 MB; a curve is a table of pulses"):
+        import_curve(file)
+    with pytest.raises(CurveError, match="is not a file"):
+        import_curve(tmp_path)
 
 
 def test_a_file_with_other_separators_is_told_about_commas(tmp_path: Path) -> None:
