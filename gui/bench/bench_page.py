@@ -58,6 +58,7 @@ VIEWS: tuple[Callable[[Selection | None, QWidget | None], View], ...] = (
 KEPT = "bench_page.json"
 WIDE_EM = 18
 FORM_EM, FORM_PX = 12, 125  # width of a form: what grows with the font, and margins and bars, which do not
+LOW_EM = 24  # height below which the form and what stands below it scroll as one
 SHORT_S = 5.0  # a run that is over sooner was not seen
 SETTLED_MS = 300  # until the last steps of a run were read
 
@@ -90,7 +91,7 @@ class Side(QWidget):
             self._frame = self.parentWidget()
             if self._frame is not None:
                 self._frame.installEventFilter(self)
-        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Show):
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.Show):
             self._fit()
         return super().event(event)
 
@@ -102,8 +103,7 @@ class Side(QWidget):
 
     def _fit(self) -> None:
         if self._frame is not None:
-            around = self.minimumSizeHint().height() - self._area.minimumSizeHint().height()
-            self._area.show_whole(self._frame.height() < around + self._area.least_height)
+            self._area.show_whole(self._frame.height() < LOW_EM * theme.em())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Of the width that forms need, also before one is there: docks share out their room only once."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from pydantic import BaseModel, Field, create_model
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QCompleter,
@@ -65,10 +66,14 @@ def chip_model() -> type[BaseModel]:
 
 
 class TallArea(QScrollArea):
-    """Scrolls up and down only: it is as wide as what it holds, so that nothing is cut off at the right."""
+    """Scrolls up and down only: it is as wide as what it holds, so that nothing is cut off at the right.
+
+    Where what is around it scrolls, it does not: `show_whole` makes it as high as what it holds.
+    """
 
     def __init__(self, inside: QWidget) -> None:
         super().__init__()
+        self._whole = False
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -81,10 +86,31 @@ class TallArea(QScrollArea):
             self.updateGeometry()
         return super().eventFilter(watched, event)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Another width: its words take more or fewer lines."""
+        super().resizeEvent(event)
+        if self._whole and event.size().width() != event.oldSize().width():
+            self.updateGeometry()
+
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """As wide as its widget has to be, with the bar beside it."""
         width = self._inside.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
-        return QSize(width, LEAST_EM * theme.em())
+        return QSize(width, self._whole_height if self._whole else LEAST_EM * theme.em())
+
+    @property
+    def _whole_height(self) -> int:
+        """Of what it holds, whose words may take more lines than they would like."""
+        layout = self._inside.layout()
+        wrapped = layout.totalHeightForWidth(self.viewport().width()) if layout is not None else 0
+        return max(self._inside.sizeHint().height(), wrapped)
+
+    def show_whole(self, on: bool) -> None:
+        """Show all of it, or scroll."""
+        if on != self._whole:
+            self._whole = on
+            policy = Qt.ScrollBarPolicy.ScrollBarAlwaysOff if on else Qt.ScrollBarPolicy.ScrollBarAsNeeded
+            self.setVerticalScrollBarPolicy(policy)
+            self.updateGeometry()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Neither wider."""
@@ -136,7 +162,7 @@ class RunPanel(QWidget):
         area = TallArea(inside)
         area.setAccessibleName("Settings of the next run")
         column.addWidget(area, 1)
-        self._area = area
+        self.area = area
         column.addLayout(self._seed_row())
 
     def _head(self) -> QGridLayout:
@@ -356,7 +382,7 @@ class RunPanel(QWidget):
             form.changed.connect(self._tell)
             self._place.addWidget(form)
             self._column.activate()  # its height is known before the first picture of it
-        self._area.updateGeometry()
+        self.area.updateGeometry()
 
     def _offer_selection(self, form: Form) -> None:
         """A field for cells can take those that are selected on the map."""

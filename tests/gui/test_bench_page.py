@@ -423,6 +423,19 @@ def test_nothing_of_the_panel_is_cut_off(page: BenchPage, window_app: QApplicati
         right = button.mapTo(page.left, QPoint(button.width(), 0)).x()
         assert button.width() >= button.minimumSizeHint().width()
         assert right <= page.left.width()
-    inside: QWidget = page.run_panel._area.widget()
-    assert inside.width() <= page.run_panel._area.viewport().width()
+    inside: QWidget = page.run_panel.area.widget()
+    assert inside.width() <= page.run_panel.area.viewport().width()
     theme.apply(window_app, "dark", 1.0)
+
+
+def test_a_panel_in_little_room_scrolls_as_a_whole_and_its_form_does_not(page: BenchPage, qtbot: Any) -> None:
+    from neurobench.gui.frame.modes import SidePanel
+
+    around, form = SidePanel(page.left), page.run_panel.area
+    qtbot.addWidget(around)
+    around.show()
+    around.resize(400, 240)
+    qtbot.waitUntil(lambda: around.verticalScrollBar().maximum() > 0 and form.verticalScrollBar().maximum() == 0)
+    assert form.widget().height() <= form.viewport().height(), "all of it can be reached"
+    around.resize(400, 640)
+    qtbot.waitUntil(lambda: around.verticalScrollBar().maximum() == 0 < form.verticalScrollBar().maximum())
