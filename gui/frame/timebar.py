@@ -81,11 +81,17 @@ class TimeBar(QFrame):
             self.slider.setValue(last if at is None else at)
         self._telling = False
         following = "newest" if at is None else "looking back"
+        if at is not None and at != snapshot.seq and snapshot.error is None:  # of a long run that takes a moment
+            following = f"going to step {at} ..."
         self._say(f"step {snapshot.seq} of {snapshot.last_seq}   {snapshot.at_s:.4g} s   {following}")
 
     def _moved(self, value: int) -> None:
         if not self._telling:
-            self._session.show_at(None if value >= self.slider.maximum() else value)
+            self._go_to(None if value >= self.slider.maximum() else value)
+
+    def _go_to(self, seq: int | None) -> None:
+        self._session.show_at(seq)
+        self._look.ask()
 
     def step_back(self) -> None:
         """One step earlier."""
@@ -101,7 +107,7 @@ class TimeBar(QFrame):
             self._session.said.emit("warning", "no run is open, so there is no step to go to: F5 starts one")
             return
         to = max((snapshot.seq if self._session.at_seq is None else self._session.at_seq) + by, 0)
-        self._session.show_at(None if to >= snapshot.last_seq else to)
+        self._go_to(None if to >= snapshot.last_seq else to)
 
     def follow(self) -> None:
         """The newest step, and every one that comes."""

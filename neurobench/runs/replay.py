@@ -223,7 +223,7 @@ class _Replay:
         for row in self.reader.recorded(since):
             answer = self._again(_next_step(steps, answer, self.runner.seq), row)
         if not self.runner.replayable:
-            self._look_at_cells()
+            self._look_at_cells(self.runner.seq)
         return self.runner.go_on(steps, answer)
 
     def _put_back(self) -> Entry | None:
@@ -310,7 +310,7 @@ class _Replay:
             self._book(row.seq, step, applied)
             self._watch(step, applied)
             return applied
-        self._look_at_cells()
+        self._look_at_cells(row.seq - 1)
         if not runner.unbooked:
             self.guard.refund(step.stimulus)
         runner.unbooked = False
@@ -329,8 +329,11 @@ class _Replay:
 
     # -- is it still the chip that it was? ----------------------------------------------------------------------
 
-    def _look_at_cells(self) -> None:
-        """Read the cells of the last recorded read again; refuse if untouched ones have moved (bench rule 15)."""
+    def _look_at_cells(self, after: int) -> None:
+        """Read the cells of the last recorded read again; refuse if untouched ones have moved (bench rule 15).
+
+        `after`: the last step that was done by then, under which it is recorded.
+        """
         if self.baseline is None:
             return
         step, before = self.baseline
@@ -347,7 +350,7 @@ class _Replay:
             )
         compared = int(np.isfinite(moved).sum())
         value = {"read": encode_step(step), "reading": encode_answer(now), "cells": compared, "worst_sigma": worst}
-        self.runner.record.note(self.runner.seq, BASELINE, {**value, "accepted": worst > K_SIGMA})
+        self.runner.record.note(after, BASELINE, {**value, "accepted": worst > K_SIGMA})
 
 
 def _next_step(steps: Any, answer: Answer, seq: int) -> Step:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import LIMITS, PULSE, Toy, guarded, perfect
+from fakes import LIMITS, PULSE, FakeChip, FakeCrossbar, Toy, guarded, perfect
 
 from neurobench.bench.codec import encode_answer, encode_step, pack
 from neurobench.bench.crossbar import Applied, Capabilities, Reading, Unknown, Witness
@@ -23,6 +23,7 @@ from neurobench.bench.steps import Apply, Sense, Step, Wait
 from neurobench.bench.stimulus import CellRead, PulseBatch
 from neurobench.errors import RunFileError
 from neurobench.runs.history import Follower, Snapshot
+from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, Settled, jsonable_dict
 from neurobench.runs.runner import run
 from neurobench.runs.session import session
@@ -285,6 +286,29 @@ def test_an_earlier_step_of_a_run_that_has_grown_since_is_the_one_that_was_asked
                 assert earlier.seq == seq - 10
                 assert earlier.cells.conductance_s[0, 0] == pytest.approx(1e-6 * (seq - 9))
         follower.close()
+
+
+def test_a_pulse_that_is_fired_after_all_comes_after_what_was_found_before_it(tmp_path: Path) -> None:
+    class Dies(RunWriter):
+        def intent(self, seq: int, step: Step, witness: Witness) -> None:
+            super().intent(seq, step, witness)
+            if seq > 8:
+                raise OSError("the process ends here, before the pulse")
+
+    chip = FakeChip((4, 4))
+    with Dies.create(tmp_path / "a.nbr") as writer:
+        run(Toy(), guarded(FakeCrossbar(chip.serve, (4, 4))), seed=1, record=writer)
+    before = seen(tmp_path / "a.nbr")
+    with RunWriter.reopen(tmp_path / "a.nbr") as record:
+        assert resume(Toy(), guarded(FakeCrossbar(chip.serve, (4, 4))), record).status == "finished"
+    follower = Follower(tmp_path / "a.nbr")
+    while follower.read():
+        pass
+    lines = [line.words for line in follower.snapshot(before.seq).recent]
+    assert lines[-2].startswith("resumed: read 16 cells")
+    assert "pulse" in lines[-1]
+    assert not any("resumed" in line.words for line in follower.snapshot(before.seq - 2).recent)
+    follower.close()
 
 
 def test_cells_that_are_marked_are_out_of_use_and_come_back(tmp_path: Path) -> None:
