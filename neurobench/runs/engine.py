@@ -54,6 +54,7 @@ AGAIN_S = 0.02  # between two aborts of an engine that does not hear yet
 ABORTABLE = frozenset({State.READY, State.RUNNING, State.PAUSING, State.PAUSED, State.STOPPING})
 
 CONTROL = ".control"
+GOODBYE = "goodbye"  # in the engine's folder once its bench is at rest: for a watcher that comes too late to be told
 UNKNOWN: Mapping[str, Any] = {"on": None, "age_s": 0.0, "how": "commanded"}  # of outputs that nobody has heard of
 
 
@@ -412,6 +413,7 @@ class _Host:
         self._log: WireLog | None = None
         self.client_knows = threading.Event()  # that it has begun, or why it has not
         self._watchers: list[Connection] = []
+        self._goodbye = False
 
     # -- the runner's thread ------------------------------------------------------------------------------------
 
@@ -537,8 +539,7 @@ class _Host:
             while True:
                 command = receive(link)
                 if command == "watch":
-                    self._watchers.append(link)
-                    self._watch_begun.set()
+                    self._mind(link)
                     return
                 held = command == "hold" or (held and command != "let_go")
                 send(link, self._answer(command))
@@ -547,6 +548,16 @@ class _Host:
         finally:
             if held:
                 self.control.abort(GONE)
+
+    def _mind(self, link: Connection) -> None:
+        """A watcher says nothing. One that dies is followed by another: no bench goes on without."""
+        self._watchers.append(link)
+        self._watch_begun.set()
+        with contextlib.suppress(OSError, EOFError):
+            receive(link)
+        if not self._goodbye:
+            self._watchers.remove(link)
+            start_watcher(self.folder)
 
     def _answer(self, command: Any) -> Any:
         """What a client is told; False for what nobody knows."""
@@ -595,6 +606,9 @@ class _Host:
         """Tell the watcher that the bench is at rest and it may go; it stays, to rest the bench, if that is not so."""
         if not (self.at_rest or self.control.rested.is_set()):
             return
+        self._goodbye = True
+        with contextlib.suppress(OSError):
+            (self.folder / GOODBYE).touch()
         for link in self._watchers:
             with contextlib.suppress(OSError):
                 send(link, "goodbye")
@@ -674,7 +688,7 @@ def serve(folder: Path) -> int:
     listener = Listener(_address(folder), family="AF_PIPE" if WINDOWS else "AF_UNIX", backlog=CLIENTS)
     threading.Thread(target=host.listen, args=(listener,), daemon=True).start()
     if spec.watched:
-        start_detached("neurobench.runs.watcher", str(folder), log=folder / "watcher.log")
+        start_watcher(folder)
     worker = threading.Thread(target=host.work, daemon=True)
     worker.start()
     host.supervise(worker)
@@ -684,6 +698,11 @@ def serve(folder: Path) -> int:
     if not spec.watched:
         shutil.rmtree(folder, ignore_errors=True)
     return host.exit_code
+
+
+def start_watcher(folder: Path) -> None:
+    """Start the process that brings the bench to rest if the engine of that folder dies."""
+    start_detached("neurobench.runs.watcher", str(folder), log=folder / "watcher.log")
 
 
 class _Watched:
@@ -720,12 +739,25 @@ def rest_bench(spec: Spec) -> Outputs:
 
 def watch(folder: Path) -> None:
     """Wait for the engine's end; if it dies without a goodbye, bring its bench to rest and say so in its record."""
-    with _Watched(folder) as watched:
-        # What opening needs is loaded beforehand: afterwards, time counts.
-        importlib.import_module(watched.spec.opener.partition(":")[0])
-        if not watched.wait_for_the_end():
-            _rest_dead(watched.spec)
+    spec, _ = _load(folder)
+    if not _said_goodbye(folder):
+        _rest_dead(spec)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _said_goodbye(folder: Path) -> bool:
+    """Wait for the engine's end; False if it died. One that hangs is waited for, also by a watcher that comes late."""
+    while not (folder / GOODBYE).exists():
+        try:
+            with _Watched(folder) as watched:
+                # What opening needs is loaded beforehand: afterwards, time counts.
+                importlib.import_module(watched.spec.opener.partition(":")[0])
+                return watched.wait_for_the_end() or (folder / GOODBYE).exists()
+        except (TimeoutError, BlockingIOError):
+            time.sleep(AGAIN_S)
+        except (OSError, EOFError, AuthenticationError):
+            return (folder / GOODBYE).exists()
+    return True
 
 
 def _rest_dead(spec: Spec) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 # tests, also when only this folder is collected
@@ -93,6 +94,12 @@ def status(path: Path) -> str:
         return run.status
 
 
+def watchers(engine: Engine) -> set[int]:
+    """The processes that bring the bench to rest if this engine dies."""
+    words = {"neurobench.runs.watcher", str(engine._folder)}
+    return {one.pid for one in psutil.process_iter(["cmdline"]) if words <= set(one.info["cmdline"] or [])}
+
+
 def rested_after(chip: RemoteChip, moment: float) -> float | None:
     """Seconds from a moment to the first command that puts the outputs off."""
     return next((at - moment for op, _, at in chip.log() if op == "rest" and at >= moment), None)
@@ -129,6 +136,9 @@ def test_the_second_press_ends_the_engine_itself(
     plain: MainWindow, qtbot: Any, chip: RemoteChip, tmp_path: Path
 ) -> None:
     engine = taken_over(plain, qtbot, chip, tmp_path / "runs" / "a.nbr", wait_s=0.2)
+    (first,) = watchers(engine)  # one that is killed is followed by another
+    os.kill(first, signal.SIGKILL)
+    qtbot.waitUntil(lambda: bool(watchers(engine) - {first}), timeout=LATE_MS)
     os.kill(engine.pid, signal.SIGSTOP)  # it hears nothing any more
     qtbot.keyClick(plain, Qt.Key.Key_Escape)
     assert plain.session.state is S.ABORTING
