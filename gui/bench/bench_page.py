@@ -155,6 +155,7 @@ class BenchPage(QWidget):
         above.addLayout(self._problem_line())
         above.addLayout(self._buttons())
         self.tabs = QTabWidget()
+        self.tabs.tabBar().setAccessibleName("Preview or queue")
         self.tabs.addTab(self.preview, "Preview")
         self.tabs.addTab(self.queue, "Queue")
         self.splitter = QSplitter(Qt.Orientation.Vertical)
@@ -411,6 +412,8 @@ class BenchPage(QWidget):
         """An emulated run that was over at once is shown again, slowly."""
         session = self._session
         queued = any(one.status in ("waiting", "running") for one in session.queue)
+        if session.stopped:
+            return  # who stops a run wants to see no more of it
         if self.slow_action.isChecked() and session.simulated and lasted_s < SHORT_S and not (queued or session.hand):
             self._lasted_s = lasted_s
             QTimer.singleShot(SETTLED_MS, self, self._show_again)

@@ -40,6 +40,7 @@ class OfferPanel(QFrame):
         self.accept = self._button("Accept and go on", self._accept)
         self.copy = self._button("Copy command", self._copy)
         self.later = self._button("Not now", self._put_away)
+        self.accept.setToolTip("Go on with the run; what was accepted is recorded in it")
         self.copy.setToolTip("The same as a command, into the clipboard")
         self.later.setToolTip("Put this away; Resume on the Runs page asks again")
         column, row = QVBoxLayout(self), FlowLayout(spacing=6)

@@ -82,6 +82,7 @@ class ConnectPage(QWidget):
         self.instruments, self.file = InstrumentsTab(), BenchFileTab()
         self.limits, self.chip = LimitsPanel(), ChipPanel()
         self.tabs = named(QTabWidget(), "about this bench", "What is known of the chosen bench")
+        self.tabs.tabBar().setAccessibleName("about this bench")
         for widget, title, tip in (
             (self.self_test, "Self-test", "Who and what is on the bench, and is it well"),
             (self.instruments, "Instruments", "Everything that answers on this computer"),

@@ -92,6 +92,7 @@ class SettingsPage(QWidget):
         column.addWidget(self._box("By hand", (("Hold for a pulse", self.soft), ("", self._note(SOFT_NOTE)))))
         column.addWidget(self._diagnostics(), 1)
         area = QScrollArea(self)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the keyboard
         area.setWidgetResizable(True)
         area.setWidget(inside)
         whole = QVBoxLayout(self)

@@ -29,7 +29,7 @@ from neurobench.system import holder_of
 from .. import theme
 from ..selection import Selection
 from ..states import LIVE, BenchState
-from . import dialogs
+from . import dialogs, reading_order
 from .actions import GROUPS, MODES, SECTIONS, Actions
 from .closing import ClosingPanel, holds
 from .command_palette import CommandPalette
@@ -189,6 +189,15 @@ class MainWindow(QMainWindow):
         themes = QActionGroup(self)
         for name in theme.THEMES:
             themes.addAction(self.actions_of.by_name(f"theme.{name}"))
+
+    def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's
+        """Qt's: Tab goes on as one reads."""
+        to = reading_order.next_of(self, self.focusWidget(), 1 if forward else -1)
+        if to is None:
+            return False
+        to.setFocus(Qt.FocusReason.TabFocusReason if forward else Qt.FocusReason.BacktabFocusReason)
+        reading_order.show(to)
+        return True
 
     def _list_panels(self) -> None:
         self.panels.clear()

@@ -131,6 +131,7 @@ class RunsPage(QWidget):
         self.figures, self.sweep = FiguresPanel(), SweepPanel(self._session)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("About the chosen runs")
+        self.tabs.tabBar().setAccessibleName("About the chosen runs")
         for widget, title in (
             (self.details, "Details"), (self.compare, "Compare"), (self.overlay, "Overlay"),
             (self.figures, "Figures"), (self.sweep, "Sweep"),

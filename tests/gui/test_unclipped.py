@@ -199,7 +199,7 @@ def test_every_control_has_a_name_and_a_tip(window: MainWindow, qtbot: QtBot) ->
     assert not problems, "\n".join(sorted(problems))
 
 
-def test_tab_reaches_every_control(window: MainWindow, qtbot: QtBot) -> None:
+def test_tab_reaches_every_control_and_nothing_that_has_no_name(window: MainWindow, qtbot: QtBot) -> None:
     problems = set()
     for mode in MODES:
         page = window.show_mode(mode)
@@ -208,21 +208,45 @@ def test_tab_reaches_every_control(window: MainWindow, qtbot: QtBot) -> None:
             one for one in shown(page, CONTROLS)
             if is_control(one) and one.isEnabled() and not one.visibleRegion().isEmpty() and not in_group(one)
         }  # fmt: skip
-        reached = by_tab(window, window.rail.buttons[mode], qtbot)
+        begin = window.rail.buttons[mode]
+        reached = by_tab(window, begin, qtbot)
+        qtbot.keyClick(begin, Qt.Key.Key_Tab)
+        qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Backtab)
+        assert QApplication.focusWidget() is begin
+        problems |= {f"{mode}, no name: {described(one)}" for one in reached if not name_of(one)}
+        problems |= {f"{mode}, not in sight: {described(one)}" for one in reached if not inside(one, QScrollArea)
+                     and not window.rect().contains(one.mapTo(window, one.rect().center()))}  # fmt: skip
         missed = {one for one in wanted if one not in reached and one.focusProxy() not in reached}
         problems |= {f"{mode}: {described(one)}" for one in missed}
     assert not problems, "\n".join(sorted(problems))
 
 
-def by_tab(window: QWidget, begin: QWidget, qtbot: QtBot) -> set[QWidget | None]:
-    """Everything that has the focus while Tab is pressed again and again."""
+def test_tab_goes_as_one_reads(window: MainWindow, qtbot: QtBot) -> None:
+    window.show_mode("bench")
+    settle(qtbot)
+    reached = [name_of(one) for one in by_tab(window, window.rail.buttons["bench"], qtbot)]
+    wanted = ("Mode Connect", "Side panel", "Bench", "Protocol", "Preset", "Seed", "Run", "Preview or queue",
+              "Show conductance", "Crossbar map", "Pulse schedule", "Conductance over time", "Progress", "Limits")  # fmt: skip
+    assert sorted(wanted, key=reached.index) == list(wanted)
+
+
+def name_of(one: QWidget) -> str:
+    return one.accessibleName() or (one.text() if isinstance(one, QAbstractButton) else "")
+
+
+def by_tab(window: QWidget, begin: QWidget, qtbot: QtBot) -> list[QWidget]:
+    """Everything that has the focus while Tab is pressed again and again, until it is where it began."""
     window.activateWindow()
     begin.setFocus(Qt.FocusReason.TabFocusReason)
-    reached: set[QWidget | None] = set()
-    while (at := QApplication.focusWidget()) not in reached and len(reached) < 400:
-        reached.add(at)
-        qtbot.keyClick(at or window, Qt.Key.Key_Tab)
-    return reached
+    reached = [begin]
+    while True:
+        qtbot.keyClick(reached[-1], Qt.Key.Key_Tab)
+        at = QApplication.focusWidget()
+        assert at is not None, f"nobody has the keyboard after {described(reached[-1])}"
+        if at is begin:
+            return reached
+        assert at not in reached, f"Tab comes back to {described(at)}, and not to where it began"
+        reached.append(at)
 
 
 def in_group(one: QWidget) -> bool:
