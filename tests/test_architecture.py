@@ -16,7 +16,7 @@ import pytest
 OUTER = ("drivers", "protocols", "gui", "sim_instruments")
 # A room of the core imports from its own step and from those above it here.
 STEPS = (
-    ("__init__", "errors", "system", "registry"),
+    ("__init__", "errors", "system", "registry", "compiling"),
     ("bench",),
     ("physics",),
     ("learning",),

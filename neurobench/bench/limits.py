@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from neurobench.compiling import compiled
 from neurobench.errors import CapabilityMissing, ConfigError, LimitExceeded, Refused, UsageError
 
 from .counts import CellCounts, Counts
@@ -551,7 +551,7 @@ def _price(pulse: Pulse, bias: Bias, compliance_a: float) -> Cost:
     return Cost(cell_j - row_j - col_j + rest_j, row_j - rest_j, col_j - rest_j, rest_j)
 
 
-@njit(cache=True)
+@compiled
 def _largest(volts: Any) -> float:  # pragma: no cover - compiled
     """Largest magnitude; reads are checked in every step, and numpy would make an array of magnitudes first."""
     largest = 0.0
@@ -598,13 +598,13 @@ def _line_classes(index: Any, start_s: FloatArray) -> tuple[FloatArray, Any]:
     return pairs, which.reshape(-1)
 
 
-@njit(cache=True)
+@compiled
 def _when(at_s: float) -> float:  # pragma: no cover - compiled
     """An instant in picoseconds: 0.1 + 0.2 and 0.3 are one, and what comes first in one is nobody's promise."""
     return float(np.rint(at_s * 1e12))
 
 
-@njit(cache=True)
+@compiled
 def _at(t_s: Any, v: Any, first: int, k: int, end: int, start_s: float, now: float) -> Any:  # pragma: no cover
     """One line at an instant: next breakpoint, volts just before and after, least and most volts at it."""
     if k == end or (k == first and _when(t_s[k] + start_s) > now):
@@ -621,7 +621,7 @@ def _at(t_s: Any, v: Any, first: int, k: int, end: int, start_s: float, now: flo
     return k + 1, first_v, v[k], least, most
 
 
-@njit(cache=True)
+@compiled
 def _expose(t_s: Any, v: Any, bounds: Any, rows: Any, cols: Any, threshold_v: float) -> Any:  # pragma: no cover
     """Walk the breakpoints of every pair of a row's and a column's waveform together."""
     worst_v = np.zeros((len(rows), len(cols)))
@@ -632,7 +632,7 @@ def _expose(t_s: Any, v: Any, bounds: Any, rows: Any, cols: Any, threshold_v: fl
     return worst_v, pulses
 
 
-@njit(cache=True)
+@compiled
 def _expose_pair(t_s: Any, v: Any, bounds: Any, row: Any, col: Any, threshold_v: float) -> Any:  # pragma: no cover
     worst_v, pulses, above, below = 0.0, 0, False, False
     i0 = i1 = j0 = j1 = 0
@@ -654,7 +654,7 @@ def _expose_pair(t_s: Any, v: Any, bounds: Any, row: Any, col: Any, threshold_v:
     return worst_v, pulses
 
 
-@njit(cache=True)
+@compiled
 def _begins(
     was: bool, before: float, after: float, least: float, most: float, threshold_v: float
 ) -> int:  # pragma: no cover - compiled
@@ -665,7 +665,7 @@ def _begins(
     return rises + (1 if least <= threshold_v and after > threshold_v else 0)
 
 
-@njit(cache=True)
+@compiled
 def _book(
     axis: int, line: Any, indptr: Any, cross: Any, repeat: Any, sign: int,
     cell_j: float, along_row_j: float, along_col_j: float, rest_j: float, pulses: Any, energy_j: Any,
@@ -689,7 +689,7 @@ def _book(
     return -1 - done if dead else done
 
 
-@njit(cache=True)
+@compiled
 def _book_lines(
     line: Any, indptr: Any, cross: Any, repeat: Any, sign: int, cell_j: float, pulses: Any, energy_j: Any,
     cell_state: Any, own_selects: Any, own_j: Any, along_own_j: float, selects: Any, line_j: Any, along_j: float,

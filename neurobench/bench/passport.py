@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from neurobench.compiling import compiled
 from neurobench.errors import ConfigError, Refused, RunFileError, UsageError
 from neurobench.system import Lock, replace_file
 
@@ -128,7 +128,7 @@ class Lifetime:
         )
 
 
-@njit(cache=True)
+@compiled
 def _add_some(flat: Any, values: Any, pulses: Any, rows: Any, cols: Any) -> None:  # pragma: no cover - compiled
     """Add the counts of some cells (ascending) to pulses [rows * cols], and their sums over lines."""
     k, end, width = 0, flat.size, cols.size
@@ -158,7 +158,7 @@ def _beyond(values: NDArray[Any], allowed: float | None, name: str, unit: str) -
     return Spent(name, f"{had}; {name} = {allowed:.10g}")
 
 
-@njit(cache=True)
+@compiled
 def _passed(
     pulses: Any, energy_j: Any, row_selects: Any, col_selects: Any, row_j: Any, col_j: Any, everywhere_j: Any,
     most_pulses: int, most_selects: int, most_j: float,

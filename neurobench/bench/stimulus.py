@@ -12,9 +12,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from neurobench.compiling import compiled
 from neurobench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -463,7 +463,7 @@ def shots(stimulus: Stimulus, capabilities: Capabilities) -> ShotList:
 # that follows random signs costs ten times the work itself.
 
 
-@njit(cache=True)
+@compiled
 def _look(counts: Any, s: int, level: int) -> tuple[int, int, int]:  # pragma: no cover - compiled
     """How many cells of a line get more than `level` pulses of sign s, and the least and the most of these counts."""
     c: Any
@@ -476,7 +476,7 @@ def _look(counts: Any, s: int, level: int) -> tuple[int, int, int]:  # pragma: n
     return cells, least, most
 
 
-@njit(cache=True)
+@compiled
 def _choose(counts: Any, s: int, level: int, cells: int, cross: Any, m: Any) -> Any:  # pragma: no cover - compiled
     """Write these cells into cross[m:]; answers where they end."""
     if cells == len(counts):
@@ -489,7 +489,7 @@ def _choose(counts: Any, s: int, level: int, cells: int, cross: Any, m: Any) -> 
     return m
 
 
-@njit(cache=True)
+@compiled
 def _measure(counts: Any, single: bool, seen: Any) -> tuple[int, int]:  # pragma: no cover - compiled
     """Number of shots and of (shot, cell) entries that `_expand` will write; `seen` keeps its first look at lines."""
     n = m = 0
@@ -507,7 +507,7 @@ def _measure(counts: Any, single: bool, seen: Any) -> tuple[int, int]:  # pragma
     return n, m
 
 
-@njit(cache=True)
+@compiled
 def _expand(
     counts: Any, single: bool, seen: Any, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any
 ) -> None:  # pragma: no cover - compiled
@@ -535,7 +535,7 @@ def _expand(
                 cells, least, most = _look(counts[i], s, level)
 
 
-@njit(cache=True)
+@compiled
 def _count(axis: int, line: Any, indptr: Any, cross: Any, repeat: Any, out: Any) -> None:  # pragma: no cover - compiled
     for k in range(len(line)):
         for p in range(indptr[k], indptr[k + 1]):

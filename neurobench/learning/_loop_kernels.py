@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from neurobench.physics.compiling import inner, outer
+from neurobench.compiling import inner, outer, plain
 from neurobench.physics.kernels import DELTA, HEAD, NEXT, SIGMA, SIGMA_SLOPE, SLOPE, LoopDevice, level, piece_of
 from neurobench.physics.noise import bits, normal, unit
 
@@ -532,5 +532,5 @@ def _carry_out(d: LoopDevice, update: int, todo: Todo, n: int, p: Pulsed) -> Non
 def full_step(d: LoopDevice, sign: int) -> float:
     """How far a pulse of full width moves a linear device, from the end where the window does not cut it."""
     table, far = (d.up, d.u_min) if sign > 0 else (d.down, d.u_max)
-    piece = int(piece_of.py_func(far, table))  # once per loop: not worth compiling
+    piece = int(plain(piece_of)(far, table))  # once per loop: not worth compiling
     return float(table.pieces[DELTA, piece] + far * table.pieces[SLOPE, piece])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from neurobench.physics.compiling import inner, outer, summing
+from neurobench.compiling import inner, outer, summing
 from neurobench.physics.kernels import DELTA, HEAD, NEXT, SIGMA, SIGMA_SLOPE, SLOPE, level
 from neurobench.physics.noise import bits, normal, unit
 

@@ -10,9 +10,9 @@ from math import atanh, cosh, tanh
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from neurobench.bench.stimulus import FloatArray
+from neurobench.compiling import compiled
 
 
 class Judged(NamedTuple):
@@ -39,7 +39,7 @@ def judge(currents_a: FloatArray, targets: FloatArray, beta_per_a: float, goal: 
     return Judged(activations, deltas, error, satisfied, margin_a)
 
 
-@njit(cache=True)
+@compiled
 def _judge(
     currents: Any, targets: Any, beta: float, goal: float, f: Any, delta: Any
 ) -> tuple[float, bool, float]:  # pragma: no cover - compiled
@@ -76,7 +76,7 @@ def accuracy(currents_a: FloatArray, targets: FloatArray, decision: str, thresho
     return right / len(currents_a)
 
 
-@njit(cache=True)
+@compiled
 def _right_bits(currents: Any, targets: Any, threshold: float) -> int:  # pragma: no cover - compiled
     """Number of samples all of whose bits are right; one pass, because it is asked for in every epoch."""
     samples = 0

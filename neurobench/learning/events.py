@@ -14,10 +14,10 @@ from math import ceil, cos, hypot, log, pi, radians, sin
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from neurobench.bench.stimulus import FloatArray, require
+from neurobench.compiling import compiled
 
 EVENT = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
 EventArray = NDArray[Any]  # of EVENT
@@ -301,7 +301,7 @@ def edge_speed(stream: EventStream, angle_deg: float = 0.0) -> Speed:
     return Speed(1 / float(slope_s) if slope_s else float("inf"), float(correlation))
 
 
-@njit(cache=True)
+@compiled
 def _crossed(levels: Any, times: Any, memory: Any, contrast: float, out: Any) -> int:  # pragma: no cover - compiled
     """Count the events between the samples and write as many as `out`[n, 4] holds; `memory`[height, width] is the
     level of each pixel's last event and moves along."""
@@ -322,7 +322,7 @@ def _crossed(levels: Any, times: Any, memory: Any, contrast: float, out: Any) ->
     return n
 
 
-@njit(cache=True)
+@compiled
 def _rested(pixel: Any, t: Any, period_us: int) -> Any:  # pragma: no cover - compiled
     last = np.full(pixel.max() + 1 if pixel.size else 1, -1)
     kept = np.zeros(pixel.size, np.bool_)
@@ -333,7 +333,7 @@ def _rested(pixel: Any, t: Any, period_us: int) -> Any:  # pragma: no cover - co
     return kept
 
 
-@njit(cache=True)
+@compiled
 def _supported(x: Any, y: Any, t: Any, width: int, height: int, window_us: int) -> Any:  # pragma: no cover - compiled
     last = np.full((height + 2, width + 2), -1)  # a frame of one pixel, so that edges need no care
     kept = np.zeros(x.size, np.bool_)

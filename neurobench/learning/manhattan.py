@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from neurobench.bench.stimulus import FloatArray
+from neurobench.compiling import compiled
 
 from .synapses import SignArray
 
@@ -23,7 +23,7 @@ def signs(deltas: FloatArray, inputs: FloatArray) -> SignArray:
     return out
 
 
-@njit(cache=True)
+@compiled
 def _signs(deltas: Any, inputs: Any, out: Any) -> None:  # pragma: no cover - compiled
     for i in range(inputs.shape[1]):
         for k in range(deltas.shape[1]):

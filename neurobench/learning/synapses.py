@@ -12,7 +12,6 @@ from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from neurobench.bench.crossbar import Applied, Capabilities, Plan, Reading, conductance_s
 from neurobench.bench.steps import Apply, BenchView, Sense, Step
@@ -29,6 +28,7 @@ from neurobench.bench.stimulus import (
     VectorRead,
     require,
 )
+from neurobench.compiling import compiled
 from neurobench.errors import CapabilityMissing, UsageError
 
 SignArray = np.ndarray[Any, np.dtype[np.int8]]
@@ -111,21 +111,21 @@ def book(counts: SignArray, *books: Any) -> None:
 # In every epoch: a pass of numpy over a small array costs more than all of its additions.
 
 
-@njit(cache=True)
+@compiled
 def _book(counts: Any, kept: Any) -> None:  # pragma: no cover - compiled
     for i in range(counts.shape[0]):
         for j in range(counts.shape[1]):
             kept[i, j] += abs(np.int64(counts[i, j]))
 
 
-@njit(cache=True)
+@compiled
 def _weights(grid: Any, rows: Any, plus: Any, minus: Any, out: Any) -> None:  # pragma: no cover - compiled
     for i in range(len(rows)):
         for k in range(len(plus)):
             out[i, k] = grid[rows[i], plus[k]] - grid[rows[i], minus[k]]
 
 
-@njit(cache=True)
+@compiled
 def _nudge(
     signs: Any, rows: Any, plus: Any, minus: Any, usable: Any, both: bool, counts: Any
 ) -> None:  # pragma: no cover - compiled

@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from neurobench.compiling import compiled
 from neurobench.physics.noise import bits, normal, operation
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _buckets(nodes: FloatArray) -> tuple[NDArray[np.int32], float, int]:
     return before.astype(np.int32), n / span, int(np.bincount(place, minlength=n).max())
 
 
-@njit(cache=True)
+@compiled
 def piece_of(u: float, t: Table) -> int:  # pragma: no cover
     """Index of the straight piece that holds the state u."""
     head = t.pieces[HEAD]
@@ -93,7 +93,7 @@ def piece_of(u: float, t: Table) -> int:  # pragma: no cover
     return piece
 
 
-@njit(cache=True)
+@compiled
 def pulse_cell(u: float, t: Table, step: float, z: float, u_min: float, u_max: float) -> Any:  # pragma: no cover
     """State of one cell after one pulse: u + step (delta(u) + sigma(u) z), kept in [u_min, u_max]."""
     p = piece_of(u, t)
@@ -135,13 +135,13 @@ class Room(NamedTuple):
     change: FloatArray
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def level(u: float, levels: Any) -> Any:  # pragma: no cover
     """L(u): the state itself, or the literal level of that index."""
     return levels[np.int64(u)] if levels.size else u
 
 
-@njit(cache=True)
+@compiled
 def conductances(u: Any, base_s: Any, gain_s: Any, levels: Any, out: Any, row_s: Any) -> None:  # pragma: no cover
     """Conductance of every cell into out[rows, cols], and its sums over each row into row_s[rows]."""
     rows, cols = out.shape
@@ -154,7 +154,7 @@ def conductances(u: Any, base_s: Any, gain_s: Any, levels: Any, out: Any, row_s:
         row_s[i] = _sum(row, 0, cols)
 
 
-@njit(cache=True)
+@compiled
 def _draw(
     c: Cells, s: Span, first: int, stride: int, cross: Any, lo: int, k0: Any, k1: Any, room: Room
 ) -> None:  # pragma: no cover
@@ -167,7 +167,7 @@ def _draw(
         z[np.uint64(q)] = normal(words[np.uint64(q)])
 
 
-@njit(cache=True)
+@compiled
 def _changes(u: Any, offset: int, n: int, t: Table, room: Room) -> None:  # pragma: no cover
     """delta(u) + sigma(u) z of each selected cell; written so that the compiler turns each loop into gathers."""
     low, per_u, hops, noisy = t.pieces[HEAD, 0], t.pieces[HEAD, 1], int(t.pieces[HEAD, 2]), t.pieces[HEAD, 3] > 0
@@ -196,7 +196,7 @@ def _changes(u: Any, offset: int, n: int, t: Table, room: Room) -> None:  # prag
         out[i] = delta[p] + x * slope[p] + (z[i] * (sigma[p] + x * sigma_slope[p]) if noisy else 0.0)
 
 
-@njit(cache=True)
+@compiled
 def _commit(c: Cells, s: Span, change: Any, u_min: float, u_max: float) -> None:  # pragma: no cover
     """Move the states, count the pulses, add to the crossing lines' sums; leaves siemens moved in `change`."""
     u, step, gain, across_s, pulses, levels = c.u, c.step, c.gain_s, c.across_s, c.pulses, c.levels
@@ -219,7 +219,7 @@ def _commit(c: Cells, s: Span, change: Any, u_min: float, u_max: float) -> None:
         pulses[np.uint64(s.cell + q)] += np.uint32(1)
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+@compiled(fastmath={"reassoc", "nsz", "contract"})
 def _sum(values: Any, offset: int, n: int) -> float:  # pragma: no cover
     total = 0.0
     for q in range(n):
@@ -227,7 +227,7 @@ def _sum(values: Any, offset: int, n: int) -> float:  # pragma: no cover
     return total
 
 
-@njit(cache=True)
+@compiled
 def _selected_s(c: Cells, s: Span) -> float:  # pragma: no cover
     total = 0.0
     for q in range(s.n):
@@ -235,7 +235,7 @@ def _selected_s(c: Cells, s: Span) -> float:  # pragma: no cover
     return total
 
 
-@njit(cache=True)
+@compiled
 def _shot(
     c: Cells, s: Span, repeat: int, t: Table, first: int, stride: int, cross: Any, lo: int, k0: Any, k1: Any,
     u_min: float, u_max: float, metered: bool, whole: bool, own_s: float, total_s: float, joule: Any, side: int,
@@ -261,7 +261,7 @@ def _shot(
     return energy, moved
 
 
-@njit(cache=True)
+@compiled
 def _widest(indptr: Any) -> int:  # pragma: no cover
     n = 0
     for k in range(indptr.size - 1):
@@ -269,7 +269,7 @@ def _widest(indptr: Any) -> int:  # pragma: no cover
     return n
 
 
-@njit(cache=True)
+@compiled
 def fire(
     u: Any, pulses: Any, step: Any, base_s: Any, gain_s: Any, levels: Any, u_min: float, u_max: float,
     line_stride: int, cross_stride: int, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any,
@@ -321,7 +321,7 @@ def fire(
     return energy, done, slots
 
 
-@njit(cache=True)
+@compiled
 def _gather(
     there: Cells, here: Cells, many_base: bool, many_gain: bool, first: int, stride: int, cross: Any, lo: int, n: int
 ) -> None:  # pragma: no cover
@@ -335,7 +335,7 @@ def _gather(
         here.base_s[q], here.gain_s[q] = there.base_s[at if many_base else 0], there.gain_s[at if many_gain else 0]
 
 
-@njit(cache=True)
+@compiled
 def _scatter(
     here: Cells, there: Cells, first: int, stride: int, cross: Any, lo: int, n: int
 ) -> None:  # pragma: no cover
@@ -345,7 +345,7 @@ def _scatter(
         there.u[at], there.pulses[at], there.across_s[x] = here.u[q], here.pulses[q], here.across_s[q]
 
 
-@njit(cache=True)
+@compiled
 def _one(
     u: Any, at: int, count: Any, t: Table, step: float, k0: Any, k1: Any, lo: float, hi: float
 ) -> None:  # pragma: no cover
@@ -357,7 +357,7 @@ def _one(
     count[at] += np.uint32(1)
 
 
-@njit(cache=True)
+@compiled
 def _joules(
     u: Any, base_s: Any, gain_s: Any, levels: Any, rows: int, line_stride: int, cross_stride: int, line: int, hit: Any,
     joule: Any,
@@ -372,7 +372,7 @@ def _joules(
     return energy
 
 
-@njit(cache=True)
+@compiled
 def fire_disturbing(
     u: Any, pulses: Any, disturbs: Any, step: Any, base_s: Any, gain_s: Any, levels: Any, bounds: tuple[float, float],
     lines: int, line_stride: int, cross_stride: int, line: Any, indptr: Any, cross: Any, sign: Any, repeat: Any,
@@ -412,7 +412,7 @@ def fire_disturbing(
     return energy, done, slots
 
 
-@njit(cache=True)
+@compiled
 def sums(u: Any, base_s: Any, gain_s: Any, levels: Any, row_s: Any, col_s: Any) -> None:  # pragma: no cover
     """Summed conductance of every row and every column."""
     col_s[:] = 0.0
@@ -427,7 +427,7 @@ def sums(u: Any, base_s: Any, gain_s: Any, levels: Any, row_s: Any, col_s: Any) 
             col_s[j] += line[j]
 
 
-@njit(cache=True)
+@compiled
 def convert(values: Any, offset: float, lsb: float, limit: float) -> bool:  # pragma: no cover
     """Offset, rounding to whole steps of `lsb` (0: none) and clipping at +-limit, in place; True if one was clipped."""
     over = 0
@@ -441,7 +441,7 @@ def convert(values: Any, offset: float, lsb: float, limit: float) -> bool:  # pr
     return over > 0
 
 
-@njit(cache=True)
+@compiled
 def add_noise(
     currents: Any, volts: Any, sigma2: float, variance: Any, k0: int, k1: int, index: int
 ) -> float:  # pragma: no cover
@@ -466,7 +466,7 @@ def add_noise(
     return float(mean / max(currents.size, 1))
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+@compiled(fastmath={"reassoc", "nsz", "contract"})
 def _dot(x: Any, y: Any) -> Any:  # pragma: no cover
     total = 0.0
     for q in range(x.size):
@@ -474,7 +474,7 @@ def _dot(x: Any, y: Any) -> Any:  # pragma: no cover
     return total
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+@compiled(fastmath={"reassoc", "nsz", "contract"})
 def read_power(volts: Any, line_s: Any) -> float:  # pragma: no cover
     """Sum over all vectors of the power in watt: volts[n, inputs]^2 @ line_s[inputs]."""
     total = 0.0
@@ -484,7 +484,7 @@ def read_power(volts: Any, line_s: Any) -> float:  # pragma: no cover
     return total
 
 
-@njit(cache=True)
+@compiled
 def read_cells(
     mask: Any, g: Any, row_s: Any, ohm: float, volts: float, sigma2: float, relative2: float, k0: int, k1: int,
     index: int, out: Any,
@@ -514,7 +514,7 @@ def read_cells(
     return mean / at, power
 
 
-@njit(cache=True)
+@compiled
 def pulse_list(
     u: Any, count: Any, step: Any, u_min: float, u_max: float, cells: Any, pieces: Any, buckets: Any, k0: int, k1: int
 ) -> None:  # pragma: no cover
@@ -549,7 +549,7 @@ class LoopDevice(NamedTuple):
     linear: bool = False
 
 
-@njit(cache=True)
+@compiled
 def cell_s(d: LoopDevice, cell: int) -> Any:  # pragma: no cover
     """Conductance of one cell in siemens."""
     c = np.uint64(cell)
@@ -558,7 +558,7 @@ def cell_s(d: LoopDevice, cell: int) -> Any:  # pragma: no cover
     return base_s + gain_s * level(d.u[c], d.levels)
 
 
-@njit(cache=True)
+@compiled
 def pulse_at(d: LoopDevice, cell: int, sign: int) -> Any:  # pragma: no cover
     """One pulse on one cell (flat index), sign +1 potentiates, -1 depresses; gives its new conductance."""
     d.selected_s[0 if sign > 0 else 1] += cell_s(d, cell)

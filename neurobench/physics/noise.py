@@ -15,9 +15,8 @@ from math import exp, log, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from .compiling import inner
+from neurobench.compiling import compiled, inner, plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +92,7 @@ def key(seed: int, stream: Stream) -> Key:
     return Key(_signed(first), _signed(_mix((first + _GOLDEN) & _MASK)))
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def bits(k0: Any, k1: Any, counter: Any) -> Any:  # pragma: no cover - compiled
     """64 random bits for a counter; all three are uint64."""
     z = counter * _U_GOLDEN + k0
@@ -103,7 +102,7 @@ def bits(k0: Any, k1: Any, counter: Any) -> Any:  # pragma: no cover - compiled
     return z ^ (z >> _S31)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def unit(word: Any) -> Any:  # pragma: no cover - compiled
     """A uniform number in [0, 1) from 64 bits."""
     return np.float64(np.int64(word >> _S11)) * _TO_UNIT
@@ -132,7 +131,7 @@ def _slow_normal(word: Any) -> Any:  # pragma: no cover - compiled
         word = bits(word, _U_ODD, _U1)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline="always")
 def normal(word: Any) -> Any:  # pragma: no cover - compiled
     """A standard normal number from 64 bits (more are made from them where the ziggurat needs more)."""
     layer = np.int64(word & _U255)
@@ -142,7 +141,7 @@ def normal(word: Any) -> Any:  # pragma: no cover - compiled
     return _slow_normal(word)
 
 
-@njit(cache=True)
+@compiled
 def operation(k0: int, k1: int, index: int) -> Any:  # pragma: no cover - compiled
     """Key words (uint64) of one operation of a stream, such as one read."""
     a, b, i = np.uint64(k0), np.uint64(k1), np.uint64(index)
@@ -152,14 +151,14 @@ def operation(k0: int, k1: int, index: int) -> Any:  # pragma: no cover - compil
 
 def operations(of: Key, first: int, count: int) -> NDArray[np.uint64]:
     """Key words [count, 2] of the operations first .. first + count - 1: `operation` for many at once."""
-    plain: Any = bits.py_func
+    mixed = plain(bits)
     a, b = np.uint64(of.k0 & _MASK), np.uint64(of.k1 & _MASK)
     i = (np.uint64(first & _MASK) + np.arange(count, dtype=np.uint64)) * _U_ODD
-    words = plain(a, b, i)
-    return np.stack([words, plain(b, words, i + _U1)], axis=1)
+    words = mixed(a, b, i)
+    return np.stack([words, mixed(b, words, i + _U1)], axis=1)
 
 
-@njit(cache=True)
+@compiled
 def fill_normals(k0: int, k1: int, index: int, out: Any) -> None:  # pragma: no cover - compiled
     """Standard normals of operation `index` for elements 0 .. len(out) - 1 of a flat array."""
     a, b = operation(k0, k1, index)
@@ -167,7 +166,7 @@ def fill_normals(k0: int, k1: int, index: int, out: Any) -> None:  # pragma: no 
         out[e] = normal(bits(a, b, np.uint64(e)))
 
 
-@njit(cache=True)
+@compiled
 def fill_uniforms(k0: int, k1: int, index: int, out: Any) -> None:  # pragma: no cover - compiled
     """Uniform numbers in [0, 1) of operation `index` for elements 0 .. len(out) - 1 of a flat array."""
     a, b = operation(k0, k1, index)

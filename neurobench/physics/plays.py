@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from neurobench.bench.stimulus import Bias, BoolArray, FloatArray, IndexArray
+from neurobench.compiling import compiled
 from neurobench.errors import CapabilityMissing, OutsideHull
 from neurobench.physics.kernels import Table, table
 from neurobench.physics.noise import bits, normal
@@ -280,7 +280,7 @@ def rises(lines: Lines, potentiating_sign: int, level_v: float) -> IndexArray:
 # -- kernels ----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@compiled
 def _feel(law: RateLaw, by: float, cell: int, u: Any, step: Any, marks: Marks) -> None:  # pragma: no cover - compiled
     """One dose on one cell."""
     if step[cell] == 0:
@@ -291,7 +291,7 @@ def _feel(law: RateLaw, by: float, cell: int, u: Any, step: Any, marks: Marks) -
     u[cell] = after
 
 
-@njit(cache=True)
+@compiled
 def _stand(
     law: RateLaw, sign: int, cell_v: Any, seconds: float, u: Any, step: Any, threshold: Any, now: Any, marks: Marks
 ) -> None:  # pragma: no cover - compiled
@@ -305,7 +305,7 @@ def _stand(
             now[cell] = step[cell] != 0
 
 
-@njit(cache=True)
+@compiled
 def _piece(
     lines: Lines, line: Any, k: int, now_s: float, next_s: float
 ) -> tuple[float, float]:  # pragma: no cover - compiled
@@ -318,13 +318,13 @@ def _piece(
     return first, b if b_s == next_s else a + (b - a) * ((next_s - a_s) / (b_s - a_s))
 
 
-@njit(cache=True)
+@compiled
 def _span(lines: Lines, line: Any) -> tuple[int, int]:  # pragma: no cover - compiled
     shape = int(line[0])
     return (lines.bounds[shape], lines.bounds[shape + 1]) if shape >= 0 else (0, 0)
 
 
-@njit(cache=True)
+@compiled
 def walk(lines: Lines, row: Any, col: Any, out: Any) -> int:  # pragma: no cover - compiled
     """Straight pieces of the voltage V_row - V_col of a pair of lines into out[n, 4]: begin in s, duration in s, volts
     at both ends. Pieces of 0 V are left out. Gives how many there are."""
@@ -347,7 +347,7 @@ def walk(lines: Lines, row: Any, col: Any, out: Any) -> int:  # pragma: no cover
     return n
 
 
-@njit(cache=True)
+@compiled
 def _most(lines: Lines) -> int:  # pragma: no cover - compiled
     """Pieces that a pair of lines can have."""
     longest = 0
@@ -356,7 +356,7 @@ def _most(lines: Lines) -> int:  # pragma: no cover - compiled
     return 2 * longest + 2
 
 
-@njit(cache=True)
+@compiled
 def _doses(law: RateLaw, sign: int, pieces: Any, n: int, factor: float, runs: Any) -> int:  # pragma: no cover
     found = 0
     for k in range(n):
@@ -364,7 +364,7 @@ def _doses(law: RateLaw, sign: int, pieces: Any, n: int, factor: float, runs: An
     return found
 
 
-@njit(cache=True)
+@compiled
 def _moments(pieces: Any, n: int) -> tuple[float, float, float]:  # pragma: no cover - compiled
     """Integrals of V^2 and V^4 over time, and the largest |V|, of straight pieces."""
     second = fourth = peak = 0.0
@@ -376,7 +376,7 @@ def _moments(pieces: Any, n: int) -> tuple[float, float, float]:  # pragma: no c
     return second, fourth, peak
 
 
-@njit(cache=True)
+@compiled
 def _play(
     law: RateLaw, lines: Lines, sign: int, u: Any, step: Any, threshold: Any, conductance_s: Any, shorted: Any,
     ohmic: float, cubic: float, marks: Marks,
@@ -403,7 +403,7 @@ def _play(
     return energy_j
 
 
-@njit(cache=True)
+@compiled
 def _scatter(
     cells: Any, absolute: float, relative: float, u: Any, step: Any, count: Any, marks: Marks, k0: int, k1: int
 ) -> None:  # pragma: no cover - compiled

@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from neurobench.compiling import compiled
 from neurobench.errors import CapabilityMissing, ConfigError, UsageError
 from neurobench.physics.latent import LatentModel
 from neurobench.physics.response import Response
@@ -80,7 +80,7 @@ class RateLaw(NamedTuple):
 # -- closed forms -----------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@compiled
 def _rise(x: float) -> float:  # pragma: no cover - compiled
     """(exp(x) - 1) / x - 1 for x >= 0, also where it is small."""
     if x < 1e-2:
@@ -88,7 +88,7 @@ def _rise(x: float) -> float:  # pragma: no cover - compiled
     return float(np.expm1(x) / x - 1)
 
 
-@njit(cache=True)
+@compiled
 def _exponential(theta: float, scale: float, low: float, high: float) -> float:  # pragma: no cover - compiled
     """Mean of exp(V / scale) - exp(theta / scale) over theta <= low <= V <= high."""
     above, mean = np.expm1((low - theta) / scale), _rise((high - low) / scale)
@@ -96,7 +96,7 @@ def _exponential(theta: float, scale: float, low: float, high: float) -> float: 
     return float(np.exp(theta / scale) * (above + mean))
 
 
-@njit(cache=True)
+@compiled
 def _power(theta: float, scale: float, low: float, high: float) -> float:  # pragma: no cover - compiled
     """Mean of (V / theta - 1)^scale over theta <= low <= V <= high."""
     a, b = low / theta - 1, high / theta - 1
@@ -108,7 +108,7 @@ def _power(theta: float, scale: float, low: float, high: float) -> float:  # pra
     return total
 
 
-@njit(cache=True)
+@compiled
 def dose(side: Side, a: float, b: float, seconds: float, factor: float) -> float:  # pragma: no cover - compiled
     """Dose (>= 0) of a voltage of this side's sign, a magnitude, that goes straight from a to b."""
     theta, low, high = side.threshold_v * factor, min(a, b), max(a, b)
@@ -121,7 +121,7 @@ def dose(side: Side, a: float, b: float, seconds: float, factor: float) -> float
     return side.rate_hz * seconds * _power(theta, side.scale, low, high)
 
 
-@njit(cache=True)
+@compiled
 def _shrunk(room: float, by: float, window: float) -> float:  # pragma: no cover - compiled
     """What is left of `room` (to the end of the window) after a dose: d room / d dose = - room^window."""
     if window == 0:
@@ -134,7 +134,7 @@ def _shrunk(room: float, by: float, window: float) -> float:  # pragma: no cover
     return float(left ** (1 / (1 - window))) if left > 0 else 0.0
 
 
-@njit(cache=True)
+@compiled
 def moved(law: RateLaw, u: float, by: float) -> float:  # pragma: no cover - compiled
     """The state u after a signed dose."""
     if by == 0:
@@ -144,13 +144,13 @@ def moved(law: RateLaw, u: float, by: float) -> float:  # pragma: no cover - com
     return min(max(w / (law.ratio - (law.ratio - 1) * w), 0.0), 1.0)
 
 
-@njit(cache=True)
+@compiled
 def _move(law: RateLaw, u: Any, by: float) -> None:  # pragma: no cover - compiled
     for k in range(u.size):
         u[k] = moved(law, u[k], by)
 
 
-@njit(cache=True)
+@compiled
 def _join(by: float, runs: Any, n: int) -> int:  # pragma: no cover - compiled
     """Add a dose to the last run of its sign, or begin a run with it."""
     if by == 0:
@@ -162,7 +162,7 @@ def _join(by: float, runs: Any, n: int) -> int:  # pragma: no cover - compiled
     return n + 1
 
 
-@njit(cache=True)
+@compiled
 def take(
     law: RateLaw, a: float, b: float, seconds: float, factor: float, runs: Any, n: int
 ) -> int:  # pragma: no cover - compiled

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from neurobench.bench.limits import _at, _begins, _line_classes, _when
 from neurobench.bench.stimulus import Waveforms
+from neurobench.compiling import compiled
 
 
 def rises(played: Waveforms, threshold_v: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -26,7 +26,7 @@ def rises(played: Waveforms, threshold_v: float) -> tuple[NDArray[np.int64], NDA
     return above[cells], below[cells]
 
 
-@njit(cache=True)
+@compiled
 def _count(t_s: Any, v: Any, bounds: Any, rows: Any, cols: Any, threshold_v: float) -> Any:  # pragma: no cover
     above = np.zeros((len(rows), len(cols)), np.int64)
     below = np.zeros((len(rows), len(cols)), np.int64)
@@ -36,7 +36,7 @@ def _count(t_s: Any, v: Any, bounds: Any, rows: Any, cols: Any, threshold_v: flo
     return above, below
 
 
-@njit(cache=True)
+@compiled
 def _count_pair(t_s: Any, v: Any, bounds: Any, row: Any, col: Any, threshold_v: float) -> Any:  # pragma: no cover
     """As `limits._expose_pair` walks the breakpoints of two lines, with a number for either sign."""
     ups, downs, above, below = 0, 0, False, False
