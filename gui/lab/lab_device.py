@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QColor, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QPen
+from PySide6.QtGui import QColor, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QKeySequence, QPen, QShortcut
 from PySide6.QtWidgets import (
     QFileDialog,
     QFormLayout,
@@ -34,12 +34,14 @@ from ..parts.aside import Aside
 from ..parts.forms import NumberBox
 from ..parts.plot import Plot
 from ..parts.scrolling import scrolled
+from ..parts.working import Working
 
 if TYPE_CHECKING:
     from ..session import Session
 
 CURVES = "Curves and cards (*.csv *.dat *.txt *.toml *.nbr);;All files (*)"
 ROLE = Qt.ItemDataRole.UserRole
+LIST_ONLY = Qt.ShortcutContext.WidgetShortcut
 
 
 def free_name(path: Path) -> Path:
@@ -50,12 +52,22 @@ def free_name(path: Path) -> Path:
     return found
 
 
+def cards_folder(session: Session) -> Path:
+    """Where cards of one's own are kept: beside the runs, as the chips are."""
+    return session.runs_folder.parent / "cards"
+
+
+def own_cards(folder: Path) -> list[Path]:
+    """The cards that were imported before."""
+    return sorted(folder.glob("*.toml"))
+
+
 class DeviceList(QWidget):
     """The cards by name; those of one's own stand first."""
 
     chosen = Signal(str)  # name of the library, or path of a card
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, cards: Path, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._aside = Aside("devices", self)
         self.search = QLineEdit()
@@ -65,7 +77,7 @@ class DeviceList(QWidget):
         self.search.setClearButtonEnabled(True)
         self.list = QListWidget()
         self.list.setAccessibleName("Devices")
-        self.list.setToolTip("Devices of the library, and those that you imported")
+        self.list.setToolTip("Devices of the library, below those that you imported. Delete takes one of yours off it")
         self.words = QLabel("Reading the library ...")
         self.words.setProperty("role", "dim")
         layout = QVBoxLayout(self)
@@ -74,7 +86,8 @@ class DeviceList(QWidget):
             layout.addWidget(widget)
         self.search.textChanged.connect(self._filter)
         self.list.currentItemChanged.connect(self._choose)
-        self._aside.ask(lambda: library.catalogue("devices"), self._fill, self.words.setText)
+        QShortcut(QKeySequence.StandardKey.Delete, self.list, self._take_off, context=LIST_ONLY)
+        self._aside.ask(lambda: (library.catalogue("devices"), own_cards(cards)), self._fill, self.words.setText)
 
     def close_down(self) -> None:
         """The window closes."""
@@ -86,6 +99,7 @@ class DeviceList(QWidget):
         if item is None:
             item = self._made(device, Path(device).stem, f"your card {device}")
             self.list.insertItem(0, item)
+            self._count()
         self.list.setCurrentItem(item)
 
     def device(self) -> str:
@@ -103,13 +117,34 @@ class DeviceList(QWidget):
         item.setToolTip(words)
         return item
 
-    def _fill(self, found: Iterable[Mapping[str, Any]]) -> None:
-        for row in found:
+    def _fill(self, found: tuple[Iterable[Mapping[str, Any]], Iterable[Path]]) -> None:
+        for card in found[1]:
+            if self._item(str(card)) is None:
+                self.list.addItem(self._made(str(card), card.stem, f"your card {card}"))
+        for row in found[0]:
             words = f"{row['title']}; {row['model']}; {row['source']}"
             self.list.addItem(self._made(str(row["name"]), str(row["name"]), words))
-        self.words.setText(f"{self.list.count()} devices")
+        self._count()
         if self.list.currentRow() < 0:
             self.choose("lsmo-gaq3")
+
+    def _own(self) -> list[QListWidgetItem]:
+        items = [self.list.item(n) for n in range(self.list.count())]
+        return [item for item in items if str(item.data(ROLE)).endswith(".toml")]
+
+    def _count(self) -> None:
+        own = len(self._own())
+        self.words.setText(f"{self.list.count()} devices" + (f", {own} of them yours" if own else ""))
+
+    def _take_off(self) -> None:
+        """A card that was tried and is not wanted in the list; its file is not touched."""
+        item = self.list.currentItem()
+        if item not in self._own():
+            self.words.setText("only a card of your own can be taken off the list")
+            return
+        self.list.takeItem(self.list.row(item))
+        self._count()
+        self.words.setText(f"{self.words.text()}; {item.data(ROLE)} is off the list, and stays where it is")
 
     def _filter(self, text: str) -> None:
         words = text.lower().split()
@@ -139,12 +174,14 @@ class ImportPanel(QWidget):
         self.volts, self.seconds = NumberBox("V"), NumberBox("s", low=0.0)
         self.low, self.high = NumberBox("S", low=0.0), NumberBox("S", low=0.0)
         self.start = QPushButton("Import")
-        self.words = QLabel()
+        self.working, self.words = Working(), QLabel()
         self._name_all()
         self._lay_out()
         self.browse.clicked.connect(self._choose)
         self.start.clicked.connect(self._import)
         self.file.textChanged.connect(self._enable)
+        self.working.ended.connect(self._enable)
+        self.working.cancelled.connect(self._cancelled)
         self._enable()
         self.restyle()
 
@@ -166,6 +203,8 @@ class ImportPanel(QWidget):
         for box in (self.volts, self.seconds, self.low, self.high):
             box.setPlaceholderText("as the file says")
         self.name.setPlaceholderText("as the file")
+        self.source.setPlaceholderText("who, where, when")
+        self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.words.setWordWrap(True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
@@ -188,6 +227,7 @@ class ImportPanel(QWidget):
         layout.addWidget(self.browse)
         layout.addWidget(self.form)
         layout.addWidget(self.start)
+        layout.addWidget(self.working)
         layout.addWidget(self.words)
 
     def restyle(self, over: bool = False) -> None:
@@ -219,11 +259,14 @@ class ImportPanel(QWidget):
 
     def take(self, path: Path) -> None:
         """Take a curve file; a card of one's own is shown at once."""
+        if not path.is_file():
+            self._say("bad", f"{path} is not a file")
+            return
         if path.suffix == ".toml":
             self.imported.emit(str(path), [])
             return
         self.file.setText(str(path))
-        self.out.setText(str(free_name(path.with_name(f"{path.stem}-card.toml"))))
+        self.out.setText(str(free_name(cards_folder(self._session) / f"{path.stem}.toml")))
         self._say("", f"{path.name}: say what the file does not, then press Import")
 
     def _choose(self) -> None:
@@ -233,7 +276,7 @@ class ImportPanel(QWidget):
 
     def _enable(self) -> None:
         known = bool(self.file.text().strip())
-        self.start.setEnabled(known)
+        self.start.setEnabled(known and not self.working.words)
         for widget in (self.form, self.start):
             widget.setVisible(known or self.file.hasFocus())  # what is asked for once there is a file
 
@@ -258,9 +301,10 @@ class ImportPanel(QWidget):
         elif (self.low.number() is None) != (self.high.number() is None):
             self._say("bad", "a window needs its lowest and its highest conductance")
         else:
-            self._say("", "Reading ...")
-            self.start.setEnabled(False)
-            self._session.job(self.command(), self._done, self._failed)
+            self._say("", "")
+            job = self._session.job(self.command(), self._done, self._failed)
+            self.working.watch(job, f"reading {Path(self.file.text().strip()).name}")
+            self._enable()
 
     def _done(self, found: dict[str, Any]) -> None:
         self._enable()
@@ -273,6 +317,9 @@ class ImportPanel(QWidget):
     def _failed(self, words: str) -> None:
         self._enable()
         self._say("bad", words)
+
+    def _cancelled(self) -> None:
+        self._say("warn", "Cancelled; no card was written")
 
     def _say(self, role: str, words: str) -> None:
         self.words.setText(words)
@@ -395,6 +442,9 @@ class DevicePanel(QWidget):
         self.residuals.setVisible(any(len(c["points_s"]) for c in found["curves"]))
         curves.enableAutoRange()
         residuals.enableAutoRange()
+        left = [np.asarray(c["residual_s"], float) * factor for c in found["curves"] if len(c["residual_s"])]
+        if left and not np.ptp(np.concatenate(left)):  # no residual at all: an axis of any size would look like some
+            residuals.setYRange(-0.01 * float(np.ptp(every * factor)), 0.01 * float(np.ptp(every * factor)))
 
 
 def _fit_pen(n: int, over_points: bool) -> QPen:

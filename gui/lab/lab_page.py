@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QHideEvent
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QHideEvent
 from PySide6.QtWidgets import QGroupBox, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from .. import theme
 from .lab_chip import ChipPanel
-from .lab_device import DeviceList, DevicePanel, ImportPanel
+from .lab_device import DeviceList, DevicePanel, ImportPanel, cards_folder
 
 if TYPE_CHECKING:
     from ..frame.actions import Actions
@@ -31,12 +31,14 @@ class LabPage(QWidget):
         super().__init__(parent)
         del selection  # the lab has a chip of its own
         self._session, self._actions = session, actions
-        self.devices, self.importer = DeviceList(), ImportPanel(session)
+        self.devices, self.importer = DeviceList(cards_folder(session)), ImportPanel(session)
         self.device, self.chip = DevicePanel(session), ChipPanel(session)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Device or chip")
+        self.tabs.tabBar().setAccessibleName("Device or chip")
         self.tabs.addTab(self.device, "Device and its curves")
         self.tabs.addTab(self.chip, "Chip made of it")
+        self.setAcceptDrops(True)  # a file may fall anywhere on the page
         self._lay_out()
         self.devices.chosen.connect(self._chosen)
         self.importer.imported.connect(self._imported)
@@ -54,6 +56,7 @@ class LabPage(QWidget):
         self.devices.setMinimumHeight(theme.em() * 9)
         area = QScrollArea()
         area.setWidgetResizable(True)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the keyboard
         area.setWidget(side)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setMinimumWidth(side.minimumSizeHint().width() + theme.em())
@@ -76,6 +79,18 @@ class LabPage(QWidget):
         """Nothing is left at work behind a page that is not seen."""
         self.devices.close_down()
         super().hideEvent(event)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """What is dropped beside the place for it is meant for it."""
+        self.importer.dragEnterEvent(event)
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802
+        """It went on."""
+        self.importer.dragLeaveEvent(event)
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """A curve or a card."""
+        self.importer.dropEvent(event)
 
     def _chosen(self, device: str) -> None:
         self.device.show_device(device)

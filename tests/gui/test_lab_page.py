@@ -11,7 +11,7 @@ import pytest
 from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.lab.defect_map import MARKS, DefectMap
-from neurobench.gui.lab.lab_device import ImportPanel, free_name
+from neurobench.gui.lab.lab_device import ImportPanel, cards_folder, free_name, own_cards
 from neurobench.gui.lab.lab_page import LabPage
 from neurobench.gui.session import Session
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
@@ -67,13 +67,16 @@ def _curve(tmp_path: Path) -> Path:
 def test_a_dropped_curve_becomes_a_card_that_is_shown(lab: Lab, qtbot: Any, tmp_path: Path) -> None:
     importer, curve = lab.page.importer, _curve(tmp_path)
     assert not importer.form.isVisible(), "nothing is asked before there is a file"
-    assert _drop(importer, curve)
+    assert not _drop(lab.page, tmp_path) or "is not a file" in importer.words.text()
+    assert _drop(lab.page, curve), "anywhere on the page"
     assert importer.file.text() == str(curve)
     qtbot.keyClicks(importer.volts, "1.5")
     qtbot.keyClicks(importer.seconds, "2 m")
     qtbot.keyClicks(importer.source, "measured by hand, wafer 3")
     qtbot.mouseClick(importer.start, LEFT)
-    written = tmp_path / "wafer 3-card.toml"
+    assert importer.working.isVisible()
+    assert importer.working.line.text().startswith("reading wafer 3.csv")
+    written = tmp_path / "cards" / "wafer 3.toml"
     qtbot.waitUntil(lambda: lab.page.devices.device() == str(written), timeout=LONG_MS)
     card = library.card(written)
     assert (card.curve[0].amplitude_v, card.curve[0].width_s) == (1.5, 2e-3)
@@ -86,6 +89,12 @@ def test_a_dropped_curve_becomes_a_card_that_is_shown(lab: Lab, qtbot: Any, tmp_
     assert len(fit.getData()[1]) == 30
     residual = shown.residuals.item.listDataItems()[0].getData()[1]
     assert np.allclose(residual, points.getData()[1] - fit.getData()[1])
+    devices = lab.page.devices
+    assert "1 of them yours" in devices.words.text()
+    assert own_cards(cards_folder(lab.session)) == [written], "the next window finds it"
+    qtbot.keyClick(devices.list, Qt.Key.Key_Delete)
+    assert "is off the list, and stays where it is" in devices.words.text()
+    assert written.exists()
 
 
 @pytest.mark.slow
@@ -97,7 +106,7 @@ def test_a_curve_that_is_none_says_file_and_line(lab: Lab, qtbot: Any, tmp_path:
     qtbot.mouseClick(importer.start, LEFT)
     qtbot.waitUntil(lambda: "bad.csv:2" in importer.words.text(), timeout=LONG_MS)
     assert importer.words.property("role") == "bad"
-    assert not (tmp_path / "bad-card.toml").exists()
+    assert not (tmp_path / "cards").exists()
 
 
 def test_an_existing_card_is_not_overwritten(window_app: Any, qtbot: Any, tmp_path: Path) -> None:
@@ -105,13 +114,15 @@ def test_an_existing_card_is_not_overwritten(window_app: Any, qtbot: Any, tmp_pa
     importer = ImportPanel(session)
     qtbot.addWidget(importer)
     importer.show()
-    (tmp_path / "wafer 3-card.toml").write_text("precious")
+    kept = tmp_path / "cards" / "wafer 3.toml"
+    kept.parent.mkdir()
+    kept.write_text("precious")
     importer.take(_curve(tmp_path))
-    assert importer.out.text() == str(tmp_path / "wafer 3-card-2.toml")
-    importer.out.setText(str(tmp_path / "wafer 3-card.toml"))
+    assert importer.out.text() == str(tmp_path / "cards" / "wafer 3-2.toml")
+    importer.out.setText(str(kept))
     qtbot.mouseClick(importer.start, LEFT)
     assert "not overwritten" in importer.words.text()
-    assert (tmp_path / "wafer 3-card.toml").read_text() == "precious"
+    assert kept.read_text() == "precious"
     importer.volts.setText("many")
     importer.out.setText(str(tmp_path / "new.toml"))
     qtbot.mouseClick(importer.start, LEFT)
