@@ -13,7 +13,7 @@ from neurobench.runs.history import Snapshot
 
 from .. import theme
 from ..selection import Selection
-from .plots import Canvas, Curves, Marks, Panel, painted
+from .plots import Canvas, Curves, Marks, Panel, painted, so_far
 
 SYMBOLS = ("o", "x", "t", "s", "d", "+", "t1", "h")  # of the neurons: told apart without their colours too
 GLYPHS = "●✕▼■◆✚▲⬢"  # the same, in words
@@ -47,7 +47,7 @@ class ActivationsView(Panel):
             return ""
         if snapshot.targets is not None:
             return "No activations yet: they come with the first epoch, and only where there are not too many."
-        return f"The protocol {snapshot.about.protocol} tells no activations."
+        return f"The protocol {snapshot.about.protocol} has told no activations {so_far(snapshot)}."
 
     def _draw(self, snapshot: Snapshot) -> None:
         found, targets = snapshot.activations, snapshot.targets
@@ -95,5 +95,7 @@ def _offsets(neurons: int) -> FloatArray:
 
 
 def _words(found: FloatArray, targets: FloatArray | None) -> str:
-    said = f"{len(found)} patterns, {found.shape[1]} neuron{'s' * (found.shape[1] != 1)}"
-    return said if targets is None else f"{passing(found, targets)} of {said} each, stand beyond their targets"
+    each = f"{found.shape[1]} neuron{'s' * (found.shape[1] != 1)} each"
+    if targets is None:
+        return f"{len(found)} patterns, {each}"
+    return f"{passing(found, targets)} of {len(found)} patterns beyond their targets, {each}"

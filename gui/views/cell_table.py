@@ -19,8 +19,10 @@ from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 from neurobench.bench.stimulus import FloatArray
 
 from ..selection import Cell, Selection
-from .quantities import EXCLUDED, STATES
+from .quantities import EXCLUDED, NEVER_READ, STATES
 
+NO_VALUE = "–"  # it was read, and this quantity has no value there
+KEY = f"? was never read, {NO_VALUE} has no such value, x is excluded"
 MOST = 1024  # a selection of more cells is not marked in the table, cell by cell
 
 Index = QModelIndex | QPersistentModelIndex
@@ -31,9 +33,10 @@ class _Cells(QAbstractTableModel):
         super().__init__()
         self.values: FloatArray = np.zeros((0, 0))
         self.kinds: Any = np.zeros((0, 0), np.int8)
-        self.unit, self.decimals = "", 1
+        self.unit = ""
+        self.decimals: int | None = 1
 
-    def take(self, values: FloatArray, kinds: Any, unit: str, decimals: int) -> None:
+    def take(self, values: FloatArray, kinds: Any, unit: str, decimals: int | None) -> None:
         same = values.shape == self.values.shape
         if not same:
             self.beginResetModel()
@@ -63,7 +66,10 @@ class _Cells(QAbstractTableModel):
         kind, value = int(self.kinds[cell]), float(self.values[cell])
         if not self.unit and math.isfinite(value):
             return STATES[kind]
-        number = f"{value:.{self.decimals}f}" if math.isfinite(value) else "?"
+        if not math.isfinite(value):
+            number = "?" if kind == NEVER_READ else NO_VALUE
+        else:
+            number = f"{value:.3g}" if self.decimals is None else f"{value:.{self.decimals}f}"
         return f"{number} x" if kind == EXCLUDED else number
 
     def headerData(self, section: int, way: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:  # noqa: N802
@@ -83,14 +89,16 @@ class CellTable(QTableView):
         self._busy = False
         self.setModel(self.cells)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setAccessibleName("The numbers of the map as a table; ? was never read, x is excluded")
-        self.setToolTip("The numbers of the map; ? was never read, x is excluded")
+        self.setAccessibleName(f"The numbers of the map as a table; {KEY}")
+        self.setToolTip(f"The numbers of the map; {KEY}")
         self.setTabKeyNavigation(False)
         self.selectionModel().selectionChanged.connect(self._chosen_here)
         selection.changed.connect(self._chosen_elsewhere)
 
-    def show_field(self, values: FloatArray | None, kinds: Any = None, unit: str = "", decimals: int = 1) -> None:
-        """Show these; while the table is hidden they only wait."""
+    def show_field(
+        self, values: FloatArray | None, kinds: Any = None, unit: str = "", decimals: int | None = 1
+    ) -> None:
+        """Show these; while the table is hidden they only wait. `decimals`: None over decades, then digits count."""
         self._shown = None if values is None else (values, kinds, unit, decimals)
         if self.isVisible() or values is None:
             self._take()

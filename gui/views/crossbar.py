@@ -329,7 +329,8 @@ class CrossbarView(View):
         kinds = states(snapshot.cells.excluded, snapshot.cells.conductance_s)
         factor, unit = scale_of(max(map(abs, self.levels)) if self.levels else math.nan, quantity.unit)
         self.canvas.show_picture(self._picture(snapshot, self.field, kinds, factor, unit))
-        self.table.show_field(self.field.values * factor, kinds, unit, _decimals(self.levels, factor))
+        decimals = None if self._is_log else _decimals(self.levels, factor)
+        self.table.show_field(self.field.values * factor, kinds, unit, decimals)
         self._say_cell()
 
     @property
@@ -343,12 +344,12 @@ class CrossbarView(View):
 
     def _set_levels(self, values: FloatArray) -> None:
         """The range is fitted once; it grows when values leave it, in generous steps, unless it is held."""
-        quantity = self.quantity
+        quantity, log = self.quantity, self._is_log
         if quantity.key == "mask":
             self.levels = None
             return
-        log = self.log and quantity.log
-        outside = self.levels is not None and not self.hold and beyond(values, self.levels) > 0
+        scaled = values[values > 0] if log else values
+        outside = self.levels is not None and not self.hold and beyond(scaled, self.levels) > 0
         if self.levels is None or outside:
             found = levels_of(values, signed=quantity.signed, log=log)
             if found is not None and self.levels is not None:
@@ -387,7 +388,7 @@ class CrossbarView(View):
         known = np.isfinite(values)
         if self.levels is None:
             share = np.zeros(values.shape)
-        elif self.log and self.quantity.log:
+        elif self._is_log:
             known &= values > 0
             low, high = (math.log10(one) for one in self.levels)
             share = (np.log10(np.where(known, values, 1.0)) - low) / (high - low or 1.0)
@@ -402,7 +403,7 @@ class CrossbarView(View):
         assert self.levels is not None
         low, high = self.levels
         decimals = _decimals(self.levels, factor)
-        if self.log and self.quantity.log:
+        if self._is_log:
             ends = math.log10(low), math.log10(high)
             at = [10**k * m for k in range(math.floor(ends[0]), math.ceil(ends[1]) + 1) for m in (1, 2, 5)]
             inside = [one for one in at if low <= one <= high]
@@ -424,6 +425,8 @@ class CrossbarView(View):
             value = float(values[cell])
             if math.isfinite(value):
                 shown = value * factor + 0.0
+                if self._is_log:  # over decades, decimals would make small values 0
+                    return f"{shown:.2g}" if abs(shown) < 100 else f"{shown:.0f}"
                 return f"{shown:.{0 if abs(shown) >= 100 else decimals}f}"  # three digits fit where four do not
             return "?" if kinds[cell] == NEVER_READ else ""
 
@@ -472,7 +475,7 @@ class CrossbarView(View):
 
     def look_for_news(self) -> None:
         """A live run that is silent, or values that left the scale, are told above the line."""
-        said = self._stale_words() or self._beyond_words()
+        said = self._stale_words() or self._nowhere_words() or self._beyond_words()
         self.badge.setText(said)
         self.badge.setVisible(bool(said))
 
@@ -484,10 +487,23 @@ class CrossbarView(View):
             return ""
         return f"! STALE: no news of this run for {silent_s:.0f} s"
 
+    @property
+    def _is_log(self) -> bool:
+        """Whether colours are logarithmic now."""
+        return self.log and self.quantity.log
+
+    def _nowhere_words(self) -> str:
+        """Noise makes a small conductance 0 or less: that has no logarithm, and no colour then."""
+        if self.field is None or not self._is_log:
+            return ""
+        none = int(np.count_nonzero(self.field.values <= 0))
+        return f"! {plural(none, 'cell')} at 0 or below: no place on a logarithmic scale" if none else ""
+
     def _beyond_words(self) -> str:
         if self.levels is None or self.field is None or not self.hold:
             return ""
-        outside = beyond(self.field.values, self.levels)
+        values = self.field.values
+        outside = beyond(values[values > 0] if self._is_log else values, self.levels)
         return f"! {plural(outside, 'cell')} beyond the colours (Fit takes them in)" if outside else ""
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
@@ -526,11 +542,14 @@ class CrossbarView(View):
         assert self.field is not None
         names = [f"B{col}" for col in range(self.field.values.shape[1])]
         unit = f"{self.quantity.key}_{self.quantity.unit}".rstrip("_").replace("Ω", "ohm")
-        body = [
-            [f"W{row}", *("" if math.isnan(v) else f"{v:.9g}" for v in values)]
-            for row, values in enumerate(self.field.values.tolist())
-        ]
+        body = [[f"W{row}", *map(self._exact, values)] for row, values in enumerate(self.field.values.tolist())]
         return [[unit, *names], *body]
+
+    def _exact(self, value: float) -> str:
+        """A number as files have it."""
+        if self.quantity.key == "mask":
+            return STATES[int(value)]
+        return "" if math.isnan(value) else f"{value:.9g}"
 
     def copy(self) -> None:
         """Put the numbers on the clipboard, as a spreadsheet takes them."""

@@ -24,6 +24,7 @@ BASES = {
     "bound": ("at most", "bounded by voltage × compliance × time: no current was measured"),
     "unknown": ("not known", "nobody measured or modelled the current in a pulse"),
 }
+NONE = ("-", "no pulse was fired")
 
 
 PARTS = (("Sums", "What pulses and reads took, and where that is known from"), ("Steps", "Of the last steps or epochs"))
@@ -68,10 +69,7 @@ class EnergyView(Panel):
         self._cell(1, 2).setToolTip(basis_of(snapshot.energy)[1])
         self._per_step(snapshot)
         hits = snapshot.energy.compliance_hits
-        self._caption.say(
-            f"pulses {si(snapshot.energy.pulses_j, 'J')} ({basis_of(snapshot.energy)[0]})"
-            + (f"   |   {hits} pulses reached the compliance" if hits else "")
-        )
+        self._caption.say(_words(snapshot.energy) + (f"   |   {hits} pulses reached the compliance" if hits else ""))
 
     def _cell(self, row: int, col: int) -> QLabel:
         label = self._cells.get((row, col))
@@ -108,8 +106,18 @@ class EnergyView(Panel):
         name(self._plot, "left", f"pulses ({unit})")
 
 
+def _words(energy: Energy) -> str:
+    if not energy.pulses:
+        return NONE[1]
+    if not isfinite(energy.pulses_j):
+        return "the energy of the pulses is not known"
+    return f"pulses {si(energy.pulses_j, 'J')} ({basis_of(energy)[0]})"
+
+
 def basis_of(energy: Energy) -> tuple[str, str]:
     """What the energy of pulses rests on: one word, and a sentence."""
+    if not energy.pulses:
+        return NONE
     return BASES.get(energy.basis, (energy.basis, energy.basis))
 
 

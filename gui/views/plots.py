@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QColor,
     QFocusEvent,
@@ -75,6 +75,13 @@ def line_of(color: str, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
     pen.setCosmetic(True)
     pen.setStyle(style)
     return pen
+
+
+def so_far(snapshot: Snapshot) -> str:
+    """When: `yet` in a run that goes on, up to the step that is shown, or in all of a run that is over."""
+    if snapshot.seq < snapshot.last_seq:
+        return "up to this step"
+    return "yet" if snapshot.live else "in this run"
 
 
 class Panel(View):
@@ -402,9 +409,9 @@ class Marks:
 
 
 class HeatMap(Canvas):
-    """A grid of numbers as colours, with its scale; `pointed` tells where the mouse or the cursor (arrows) is."""
+    """A grid of numbers as colours, with its scale; `pointed` tells that `at` has changed."""
 
-    pointed = Signal(int, int)
+    pointed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -421,10 +428,27 @@ class HeatMap(Canvas):
         self.bar.axis.setWidth(None)
         self.bar.axis.enableAutoSIPrefix(False)
         self._cursor: tuple[int, int] = (0, 0)
+        self._at: tuple[int, int] | None = None
         self._frame = pg.PlotCurveItem()
         self.plot.addItem(self._frame)
         self._map = ""
         self.scene().sigMouseMoved.connect(self._hover)
+
+    @property
+    def at(self) -> tuple[int, int] | None:
+        """Where the mouse is, or the cursor that arrow keys move; None: nowhere."""
+        inside = self._at is not None and self._at[0] < self.grid.shape[0] and self._at[1] < self.grid.shape[1]
+        return self._at if inside else None
+
+    def _point(self, at: tuple[int, int] | None) -> None:
+        if at != self._at:
+            self._at = at
+            self.pointed.emit()
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802
+        """The mouse points at nothing any more."""
+        super().leaveEvent(event)
+        self._point(None)
 
     def paint_grid(self, grid: FloatArray, levels: tuple[float, float], colors: str, unit: str) -> None:
         """Show numbers [rows, cols]; nan is left empty."""
@@ -447,7 +471,7 @@ class HeatMap(Canvas):
         rows, cols = self.grid.shape
         self.plot.setRange(QRectF(0, 0, cols, rows), padding=0.01)
         for side, count in (("left", rows), ("bottom", cols)):
-            every = max(1, -(-count // 8))
+            every = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1 << 30) if 8 * n >= count)
             self.plot.getAxis(side).setTicks([[(n + 0.5, str(n)) for n in range(0, count, every)]])
         self._cursor = (0, 0)
         self._show_cursor()
@@ -474,7 +498,7 @@ class HeatMap(Canvas):
             min(max(self._cursor[0] + move[0], 0), rows - 1), min(max(self._cursor[1] + move[1], 0), cols - 1)
         )  # fmt: skip
         self._show_cursor()
-        self.pointed.emit(*self._cursor)
+        self._point(self._cursor)
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802
         """The cursor is seen while the map has the keyboard."""
@@ -495,11 +519,12 @@ class HeatMap(Canvas):
 
     def _hover(self, place: Any) -> None:
         if not self.plot.vb.sceneBoundingRect().contains(place):
+            self._point(None)
             return
         at = self.plot.vb.mapSceneToView(place)
         row, col = int(np.floor(at.y())), int(np.floor(at.x()))
-        if 0 <= row < self.grid.shape[0] and 0 <= col < self.grid.shape[1]:
-            self.pointed.emit(row, col)
+        inside = 0 <= row < self.grid.shape[0] and 0 <= col < self.grid.shape[1]
+        self._point((row, col) if inside else None)
 
 
 DASHES = ("―", "╌", "┈", "┉")  # in a key, as the pens of the traces are dashed

@@ -14,7 +14,7 @@ from neurobench.runs.history import Snapshot
 
 from .. import theme
 from ..selection import Selection
-from .plots import Canvas, Curves, Marks, Panel, dash_of, name, scaled
+from .plots import Canvas, Curves, Marks, Panel, dash_of, name, scaled, so_far
 
 MISSES = ("error", "loss")  # the less the better
 SHARES = ("accuracy", "test_accuracy")  # told in percent
@@ -60,11 +60,7 @@ class ProgressView(Panel):
     def _missing(self, snapshot: Snapshot) -> str:
         if any(snapshot.progress.values()) or any(any(of.values()) for _, of in self._others):
             return ""
-        if snapshot.live:
-            return "No epoch has ended yet. Error and accuracy come with the first."
-        if snapshot.seq < snapshot.last_seq:
-            return "At this step no epoch had ended."
-        return f"The protocol {snapshot.about.protocol} told nothing of epochs."
+        return f"The protocol {snapshot.about.protocol} has told of no epoch {so_far(snapshot)}."
 
     def _draw(self, snapshot: Snapshot) -> None:
         self._offer(snapshot)

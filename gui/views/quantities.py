@@ -177,7 +177,9 @@ def with_sigma(value: float, sigma: float, unit: str) -> str:
         return si(value, unit)
     factor, prefixed = scale_of(abs(value), unit)
     # as many decimals as the first digit of sigma has, and not more than anybody can read
-    decimals = min(max(-math.floor(math.log10(sigma * factor)), 0), 4)
+    decimals = max(-math.floor(math.log10(sigma * factor)), 0)
+    if decimals > 4:  # one of them is nothing beside the other
+        return f"{si(value, unit)} ±{si(sigma, unit)}"
     return f"{value * factor:.{decimals}f} ±{sigma * factor:.{decimals}f} {prefixed}"
 
 

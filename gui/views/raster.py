@@ -17,9 +17,10 @@ from neurobench.runs.spike_figures import END_TICKS, brief
 
 from .. import theme
 from ..selection import Selection
-from .plots import Canvas, Curves, Panel, milliseconds, name, toggle
+from .plots import Canvas, Curves, Panel, milliseconds, name, so_far, toggle
 
 MARKS = 100_000  # up to so many spikes each get a mark; more are drawn as a density
+CROWDED = 600  # spikes of one neuron of which the marks would be one block
 COLUMNS, LINES = 1200, 400  # of a density
 LEAST, MOST = 12, 160  # neurons: a layer's room grows with its neurons between these
 
@@ -53,14 +54,14 @@ class RasterView(Panel):
     def _missing(self, snapshot: Snapshot) -> str:
         if _layers(snapshot):
             return ""
-        after = "yet" if snapshot.live else "in this run"
-        return f"No spikes were recorded {after}: the protocol {snapshot.about.protocol} has told none."
+        return f"The protocol {snapshot.about.protocol} has told of no spikes {so_far(snapshot)}."
 
     def _draw(self, snapshot: Snapshot) -> None:
         layers = _layers(snapshot)
         if self._end.isChecked():
             layers = {layer: _ending(raster) for layer, raster in layers.items()}
-        many = sum(len(raster.tick) for raster in layers.values()) > MARKS
+        crowded = any(len(raster.tick) > CROWDED * raster.neurons for raster in layers.values())
+        many = crowded or sum(len(raster.tick) for raster in layers.values()) > MARKS
         room = _room(layers)
         factor, unit = milliseconds(np.array([raster.spans[-1].sum() * raster.tick_s for raster in layers.values()]))
         self._forget(set(layers), many)

@@ -94,7 +94,7 @@ def words_of(step: Shown) -> tuple[str, ...]:
     what = f"{'in doubt: ' if step.doubt else ''}{sign}{step.words or step.kind}"
     return (
         str(step.seq),
-        si(step.at_s, "s"),
+        si(step.at_s, "s") if step.at_s < 1000 else f"{step.at_s:,.0f} s",  # nobody says kiloseconds
         what,
         str(step.cells or ""),
         str(step.pulses or ""),

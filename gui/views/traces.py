@@ -116,6 +116,7 @@ class TracesView(plots.Panel):
     def _body_of(self) -> QWidget:
         body = QWidget(self)
         self.canvas = plots.Canvas(body)
+        self._banded = True
         self.plot = self.canvas.add(0, 0, "G", "time")
         self.curves = plots.Curves(self.plot)
         self._cross = pg.InfiniteLine(angle=90, movable=False)
@@ -184,7 +185,8 @@ class TracesView(plots.Panel):
             entry.deleteLater()
         cells = self.chosen or self._sample
         self.entries = [KeyEntry(self._names, theme.trace_pen(i), name_of(cell)) for i, cell in enumerate(cells)]
-        self.entries.append(KeyEntry(self._names, plots.line_of(theme.tokens().text_dim), BAND))
+        pen = plots.line_of(theme.tokens().text_dim) if self._banded else QPen(Qt.PenStyle.NoPen)
+        self.entries.append(KeyEntry(self._names, pen, BAND if self._banded else ""))
         for entry in self.entries:
             self._names_row.addWidget(entry)
             entry.show()
@@ -221,6 +223,7 @@ class TracesView(plots.Panel):
         plots.name(self.plot, "left", f"G ({unit})")
         plots.name(self.plot, "bottom", "read number" if self.by_read.isChecked() else f"time ({self._unit})")
         self._draw_curves(inside, band_times, band)
+        self._show_band(len(band_times) > 0)
         if self.follow.isChecked():
             self._keep_in_sight(tight=not snapshot.live)
         self._caption.say(self._words_of(len(inside)))
@@ -232,6 +235,12 @@ class TracesView(plots.Panel):
             return f"{plural(one_by_one, 'cell')} as a sample; choose cells in the map to see those"
         more = shown > one_by_one
         return f"{one_by_one} of {plural(shown, 'cell')} one by one" if more else plural(shown, "cell")
+
+    def _show_band(self, there: bool) -> None:
+        """The key names the band where there is one: reads of a few cells say nothing of all of them."""
+        if there != self._banded:
+            self._banded = there
+            self._new_names()
 
     def _take_sample(self, snapshot: Snapshot) -> None:
         """While nothing is chosen: a few of the cells that were read, spread over the array; they stay for a run."""

@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QLabel, QWidget
 from neurobench.runs.history import Snapshot
 
 from .. import theme
-from ..selection import Selection
-from .plots import HeatMap, Panel, name, scaled, spanning
+from ..selection import Selection, name_of
+from .plots import HeatMap, Panel, name, scaled, so_far, spanning
 
 MARK = "EMULATOR TRUTH"
 
@@ -39,7 +39,9 @@ class TruthView(Panel):
     def _missing(self, snapshot: Snapshot) -> str:
         if not snapshot.about.simulated:
             return "This chip is real: nobody knows its true conductances, only what was read back."
-        return "" if snapshot.truth_s is not None else "This run has recorded nothing of the hidden state of its chip."
+        if snapshot.truth_s is not None:
+            return ""
+        return f"Nothing of the hidden state of its chip was recorded {so_far(snapshot)}."
 
     def _styled(self) -> None:
         t = theme.tokens()
@@ -60,11 +62,10 @@ class TruthView(Panel):
         self._map.paint_grid(grid, spanning(grid), "cividis", f"hidden G ({self._unit})")
         name(self._map.plot, "left", "row")
         name(self._map.plot, "bottom", "column")
-        self._say()
+        self._pointed()
 
-    def _say(self, of_cell: str = "") -> None:
-        self._caption.say(f"{of_cell}hidden conductances of the emulated chip, not read back")
-
-    def _pointed(self, row: int, col: int) -> None:
-        value = self._map.grid[row, col]
-        self._say(f"W{row} B{col}: {value:.4g} {self._unit}   |   " if np.isfinite(value) else "")
+    def _pointed(self) -> None:
+        at, said = self._map.at, ""
+        if at is not None and np.isfinite(self._map.grid[at]):
+            said = f"{name_of(at)}: {self._map.grid[at]:.4g} {self._unit}   |   "
+        self._caption.say(f"{said}hidden conductances of the emulated chip, not read back")

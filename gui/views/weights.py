@@ -24,6 +24,7 @@ from .plots import (
     name,
     painted,
     scaled,
+    so_far,
     spanning,
     symmetric,
 )
@@ -62,7 +63,7 @@ class WeightsView(Panel):
     def _missing(self, snapshot: Snapshot) -> str:
         if snapshot.weights_s is not None or _connections(snapshot):
             return ""
-        return f"The protocol {snapshot.about.protocol} has noted no weights yet."
+        return f"The protocol {snapshot.about.protocol} has noted no weights {so_far(snapshot)}."
 
     def _draw(self, snapshot: Snapshot) -> None:
         self._offer(snapshot)
@@ -75,7 +76,7 @@ class WeightsView(Panel):
         self._distribution(grid, f"{what[0]} ({unit})")
         self._about = _words(grid, what, unit)
         self._unit = unit
-        self._caption.say(self._about)
+        self._pointed()
 
     def _offer(self, snapshot: Snapshot) -> None:
         """The layers to choose from."""
@@ -98,11 +99,15 @@ class WeightsView(Panel):
     def _chosen(self, _index: int) -> None:
         self.again()
 
-    def _pointed(self, row: int, col: int) -> None:
-        rows = self._map.plot.getAxis("left").labelText, self._map.plot.getAxis("bottom").labelText
-        value = self._map.grid[row, col]
-        said = f"{value:.4g} {self._unit}" if np.isfinite(value) else "never read"
-        self._caption.say(f"{rows[0]} {row}, {rows[1]} {col}: {said}   |   {self._about}")
+    def _pointed(self) -> None:
+        """The weight under the mouse or the cursor, also when it becomes another one; and what all of it is."""
+        at, said = self._map.at, ""
+        if at is not None:
+            rows = self._map.plot.getAxis("left").labelText, self._map.plot.getAxis("bottom").labelText
+            value = self._map.grid[at]
+            words = f"{value:.4g} {self._unit}" if np.isfinite(value) else "never read"
+            said = f"{rows[0]} {at[0]}, {rows[1]} {at[1]}: {words}   |   "
+        self._caption.say(said + self._about)
 
 
 def _connections(snapshot: Snapshot) -> Sequence[Mapping[str, Any]]:

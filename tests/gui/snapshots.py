@@ -68,8 +68,8 @@ def snapshot(shape: tuple[int, int] = (4, 4), **changes: Any) -> Snapshot:
     made = Snapshot(
         about=about(shape), history=WanderingTraces(shape), live=True, status="running", error=None, seq=10,
         last_seq=10, at_s=1.5, cells=cells(shape), progress={}, weights_s=None, single_cells=False, activations=None,
-        targets=None, rasters={}, notes=nothing, points=(), branches=(), ramps=(), result=nothing, stimulus=None, recent=(),
-        energy=Energy(), truth_s=None, harm=(),
+        targets=None, rasters={}, notes=nothing, points=(), branches=(), ramps=(), result=nothing, stimulus=None,
+        recent=(), energy=Energy(), truth_s=None, harm=(),
     )  # fmt: skip
     return replace(made, **changes)
 

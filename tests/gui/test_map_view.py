@@ -294,6 +294,25 @@ def test_logarithmic_colours_spread_decades_evenly(view: CrossbarView, qtbot: An
     assert np.diff(at) == pytest.approx(17, abs=2)
 
 
+def test_what_has_no_logarithm_is_counted_and_leaves_the_scale_alone(view: CrossbarView) -> None:
+    grid = np.logspace(-9, -4, 16).reshape(4, 4)
+    grid[0] = [0.0, -1e-9, 1e-9, 2e-9]
+    shot = known(cells=snapshots.cells(conductance_s=grid, first_s=grid))
+    view.set_log(True)
+    view.draw(shot)
+    levels = view.levels
+    assert levels == pytest.approx((1e-9, 1e-4))
+    assert view.badge.text() == "! 2 cells at 0 or below: no place on a logarithmic scale"
+    view.set_hold(True)
+    assert "no place" in view.badge.text()
+    assert [view.canvas.picture.numbers((0, n)) for n in range(4)] == ["0", "-0.001", "0.001", "0.002"]
+    view.set_hold(False)
+    view.draw(replace(shot, cells=replace(shot.cells)))
+    assert view.levels == levels
+    view.set_log(False)
+    assert not view.badge.text()
+
+
 def test_another_run_gets_a_scale_of_its_own(view: CrossbarView) -> None:
     view.draw(known())
     view.draw(_times(known(about=snapshots.about(path="/runs/other.nbr")), 1e-3))
@@ -362,6 +381,10 @@ def test_the_table_has_the_same_numbers_and_chooses_the_same_cells(view: Crossba
     assert model.index(1, 1).data() == "?"
     assert model.index(3, 0).data().endswith(" x")
     assert model.headerData(2, Qt.Orientation.Horizontal) == "B2"
+    view.show_quantity("W")
+    assert model.index(2, 2).data() == "–", "it was read; there is no weight"
+    assert model.index(1, 1).data() == "?"
+    view.show_quantity("G")
     at = view.table.visualRect(model.index(3, 3)).center()
     qtbot.mouseClick(view.table.viewport(), LEFT, pos=at)
     assert view.selection.cells == ((3, 3),)
@@ -431,6 +454,7 @@ def test_a_large_array_is_drawn(view: CrossbarView) -> None:
 def test_numbers_and_their_sigma_share_a_unit() -> None:
     assert with_sigma(41.32e-6, 0.38e-6, "S") == "41.3 ±0.4 µS"
     assert with_sigma(41.32e-6, math.nan, "S") == "41.3 µS"
+    assert with_sigma(41.32e-6, 3e-12, "S") == "41.3 µS ±3 pS"
     assert with_sigma(math.nan, 1e-6, "S") == "never read"
 
 

@@ -332,3 +332,11 @@ def test_in_a_low_view_the_key_gives_way_to_the_plot(qtbot: Any) -> None:
     assert "theory" in words(view)
     view.resize(640, 120)
     qtbot.waitUntil(lambda: "theory" not in words(view))
+
+
+def test_nothing_fired_and_nothing_known_are_not_the_same(qtbot: Any) -> None:
+    view = shown(qtbot, EnergyView, made.snapshot(energy=Energy(0.0, 1e-9, "unknown", 0, 5)))
+    assert "no pulse was fired" in words(view)
+    assert "not known" not in words(view)
+    view.draw(made.snapshot(energy=Energy(math.nan, 1e-9, "unknown", 4, 5)))
+    assert "the energy of the pulses is not known" in words(view)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +14,11 @@ from neurobench.gui.views.progress import ProgressView, goal_accuracy, reached_a
 from neurobench.gui.views.raster import RasterView, density
 from neurobench.gui.views.truth import MARK, TruthView
 from neurobench.gui.views.weights import WeightsView
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QComboBox, QToolButton
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtWidgets import QApplication, QComboBox, QToolButton
 from seen import curves, shown, words
 
 from neurobench.learning.statistics import population_rate_hz
-
-if TYPE_CHECKING:
-    from PySide6.QtWidgets import QApplication
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +63,11 @@ def test_arrows_walk_over_the_weights_and_tell_them(qtbot: Any) -> None:
     qtbot.keyClick(weights_map, Qt.Key.Key_Right)
     assert snapshot.weights_s is not None
     assert f"input 1, neuron 1: {snapshot.weights_s[1, 1] * 1e6:.4g} µS" in words(view)
+    later = snapshot.weights_s + 1e-6
+    view.draw(replace(snapshot, weights_s=later))
+    assert f"input 1, neuron 1: {later[1, 1] * 1e6:.4g} µS" in words(view), "it is told anew with every frame"
+    QApplication.sendEvent(weights_map, QEvent(QEvent.Type.Leave))
+    assert "input 1" not in words(view)
 
 
 def test_another_layer_shows_its_cells(qtbot: Any) -> None:
@@ -204,6 +206,13 @@ def test_the_rate_below_is_that_of_the_statistics(qtbot: Any) -> None:
         at_s, hertz = population_rate_hz(raster)
         np.testing.assert_allclose(x, at_s)
         np.testing.assert_allclose(y, hertz)
+
+
+def test_a_crowd_of_one_neuron_is_a_density_too(qtbot: Any) -> None:
+    view = shown(qtbot, RasterView, made.snapshot(rasters={"neuron": made.raster("neuron", 1, 700)}))
+    assert list(view._density) == ["neuron"]
+    view.draw(made.snapshot(rasters={"neuron": made.raster("neuron", 1, 500)}))
+    assert list(view._spikes) == ["neuron"]
 
 
 def test_very_many_spikes_are_a_density_that_counts_each_once(qtbot: Any) -> None:
