@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Queueing(Faults):
         super().__init__(folder, parent)
         self.queue: waiting.Queue = ()
         self._queue_on, self._running_id = False, 0
+        self._ran: list[int] = []  # entries that have ended since the queue was started
 
     def enqueue(self, request: Request) -> int:
         """Put a request at the end of the queue; its number."""
@@ -48,10 +50,10 @@ class Queueing(Faults):
         return self._edit(queue_id, waiting.moved(self.queue, queue_id, by))
 
     def start_queue(self) -> bool:
-        """Run what waits, one after another; a fault or an abort halts the queue."""
+        """Run what waits, one after another; a stop, an abort or a fault halts the queue."""
         if waiting.next_waiting(self.queue) is None:
             return self._refuse("nothing waits in the queue (Ctrl+Enter puts the form into it)")
-        self._queue_on = True
+        self._queue_on, self._ran = True, []
         return True if self.state in LIVE else self._next()
 
     def stop_queue(self) -> None:
@@ -72,9 +74,20 @@ class Queueing(Faults):
         ended, self._running_id = self._running_id, 0
         if ended:
             self._set_queue(waiting.ended(self.queue, ended, words))
+            self._ran.append(ended)
         self._queue_on = self._queue_on and well
-        if self._queue_on and self.state is BenchState.READY:
-            self._next()
+        if self._queue_on and self.state is BenchState.READY and not self._next():
+            self._say_ended()
+
+    def _say_ended(self) -> None:
+        """What became of the queue: what a run was refused for is no longer in sight when later ones have ended."""
+        ran = [one.status for one in self.queue if one.id in self._ran]
+        if waiting.next_waiting(self.queue) is not None or len(ran) < 2:
+            return
+        counted = Counter(status.partition(":")[0].replace("_", " ") for status in ran)
+        refused = next((status.partition(": ")[2] for status in ran if ":" in status), "")
+        words = "the queue has ended: " + ", ".join(f"{number} {how}" for how, number in counted.items())
+        self.said.emit("warning" if refused else "info", f"{words} ({refused})" if refused else words)
 
     def _edit(self, queue_id: int, queue: waiting.Queue) -> bool:
         if waiting.place(self.queue, queue_id) is None:

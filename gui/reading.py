@@ -200,7 +200,7 @@ def last_words(path: Path) -> dict[str, Any]:
     """
     try:
         with RunFile.open(path) as run:
-            said = {name: run.value(name) for name in ("error", "outputs", "watcher")}
+            said = {name: run.value(name) for name in ("error", "outputs", "watcher", "stopped")}
             return {"status": str(run.value("status") or "crashed"), "offer": offer_of(run), **said}
     except (NeurobenchError, OSError) as error:
         return {"status": "damaged", "error": str(error), "outputs": None}

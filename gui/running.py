@@ -55,6 +55,15 @@ def elsewhere_words(path: Path) -> str:
     )
 
 
+def _end_words(status: str, error: str | None, stopped: bool) -> str:
+    """How a run has ended, for the operator."""
+    if stopped:
+        return "the run was stopped; Resume on the Runs page (Ctrl+4) goes on with it"
+    if status == "aborted" and error:
+        return f"the run ended: {error.removeprefix('Aborted: ')}"
+    return "; ".join(filter(None, ("the run ended: " + status.replace("_", " "), error)))
+
+
 class Running(Connection):
     """At most one run at a time. Nothing in here waits: an engine is begun, asked and heard in threads."""
 
@@ -65,6 +74,7 @@ class Running(Connection):
         self.on_death: str | None = None  # "keep" or "abort" if the window dies; None: as the bench suggests
         self.run_bench: RunBench | None = None  # where the run goes on, or went on: not always the bench above
         self.run_held = False  # whether the run that goes on ends, in order, if the window dies
+        self.stopped = False  # whether the run that ended last was stopped by the operator, between two steps
         self.offer: Offer | None = None  # what the run that ended last leaves to be accepted
         self._engine: Engine | None = None
         self._link: Link | None = None
@@ -357,10 +367,11 @@ class Running(Connection):
         failed = unproven or status in ("fault", "crashed", "damaged")
         level = "error" if failed else "warning" if status == "aborted" else "info"
         why = DIED if status == "crashed" and not emulated else UNPROVEN if unproven else ""
-        self.said.emit(level, "; ".join(["the run ended: " + status, *(word for word in (error, why) if word)]))
-        self.offer = said.get("offer")
+        self.stopped, self.offer = bool(said.get("stopped")), said.get("offer")
+        self.said.emit(level, "; ".join(filter(None, (_end_words(status, error, self.stopped), why))))
         self._move(Event.FAILED if failed else Event.ENDED)
-        self._after_run(status, well=not failed and status != "aborted")
+        well = not (failed or status == "aborted" or self.stopped)
+        self._after_run("stopped" if self.stopped else status, well=well)
         if status == "crashed" and not emulated:
             self._aside(lambda: self._await_watcher(path), "watcher")
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..waiting import Queued
 
 ID = Qt.ItemDataRole.UserRole
-MARKS = {"waiting": "○", "running": "►", "finished": "✓", "not_converged": "▲"}
+MARKS = {"waiting": "○", "running": "►", "finished": "✓", "not_converged": "▲", "stopped": "■"}
 OTHER = "✕"
 EMPTY = "Nothing waits. Ctrl+Return puts what the form shows into the queue."
 
@@ -219,7 +219,7 @@ class QueuePanel(QWidget):
         return item
 
     def _words(self, one: Queued) -> str:
-        status = one.status.replace("_", " ")
+        status = one.status.partition(":")[0].replace("_", " ")  # the whole of it stands in the tip
         now = facts.progress(self._session.snapshot) if one.status == "running" else None
         mark = MARKS.get(one.status, OTHER)
         return f"{mark} {status}{f', {now.words()}' if now else ''}   {title(one.request)}"

@@ -167,7 +167,7 @@ def progress(snapshot: Snapshot | None) -> Progress | None:
         return Progress(int(series.at[-1]), int(given.get(name) or 0), "epoch")
     if snapshot.points:
         return Progress(len(snapshot.points), 0, "point")
-    return Progress(max(snapshot.seq + 1, 0), 0, "step")
+    return Progress(max(snapshot.seq, 0), 0, "step")  # the number that the slider says
 
 
 class Pace:

@@ -298,7 +298,7 @@ class TopBar(QFrame):
             left = "" if left_s is None else f"{facts.clock(left_s)} left"
             below = left if self._session.state in LIVE else snapshot.status.replace("_", " ")
             if self._session.at_seq is not None:
-                below = f"looking back, step {snapshot.seq}"
+                below = "looking back"
             self.progress.say(min(now.done, now.total), now.total, f"{now.words()}\n{below}".strip())
         self.bench.say(*facts.bench_words(self._session))
         self._origin()

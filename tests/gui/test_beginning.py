@@ -104,6 +104,9 @@ def test_a_window_that_is_closed_by_force_does_not_wait_for_it(
 def test_a_refused_run_does_not_hold_up_the_queue_and_a_silent_bench_does(
     error: Exception, told: list[str], session: Session, monkeypatch: pytest.MonkeyPatch, qtbot: Any
 ) -> None:
+    said: list[str] = []
+    session.said.connect(lambda _level, words: said.append(words))
+
     def refuse(*_: object) -> None:
         raise error
 
@@ -114,3 +117,22 @@ def test_a_refused_run_does_not_hold_up_the_queue_and_a_silent_bench_does(
     qtbot.waitUntil(lambda: [one.status for one in session.queue] == told)
     qtbot.waitUntil(lambda: session.state is S.READY)
     assert not session._queue_on
+    ended = [words for words in said if words.startswith("the queue has ended")]
+    assert ended == (["the queue has ended: 3 refused (no such task)"] if "waiting" not in told else [])
+
+
+def test_a_stop_halts_the_queue_and_is_called_a_stop(session: Session) -> None:
+    said: list[str] = []
+    session.said.connect(lambda _level, words: said.append(words))
+    first = session.enqueue(Request("read-all"))
+    session.enqueue(Request("read-all"))
+    session._queue_on, session._running_id = True, first
+    session._stand(S.STOPPING)
+    session._run_ended(Path("a.nbr"), {"status": "not_converged", "stopped": True, "outputs": {"on": False}})
+    assert [one.status for one in session.queue] == ["stopped", "waiting"]
+    assert session.state is S.READY
+    assert "the run was stopped" in said[-1]
+    session._stand(S.ABORTING)
+    error = "Aborted: aborted by the operator before step 7; outputs are off"
+    session._run_ended(Path("a.nbr"), {"status": "aborted", "error": error, "outputs": {"on": False}})
+    assert said[-1] == "the run ended: aborted by the operator before step 7; outputs are off"

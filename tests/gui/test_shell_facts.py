@@ -99,7 +99,7 @@ def test_limits_in_short() -> None:
 
 def test_progress_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert facts.progress(None) is None
-    assert facts.progress(snapshot(seq=10)) == facts.Progress(11, 0, "step")
+    assert facts.progress(snapshot(seq=10)) == facts.Progress(10, 0, "step")
     run = snapshot(progress={"error": series(0.5, 0.4, 0.3)})
     now = facts.progress(run)
     assert now == facts.Progress(3, 48, "epoch")
