@@ -59,6 +59,7 @@ class TextDialog(QDialog):
         self.text = QPlainTextEdit(text, self)
         self.text.setReadOnly(True)
         self.text.setAccessibleName(title)
+        self.text.setToolTip("To read and to copy: Ctrl+A chooses all of it, Ctrl+C copies")
         self.text.setTabChangesFocus(True)
         if mono:
             self.text.setFont(theme.mono())
@@ -99,6 +100,7 @@ class LimitsDialog(QDialog):
         head.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.table = _table(("Limit", "Value", "While forming", "Said by", "Meaning"), limit_cells(session), self)
         self.table.setAccessibleName("Limits of this chip")
+        self.table.setToolTip("What the Guard refuses, whose rule that is, and what it protects from")
         layout = QVBoxLayout(self)
         layout.addWidget(head)
         layout.addWidget(self.table)

@@ -56,6 +56,8 @@ def test_text_can_be_read_on_every_ground(tokens: theme.Tokens) -> None:
     for ground in (tokens.window, tokens.panel, tokens.field):
         for name in ("text", "text_dim", "accent", "ok", "warn", "bad", "simulated"):
             assert contrast(getattr(tokens, name), ground) >= 4.5, (name, ground)
+    for mark, share in ((tokens.text, 0.07), (tokens.accent, 0.35), (tokens.warn, 0.08), (tokens.bad, 0.08)):
+        assert contrast(tokens.text, theme.mixed(tokens.panel, mark, share)) >= 4.5, mark  # raised, chosen, messages
     for on, ground in (("on_accent", "accent"), ("on_simulated", "simulated"), ("on_abort", "abort")):
         assert contrast(getattr(tokens, on), getattr(tokens, ground)) >= 4.5, on
 

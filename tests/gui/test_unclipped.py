@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QApplication,
     QCheckBox,
     QComboBox,
+    QDialog,
     QLabel,
     QLineEdit,
     QPlainTextEdit,
@@ -155,6 +156,22 @@ def test_no_text_is_cut_off(window: MainWindow, qtbot: QtBot, scale: float) -> N
     assert not problems, "\n".join(sorted(problems))
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_no_text_of_a_dialog_is_cut_off_and_all_of_it_has_names(window: MainWindow, qtbot: QtBot, scale: float) -> None:
+    window.set_look("light", scale)
+    problems = set()
+    for name in ("limits", "messages", "help", "diagnostics", "about", "palette"):
+        window.actions_of.by_name(name).trigger()
+        dialog = next(one for one in window.findChildren(QDialog) if one.isVisible())
+        settle(qtbot)
+        assert dialog.width() <= window.width(), name
+        assert dialog.height() <= window.height(), name
+        problems |= {f"{name}: {words}" for words in (*cut_off(dialog), *unnamed(dialog))}
+        dialog.close()
+        settle(qtbot)
+    assert not problems, "\n".join(sorted(problems))
+
+
 def a_run(window: MainWindow, qtbot: QtBot) -> None:
     """Most texts are there only when there is something to say."""
     session = window.session
@@ -182,20 +199,25 @@ def is_control(one: QWidget) -> bool:
     return not (isinstance(one, QScrollBar) or inside(one, parts) or built_in)
 
 
+def unnamed(window: QWidget) -> Iterator[str]:
+    """Controls that say nothing of themselves."""
+    for one in window.findChildren(QWidget):
+        if not isinstance(one, CONTROLS) or not is_control(one):
+            continue
+        # buttons are read out by their text
+        named = one.accessibleName() or (isinstance(one, QAbstractButton) and one.text().strip())
+        if not named:
+            yield f"no name: {described(one)}"
+        if not (one.toolTip() or one.statusTip()):
+            yield f"no tip: {described(one)}"
+
+
 def test_every_control_has_a_name_and_a_tip(window: MainWindow, qtbot: QtBot) -> None:
     problems = set()
     for mode in MODES:
         window.show_mode(mode)
         settle(qtbot)
-        for one in window.findChildren(QWidget):
-            if not isinstance(one, CONTROLS) or not is_control(one):
-                continue
-            # buttons are read out by their text
-            named = one.accessibleName() or (isinstance(one, QAbstractButton) and one.text().strip())
-            if not named:
-                problems.add(f"no name: {described(one)}")
-            if not (one.toolTip() or one.statusTip()):
-                problems.add(f"no tip: {described(one)}")
+        problems |= set(unnamed(window))
     assert not problems, "\n".join(sorted(problems))
 
 
@@ -226,7 +248,8 @@ def test_tab_goes_as_one_reads(window: MainWindow, qtbot: QtBot) -> None:
     settle(qtbot)
     reached = [name_of(one) for one in by_tab(window, window.rail.buttons["bench"], qtbot)]
     wanted = ("Mode Connect", "Side panel", "Bench", "Protocol", "Preset", "Seed", "Run", "Preview or queue",
-              "Show conductance", "Crossbar map", "Pulse schedule", "Conductance over time", "Progress", "Limits")  # fmt: skip
+              "Show conductance", "Crossbar map", "Pulse schedule", "Conductance over time", "Progress",
+              "Limits")  # fmt: skip
     assert sorted(wanted, key=reached.index) == list(wanted)
 
 
