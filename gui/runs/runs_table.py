@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,8 @@ COLUMNS = ("When", "Run", "Status", "Data", "Updates", "Tags", "Notes", "Protoco
 WHEN, RUN, STATUS, SIMULATED, UPDATES, TAGS, NOTE, PROTOCOL, BENCH, SEED = range(len(COLUMNS))
 SORT = int(Qt.ItemDataRole.UserRole)
 ROOT = QModelIndex()
+READ = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemNeverHasChildren
+WRITTEN = READ | Qt.ItemFlag.ItemIsEditable
 
 
 class RunsModel(QAbstractTableModel):
@@ -289,8 +292,7 @@ class RunsModel(QAbstractTableModel):
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         """Tags and notes can be edited."""
-        edit = Qt.ItemFlag.ItemIsEditable if index.column() in (TAGS, NOTE) else Qt.ItemFlag.NoItemFlags
-        return super().flags(index) | edit
+        return WRITTEN if index.column() in (TAGS, NOTE) else READ
 
     def data(self, index: Index, role: int = 0) -> Any:
         """One cell."""
@@ -326,16 +328,22 @@ class RunsModel(QAbstractTableModel):
         return True
 
     def _text(self, entry: Entry, column: int) -> str:
-        one, words = entry.row, self.notes.of(entry.row.run_id)
+        """Asked for every cell that is drawn, and to sort by: what is not needed is not made."""
+        if column in (TAGS, NOTE):
+            words = self.notes.of(entry.row.run_id)
+            return " ".join(words.tags) if column == TAGS else words.note
         if column == STATUS:
             mark, text, _ = look_of(entry)
             return f"{mark} {text}"
-        if column == UPDATES:
-            return "" if one.updates is None else str(one.updates)
-        if column == SEED:
-            return "" if one.seed is None else str(one.seed)
-        return {WHEN: _shortly(one), RUN: one.run_id, PROTOCOL: one.protocol, BENCH: one.bench,
-                SIMULATED: _data(one.simulated), TAGS: " ".join(words.tags), NOTE: words.note}[column]  # fmt: skip
+        one = entry.row
+        if column == WHEN:
+            return _shortly(when_of(one))
+        if column in (UPDATES, SEED):
+            number = one.updates if column == UPDATES else one.seed
+            return "" if number is None else str(number)
+        if column == SIMULATED:
+            return _data(one.simulated)
+        return one.run_id if column == RUN else one.protocol if column == PROTOCOL else one.bench
 
     def _key(self, entry: Entry, column: int) -> Any:
         if column == WHEN:
@@ -379,17 +387,23 @@ def _data(value: bool | None) -> str:
 
 def when_of(row: Row) -> str:
     """When a run began, in the time of this place; of a damaged file what its name says."""
+    return _moment(row.created or row.run_id[:15])
+
+
+@lru_cache(maxsize=16384)
+def _moment(said: str) -> str:
     with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(row.created or row.run_id[:15])
+        moment = datetime.fromisoformat(said)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return ""
 
 
-def _shortly(row: Row) -> str:
+@lru_cache(maxsize=16384)
+def _shortly(when: str) -> str:
     """When a run began, as short as it can be told from the others: a column has to be small."""
-    if not (words := when_of(row)):
+    if not when:
         return ""
-    moment = datetime.fromisoformat(words)
+    moment = datetime.fromisoformat(when)
     this_year = moment.year == datetime.now().astimezone().year
     return moment.strftime("%d %b %H:%M" if this_year else "%d %b %Y")
 
