@@ -140,10 +140,17 @@ class Cost(NamedTuple):
 
 
 class Exposure(NamedTuple):
-    """What waveforms do to every cell [rows, cols]: largest |V|, and how often it rises above a read's volts."""
+    """What waveforms do to every cell [rows, cols]: largest |V|, how often V_row - V_col rises above a read's volts,
+    and how often it falls below minus these."""
 
     worst_v: FloatArray
-    pulses: NDArray[np.int64]
+    above: NDArray[np.int64]
+    below: NDArray[np.int64]
+
+    @property
+    def pulses(self) -> NDArray[np.int64]:
+        """Of either sign: what the chip's books count."""
+        return self.above + self.below
 
 
 class Guard:
@@ -568,7 +575,7 @@ def _dwell_s(read: Read) -> float:
 
 
 def exposure(waveforms: Waveforms, threshold_v: float) -> Exposure:
-    """Largest |V_row - V_col| at every cell, and how many separate times it exceeds `threshold_v`.
+    """Largest |V_row - V_col| at every cell, and how many separate times it exceeds `threshold_v`, towards either side.
 
     Exact, since extremes lie at breakpoints. Where both lines jump at one instant, the worse order is assumed:
     no generator switches two channels at once.
@@ -578,9 +585,9 @@ def exposure(waveforms: Waveforms, threshold_v: float) -> Exposure:
     bounds = np.cumsum([0] + [len(shape.t_s) for shape in waveforms.shapes])
     t_s = np.concatenate([shape.t_s for shape in waveforms.shapes])
     v = np.concatenate([shape.v for shape in waveforms.shapes])
-    worst_v, pulses = _expose(t_s, v, bounds, rows, cols, threshold_v)
+    worst_v, above, below = _expose(t_s, v, bounds, rows, cols, threshold_v)
     cells = np.ix_(row_of, col_of)
-    return Exposure(worst_v[cells], pulses[cells])
+    return Exposure(worst_v[cells], above[cells], below[cells])
 
 
 def pulsed_cells(waveforms: Waveforms, span: DeviceSpan) -> int:
@@ -625,16 +632,18 @@ def _at(t_s: Any, v: Any, first: int, k: int, end: int, start_s: float, now: flo
 def _expose(t_s: Any, v: Any, bounds: Any, rows: Any, cols: Any, threshold_v: float) -> Any:  # pragma: no cover
     """Walk the breakpoints of every pair of a row's and a column's waveform together."""
     worst_v = np.zeros((len(rows), len(cols)))
-    pulses = np.zeros((len(rows), len(cols)), np.int64)
+    above = np.zeros((len(rows), len(cols)), np.int64)
+    below = np.zeros((len(rows), len(cols)), np.int64)
     for r in range(len(rows)):
         for c in range(len(cols)):
-            worst_v[r, c], pulses[r, c] = _expose_pair(t_s, v, bounds, rows[r], cols[c], threshold_v)
-    return worst_v, pulses
+            found = _expose_pair(t_s, v, bounds, rows[r], cols[c], threshold_v)
+            worst_v[r, c], above[r, c], below[r, c] = found
+    return worst_v, above, below
 
 
 @compiled
 def _expose_pair(t_s: Any, v: Any, bounds: Any, row: Any, col: Any, threshold_v: float) -> Any:  # pragma: no cover
-    worst_v, pulses, above, below = 0.0, 0, False, False
+    worst_v, ups, downs, above, below = 0.0, 0, 0, False, False
     i0 = i1 = j0 = j1 = 0
     if row[0] >= 0:
         i0, i1 = bounds[int(row[0])], bounds[int(row[0]) + 1]
@@ -648,10 +657,10 @@ def _expose_pair(t_s: Any, v: Any, bounds: Any, row: Any, col: Any, threshold_v:
         before, after = row_before - col_before, row_after - col_after
         least, most = row_least - col_most, row_most - col_least
         worst_v = max(worst_v, most, -least)
-        pulses += _begins(above, before, after, least, most, threshold_v)
-        pulses += _begins(below, -before, -after, -most, -least, threshold_v)
+        ups += _begins(above, before, after, least, most, threshold_v)
+        downs += _begins(below, -before, -after, -most, -least, threshold_v)
         above, below = after > threshold_v, after < -threshold_v
-    return worst_v, pulses
+    return worst_v, ups, downs
 
 
 @compiled

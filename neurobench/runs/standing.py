@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from neurobench.bench.codec import decode_answer, decode_step
 from neurobench.bench.crossbar import Applied, Capabilities, Reading, conductance_s
+from neurobench.bench.limits import exposure
 from neurobench.bench.passport import ROUNDING, CellState
 from neurobench.bench.steps import CELL_STATE, Apply, LoopAnswer, Sense, Step
 from neurobench.bench.stimulus import BoolArray, CellRead, FloatArray, PulseBatch, Read, Shots, Waveforms, shots
@@ -30,7 +31,6 @@ from neurobench.runs import words
 from neurobench.runs.feed import RawNote
 from neurobench.runs.heard import Heard
 from neurobench.runs.replay import BASELINE
-from neurobench.runs.rises import rises
 from neurobench.runs.runfile import Entry, Settled
 from neurobench.runs.runner import Totals
 from neurobench.runs.tally import Tally, part_of
@@ -265,7 +265,7 @@ class Standing:
         """Waveforms, and how often they rise above a read's volts at every cell, towards either side."""
         assert isinstance(step, Apply)
         assert isinstance(step.stimulus, Waveforms)
-        above, below = rises(step.stimulus, self.setting.read_v * ROUNDING)
+        _, above, below = exposure(step.stimulus, self.setting.read_v * ROUNDING)
         upwards = self.setting.capabilities.potentiating_sign > 0
         return step.stimulus, *((above, below) if upwards else (below, above))
 

@@ -20,7 +20,6 @@ from neurobench.learning.statistics import rasters
 from neurobench.runs import feed, figures, history, launch
 from neurobench.runs.history import Follower, Snapshot, Traces
 from neurobench.runs.request import prepare, request
-from neurobench.runs.rises import rises
 from neurobench.runs.runfile import Entry, NoteRow, RunFile, RunWriter
 
 RUNS: Mapping[str, tuple[str, list[str], str]] = {
@@ -444,12 +443,11 @@ def test_a_part_that_did_not_change_is_the_same_object(folder: Path, tmp_path: P
 def test_waveforms_count_by_the_sign_of_their_voltage() -> None:
     spike = Shape(np.array([0, 1e-3, 1e-3, 3e-3, 3e-3, 4e-3]), np.array([0, 1, -1, -1, 0.1, 0]))
     waves = Waveforms((spike,), np.array([0, -1]), np.array([-1, 0, -1]), np.zeros(2), np.array([0, 5e-3, 0]))
-    above, below = rises(waves, 0.5)
+    _, above, below = exposure(waves, 0.5)
     assert above.tolist() == [[1, 2, 1], [0, 1, 0]]
     assert below.tolist() == [[1, 2, 1], [0, 1, 0]]
-    above, below = rises(waves, 0.95)
-    assert (above + below).tolist() == exposure(waves, 0.95).pulses.tolist()
+    assert exposure(waves, 0.95).pulses.tolist() == [[2, 4, 2], [0, 2, 0]]
     lobe = Shape(np.array([0, 1e-3, 2e-3]), np.array([0, 1, 0]))
     one = Waveforms((lobe,), np.array([0, -1]), np.array([-1, 0]), np.zeros(2), np.array([0, 0.0]))
-    above, below = rises(one, 0.5)
+    _, above, below = exposure(one, 0.5)
     assert (above.tolist(), below.tolist()) == ([[1, 0], [0, 0]], [[0, 0], [0, 1]])
