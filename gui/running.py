@@ -309,8 +309,7 @@ class Running(Connection):
         if not path.is_file():
             return self._refuse(f"there is no run file {path}")
         self.show(path)
-        if self.state not in LIVE:
-            self._pool.submit(self._attach, path)
+        self._pool.submit(self._attach, path)
         return True
 
     def _attach(self, path: Path) -> None:
@@ -336,9 +335,16 @@ class Running(Connection):
         return elsewhere_words(path)
 
     def _attached(self, engine: Engine, bench: RunBench) -> None:
+        name, asked = engine.path.name, self.bench_name if self.state is BenchState.CONNECTING else ""
+        if asked:
+            self.disconnect_bench()  # its check would find the bench in use, by this very run perhaps
         if self.state not in LIVE and self._move(Event.BEGUN):
             self._follow(engine, bench, held=False)
-            self.said.emit("info", f"attached to {engine.path.name}, which was going on already")
+            later = f"; connect {asked} when it has ended (Ctrl+2)" if asked else ""
+            self.said.emit("info", f"attached to {name}, which was going on already{later}")
+        elif self._engine is None or self._engine.path != engine.path:
+            mine = "acknowledge the fault here" if self.state is BenchState.FAULT else "let the run of this window end"
+            self.said.emit("warning", f"{name} is only shown: to pause or abort it, {mine}, and open it again")
 
     # -- its end -----------------------------------------------------------------------------------------------
 
