@@ -35,7 +35,7 @@ from ..parts.forms import NumberBox
 from ..parts.hold_button import HoldButton
 from ..selection import Selection
 from .hand import Answer, Hand, cells_of
-from .pulse_words import FORM_WHY, forming_words, may_form, preview_words
+from .pulse_words import FORM_WHY, UNTRIED, forming_words, may_form, preview_words
 
 if TYPE_CHECKING:
     from neurobench.bench.limits import ChipLimits
@@ -120,6 +120,8 @@ class PulsePanel(QGroupBox):
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(2, 1)
         self.previews = {sign: _words(self, f"Preview: {NAMES[sign].lower()}") for sign in (UP, DOWN)}
+        self.untried = _words(self, "What no preview says on this bench", "dim")
+        self.untried.setText(UNTRIED)
         self.words = _words(self, "Why nothing was fired, or what became of it", "warn")
         self.words.hide()
         self.confirm = self._confirm_row(grid)
@@ -140,6 +142,7 @@ class PulsePanel(QGroupBox):
             row.addWidget(mark)
             row.addWidget(self.previews[sign], 1)
             whole.addLayout(row)
+        whole.addWidget(self.untried)
         whole.addWidget(self.form, 0, Qt.AlignmentFlag.AlignLeft)
 
     def _box(self, name: str, unit: str, **more: Any) -> NumberBox:
@@ -349,6 +352,8 @@ class PulsePanel(QGroupBox):
         self.confirm_name.setVisible(near)
         self.confirm.setVisible(near)
         self.form.setVisible(self._forming() != 0)
+        answers = [answer for sign in (UP, DOWN) if (answer := self._fresh(sign)) is not None]
+        self.untried.setVisible(any(answer.get("tried") is False for answer in answers))
         for sign in (UP, DOWN):
             words, role = self._preview_words(sign)
             self.previews[sign].setText(words)

@@ -12,6 +12,9 @@ from .hand import Answer
 if TYPE_CHECKING:
     from neurobench.bench.limits import ChipLimits
 
+UNTRIED = (
+    "A pulse cannot be tried on this chip: its energy, and what the device itself refuses, are known once it is fired."
+)
 FORM_WHY = (
     "forming has limits of its own, measures every pulse and is kept in the passport: only the protocol form does it"
 )
@@ -35,32 +38,30 @@ def preview_words(answer: Answer, *, soft: str = "") -> str:
 
 
 def _others(answer: Answer) -> list[str]:
-    """Who else sees volts: cells that are not chosen, and the chosen ones of the pulses for each other."""
+    """Who else sees volts: cells that are not chosen, and the chosen ones, of the pulses for each other."""
     limits, half = answer["limits"], int(answer.get("half_selected", 0))
     victims, times = int(answer.get("victims", 0)), int(answer.get("in_turn", 0))
-    most_v = si(answer["max_victim_v"], "V")
-    said = []
+    of = f"of {si(limits['max_victim_v'], 'V')}"
+    chosen = f"{plural(times, 'time')} on each other" if times else ""
     if victims:
         whose = "on their lines" if half == victims else f"{half} of them on their lines"
-        said = [f"up to {most_v} on {plural(victims, 'cell')} ({whose}), of {si(limits['max_victim_v'], 'V')}"]
-    elif answer.get("others") == 0:
-        said = ["there is no other cell"]
-    elif answer.get("isolated"):
-        said = ["no other cell sees a volt: each stands alone"]
+        return [f"up to {_seen(answer)} on {', '.join(filter(None, (plural(victims, 'cell'), whose, chosen)))}, {of}"]
+    if answer.get("others") == 0:
+        none = "there is no other cell"
     else:
-        said = ["no other cell sees a volt"]
-    if times:
-        said.append(f"up to {most_v} on the chosen ones too, {plural(times, 'time')}, while others of them are pulsed")
-    return said
+        none = "no other cell sees a volt" + (": each stands alone" if answer.get("isolated") else "")
+    return [f"{none}; up to {_seen(answer)} {chosen}, {of}" if chosen else none]
+
+
+def _seen(answer: Answer) -> str:
+    return si(answer["max_victim_v"], "V")
 
 
 def _cost(answer: Answer) -> str:
     """What it takes of the cells' lives, and what is known of its energy."""
     left, energy_j = answer.get("pulses_left"), answer.get("energy_j")
     life = "pulses per cell are not limited" if left is None else f"{left:,} pulses left in a cell's life"
-    if energy_j is not None:
-        return f"{life}, about {si(energy_j, 'J')} (tried on a copy of the emulated chip)"
-    return f"{life}; energy, and whether the device itself takes it, are known once it is fired"
+    return life if energy_j is None else f"{life}, about {si(energy_j, 'J')} ({answer.get('energy_basis', 'unknown')})"
 
 
 def forming_words(volts: float | None, limits: ChipLimits | None) -> str:

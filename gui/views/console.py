@@ -29,7 +29,7 @@ KEPT = 10_000
 KINDS = ("all", "sent", "received", "journal", "warnings")
 TX, RX, JOURNAL, WARN = "tx", "rx", "journal", "warn"
 ASKED = dict(zip(KINDS[1:], (TX, RX, JOURNAL, WARN), strict=True))
-WIRE = re.compile(r"\d\d:\d\d:\d\d\.\d+\s+\S.*?\s([<>])(\s|$)")  # a line of the wire log
+WIRE = re.compile(r"\d\d:\d\d:\d\d\.\d+\s+\S.*?\s([<>!])(\s|$)")  # a line of the wire log; !: of the log itself
 BAD_WORDS = ("error", "warn", "fault", "refused", "timeout", "timed out", "in doubt", "over_range", "-> hurt")
 
 
@@ -216,16 +216,18 @@ class Colors(QSyntaxHighlighter):
 
 
 def kind_of(line: str) -> str:
-    """Whether a line was sent (>), received (<), or is none of the wire's."""
+    """Whether a line was sent (>), received (<), says what of the wire was lost (!), or is none of the wire's."""
     found = WIRE.match(line)
-    return JOURNAL if found is None else {">": TX, "<": RX}[found[1]]
+    return JOURNAL if found is None else {">": TX, "<": RX, "!": WARN}[found[1]]
 
 
 def is_warning(line: str) -> bool:
-    """Whether a line tells of trouble. Instruments answer an error query with 0 where there is none."""
-    lowered = line.lower()
-    if kind_of(line) == JOURNAL:  # a protocol may speak of errors that it learns from
+    """Whether a line tells of trouble. To ask for errors is none, and they answer with 0 where there is none."""
+    lowered, kind = line.lower(), kind_of(line)
+    if kind == JOURNAL:  # a protocol may speak of errors that it learns from
         return lowered.startswith("error") or "in doubt: " in lowered
+    if kind in (TX, WARN):
+        return kind == WARN
     return any(word in lowered for word in BAD_WORDS) and "no error" not in lowered
 
 

@@ -36,6 +36,7 @@ def preview(request: dict[str, Any]) -> dict[str, Any]:
         "preview": True, "cells": cells, "pulses": len(cells) * request["count"], "duration_s": 1e-3, "bias": "half",
         "cell_v": request["sign"] * request["amplitude_v"], "max_victim_v": request["amplitude_v"] / 2, "victims": 6,
         "half_selected": 6, "limits": limits, "pulses_left": 980, "energy_j": None, "others": 14, "in_turn": 0,
+        "tried": False,
     }  # fmt: skip
     if request["cells"] == "all":
         found |= {"victims": 0, "half_selected": 0, "others": 0, "in_turn": 3}
@@ -49,7 +50,7 @@ class Stand(Session):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.asked: list[dict[str, Any]] = []
+        self.wishes: list[dict[str, Any]] = []
         self.previews: list[dict[str, Any]] = []
         self._answers: list[Callable[[dict[str, Any]], None]] = []
         self.opening_fails = ""
@@ -76,14 +77,14 @@ class Stand(Session):
             self.previews.append(request)
             answer(preview(request))
         else:
-            self.asked.append(request)
+            self.wishes.append(request)
             self._answers.append(answer)
         return True
 
     def answer(self, **found: Any) -> None:
-        cells = self.asked[-1]["cells"]
+        cells = self.wishes[-1]["cells"]
         cells = [[r, c] for r in range(4) for c in range(4)] if cells == "all" else cells
-        made = {"seq": len(self.asked), "cells": cells, "conductance_s": [41.3e-6] * len(cells),
+        made = {"seq": len(self.wishes), "cells": cells, "conductance_s": [41.3e-6] * len(cells),
                 "sigma_s": [0.4e-6] * len(cells), "flags": []}  # fmt: skip
         self._answers.pop(0)(found if "refused" in found else made | found)
 
@@ -160,17 +161,17 @@ def test_r_without_cells_says_so(desk: Desk, qtbot: Any) -> None:
     desk.open(cells=())
     qtbot.keyClick(desk.window, Qt.Key.Key_R)
     assert "no cell is chosen" in desk.page.read_words.text()
-    assert desk.session.asked == []
+    assert desk.session.wishes == []
 
 
 def test_the_first_read_opens_the_bench_and_is_done_then(desk: Desk, qtbot: Any) -> None:
     desk.session.connect_bench("emulator")
     desk.selection.set([(2, 1)])
     qtbot.keyClick(desk.window, Qt.Key.Key_R)
-    assert desk.session.asked == []
+    assert desk.session.wishes == []
     assert desk.session.state is BenchState.STARTING
     desk.session.opened()
-    assert desk.session.asked == [{"do": "read", "cells": [[2, 1]], "averages": 1}]
+    assert desk.session.wishes == [{"do": "read", "cells": [[2, 1]], "averages": 1}]
     desk.session.answer()
     assert rows(desk) == [("W2 B1", "41.3 ±0.4 µS", "read", "1", "")]
 
@@ -192,7 +193,7 @@ def test_read_all_and_the_cursor_with_averages(desk: Desk, qtbot: Any) -> None:
     desk.session.answer()
     qtbot.mouseClick(desk.page.read_buttons["cursor"], LEFT)
     desk.session.answer()
-    assert [(one["cells"], one["averages"]) for one in desk.session.asked] == [("all", 16), ([[2, 1]], 16)]
+    assert [(one["cells"], one["averages"]) for one in desk.session.wishes] == [("all", 16), ([[2, 1]], 16)]
     assert len(rows(desk)) == 17
 
 
@@ -200,7 +201,7 @@ def test_one_thing_at_a_time(desk: Desk, qtbot: Any) -> None:
     desk.open()
     for _ in range(2):
         qtbot.keyClick(desk.window, Qt.Key.Key_R)
-    assert len(desk.session.asked) == 1
+    assert len(desk.session.wishes) == 1
     assert "has not been answered yet" in desk.page.read_words.text()
 
 
@@ -256,10 +257,11 @@ def test_the_preview_of_both_is_always_said(desk: Desk, qtbot: Any) -> None:
     for part in ("27% of 5.5 V", "2 pulses", "up to 750 mV on 6 cells", "980 pulses left"):
         assert part in words
     assert "-1.2 V on 2 cells" in desk.pulse.previews[DOWN].text()
-    assert "known once it is fired" in words, "where nobody can try it, that is said"
+    assert "known once it is fired" in desk.pulse.untried.text(), "where nobody can try it, that is said"
+    assert desk.pulse.untried.isVisible()
     desk.selection.all()
     qtbot.waitUntil(lambda: "there is no other cell" in desk.pulse.previews[UP].text())
-    assert "750 mV on the chosen ones too, 3 times" in desk.pulse.previews[UP].text()
+    assert "up to 750 mV 3 times on each other" in desk.pulse.previews[UP].text()
 
 
 def test_nothing_is_fired_that_was_not_armed(desk: Desk, qtbot: Any) -> None:
@@ -267,7 +269,7 @@ def test_nothing_is_fired_that_was_not_armed(desk: Desk, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: desk.pulse.why_not_armed() == "")
     qtbot.keyClick(desk.window, Qt.Key.Key_Plus)
     qtbot.mouseClick(desk.pulse.fire[DOWN], LEFT)
-    assert desk.session.asked == []
+    assert desk.session.wishes == []
     assert "not armed" in desk.pulse.words.text()
     assert desk.pulse.words.isVisible()
 
@@ -285,7 +287,7 @@ def test_armed_plus_and_minus_fire_their_own_pulses(desk: Desk, qtbot: Any) -> N
     desk.session.answer(pulses=2, energy_j=3e-9, energy_basis="measured")
     qtbot.waitUntil(lambda: desk.pulse.why_not_fired(DOWN) == "")
     qtbot.mouseClick(desk.pulse.fire[DOWN], LEFT)
-    asked = [(one["sign"], one["amplitude_v"], one["width_s"], one["count"]) for one in desk.session.asked]
+    asked = [(one["sign"], one["amplitude_v"], one["width_s"], one["count"]) for one in desk.session.wishes]
     assert asked == [(1, 1.5, 1e-3, 1), (-1, 1.2, 2e-3, 1)]
     assert rows(desk)[-1] == ("W2 B1", "41.3 ±0.4 µS", "potentiate 1 x + 1.5 V, 1 ms", "1",
                               "2 pulses fired, 3 nJ (measured)")  # fmt: skip
@@ -296,7 +298,7 @@ def test_a_second_pulse_waits_for_the_answer_to_the_first(desk: Desk, qtbot: Any
     desk.armed(qtbot)
     for _ in range(3):
         qtbot.keyClick(desk.window, Qt.Key.Key_Plus)
-    assert len(desk.session.asked) == 1
+    assert len(desk.session.wishes) == 1
     assert "not been answered" in desk.pulse.words.text()
 
 
@@ -314,7 +316,7 @@ def test_every_change_disarms(desk: Desk, qtbot: Any, change: str) -> None:
     assert not desk.pulse.armed
     assert desk.pulse.words.text().startswith("disarmed: ")
     qtbot.keyClick(desk.window, Qt.Key.Key_Plus)
-    assert desk.session.asked == []
+    assert desk.session.wishes == []
 
 
 def test_the_cursor_alone_does_not_disarm(desk: Desk, qtbot: Any) -> None:
@@ -347,7 +349,7 @@ def test_near_the_limit_a_short_press_and_a_key_fire_nothing(desk: Desk, qtbot: 
     desk.pulse.say("")
     qtbot.keyClick(desk.window, Qt.Key.Key_Plus)
     assert "5 V is above 80% of max_cell_v = 5.5 V" in desk.pulse.words.text()
-    assert desk.session.asked == []
+    assert desk.session.wishes == []
 
 
 @pytest.mark.parametrize("by", ["mouse", "space"])
@@ -360,13 +362,13 @@ def test_near_the_limit_the_button_is_held(desk: Desk, qtbot: Any, monkeypatch: 
         qtbot.mousePress(button, LEFT)
     else:
         qtbot.keyPress(button, Qt.Key.Key_Space)
-    assert desk.session.asked == []
-    qtbot.waitUntil(lambda: len(desk.session.asked) == 1, timeout=3000)
+    assert desk.session.wishes == []
+    qtbot.waitUntil(lambda: len(desk.session.wishes) == 1, timeout=3000)
     if by == "mouse":
         qtbot.mouseRelease(button, LEFT)
     else:
         qtbot.keyRelease(button, Qt.Key.Key_Space)
-    assert len(desk.session.asked) == 1, "letting go fires nothing more"
+    assert len(desk.session.wishes) == 1, "letting go fires nothing more"
 
 
 def test_beyond_the_limit_the_guards_words_stand_there_and_forming_is_named(desk: Desk, qtbot: Any) -> None:

@@ -267,6 +267,8 @@ def test_directions_and_warnings_are_recognised() -> None:
     assert kind_of("     1.500 s  #3  note epoch 1: error 9.5 > 3") == "journal"
     assert not is_warning("     1.500 s  #3  note epoch 1: error 9.5")
     assert not is_warning('20:41:07.130  meter  <  0,"No error"')
+    assert not is_warning("20:41:07.130  smu  >  print(errorqueue.count)"), "to ask for errors is none"
+    assert is_warning("20:41:07.130  log  !  12 lines could not be written and are lost")
 
 
 def test_the_journal_is_told_once_and_gaps_are_said(qtbot: Any) -> None:
