@@ -22,6 +22,8 @@ from neurobench.bench.crossbar import Applied, Capabilities, Reading, Unknown, W
 from neurobench.bench.steps import Apply, Sense, Step, Wait
 from neurobench.bench.stimulus import CellRead, PulseBatch
 from neurobench.errors import RunFileError
+from neurobench.runs import feed
+from neurobench.runs.feed import Feed, FollowedFile
 from neurobench.runs.history import Follower, Snapshot
 from neurobench.runs.replay import resume
 from neurobench.runs.runfile import RunWriter, Settled, jsonable_dict
@@ -130,6 +132,19 @@ def test_what_a_run_is_about_is_known_before_its_first_step_is_taken_in(
     np.testing.assert_allclose(found.cells.conductance_s, 1e-5)
 
 
+def test_steps_of_a_file_that_does_not_say_who_it_is_of_are_taken_in_once_each(tmp_path: Path) -> None:
+    said = manifest()
+    del said["identity"]
+    with RunWriter.create(tmp_path / "a.nbr", said) as writer:
+        for seq in range(5):
+            writer.entry(seq, READ, reading([1e-5] * 6, float(seq)))
+    follower = Follower(tmp_path / "a.nbr", budget_s=0.0)
+    while follower.read():
+        pass
+    assert follower.snapshot().energy.reads == 5
+    follower.close()
+
+
 def test_a_file_with_nothing_in_it_is_no_error(tmp_path: Path) -> None:
     RunWriter.create(tmp_path / "a.nbr").close()
     found = seen(tmp_path / "a.nbr")
@@ -222,6 +237,14 @@ def test_time_begins_with_the_first_step_and_goes_on_while_waiting(tmp_path: Pat
     assert found.at_s == 61.5
     assert found.cells.read_at_s[0, 0] == 61.5
     assert found.recent[1].words == "wait 60 s"
+
+
+def test_a_wait_before_the_first_step_counts(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
+        writer.entry(0, Wait(2.0), None)
+        writer.entry(1, READ, reading([1e-5] * 6, 1_700_000_000.0))
+    found = seen(tmp_path / "a.nbr")
+    assert found.at_s == found.cells.read_at_s[0, 0] == 2.5
 
 
 def test_reads_of_some_cells_leave_the_others(tmp_path: Path) -> None:
@@ -394,6 +417,48 @@ def test_a_session_is_a_run_like_any_other(tmp_path: Path) -> None:
     assert (found.about.protocol, found.about.shape, found.status) == ("session", SHAPE, "finished")
     assert found.progress["error"].values.tolist() == [0.25]
     assert found.cells.conductance_s.min() > 0
+
+
+# ---------------------------------------------------------------------------------------------- a little at a time
+
+
+def test_what_comes_while_enough_is_at_hand_still_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "ROWS", 2)
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer, FollowedFile.open(writer.path) as file:
+        rows = Feed(file)
+        writer.entry(0, READ, reading([1e-5] * 6))
+        writer.note(1, "epoch", {"index": 1})
+        writer.flush()
+        rows.refill()
+        writer.entry(2, READ, reading([1e-5] * 6))
+        writer.flush()
+        rows.refill()
+        assert [rows.next().seq, rows.next().seq, rows.next()] == [0, 1, None]  # type: ignore[union-attr]
+        assert rows.waiting
+        assert rows.needs_more(2)
+        rows.refill()
+        assert rows.next() is not None
+        assert not rows.waiting
+
+
+def test_a_note_with_the_number_of_the_one_before_it_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "ROWS", 2)
+    told = {"read": encode_step(READ), "reading": encode_answer(reading([3e-5] * 6, 9.0)), "cells": 6}
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
+        writer.entry(0, READ, reading([1e-5] * 6))
+        writer.note(1, "remark", 1)
+        writer.note(2, "remark", 2)
+        writer.note(2, "_baseline", told)
+        for seq in range(3, 9):
+            writer.note(seq, "remark", seq)
+    follower = Follower(tmp_path / "a.nbr")
+    while follower.read():
+        pass
+    np.testing.assert_allclose(follower.snapshot(2).cells.conductance_s, 3e-5)
+    np.testing.assert_allclose(follower.snapshot(1).cells.conductance_s, 1e-5)
+    follower.close()
 
 
 # ---------------------------------------------------------------------------------------------- damage
