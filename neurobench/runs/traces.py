@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from threading import Lock
 from typing import Any
 
@@ -17,7 +18,13 @@ CAP_BYTES = 64 << 20
 MOST = 1 << 15  # values of one trace: more than any screen has pixels
 BANDS = 1 << 15
 AT_ONCE = 64
+GATHERED_BYTES = 1 << 20
 SPREAD = 8  # a read of at least one in so many cells is kept as a whole grid
+
+
+def at_once(row_bytes: int) -> int:
+    """How many rows are gathered: few of large ones, which are held as they came meanwhile."""
+    return max(min(AT_ONCE, GATHERED_BYTES // max(row_bytes, 1)), 1)
 
 
 class Grown:
@@ -27,6 +34,7 @@ class Grown:
         self._rows: AnyArray = np.empty((16, *shape), dtype)
         self._n = 0
         self._new: list[Any] = []  # an array is not written to for each single row
+        self._at_once = at_once(self._rows[0].nbytes)
 
     def __len__(self) -> int:
         return self._n + len(self._new)
@@ -39,7 +47,7 @@ class Grown:
     def add(self, row: Any) -> None:
         """Append one row."""
         self._new.append(row)
-        if len(self._new) == AT_ONCE:
+        if len(self._new) >= self._at_once:
             self._settle()
 
     def extend(self, rows: Any, n: int) -> None:
@@ -107,7 +115,8 @@ class Traces:
     def _add_grid(self, seq: int, at_s: float, flat: NDArray[np.intp], conductance_s: FloatArray) -> None:
         mask, row = -1, conductance_s
         if len(flat) < self._size:
-            mask, row = self._masks.setdefault(flat.tobytes(), len(self._masks)), np.full(self._size, np.nan)
+            known = blake2b(flat.tobytes(), digest_size=16).digest()  # masks of a large array are large
+            mask, row = self._masks.setdefault(known, len(self._masks)), np.full(self._size, np.nan)
             row[flat] = conductance_s
         _append(self._grids, seq, at_s, mask, row)
         if len(self._grids[0]) > self._most_rows:
@@ -132,7 +141,7 @@ class Traces:
             self._sort_bands()
         self._unsorted.append(conductance_s)
         _append(self._bands[:2], seq, at_s)
-        if len(self._unsorted) == AT_ONCE:
+        if len(self._unsorted) >= at_once(conductance_s.nbytes):
             self._sort_bands()
 
     def _sort_bands(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from threading import Thread
 from typing import Any
@@ -79,6 +80,18 @@ def test_a_read_of_one_cell_of_many_is_no_band() -> None:
         one.add(0, 0.0, np.array([0]), np.array([1e-6]))
     assert len(traces.band(9)[0]) == 0
     assert lone.band(9)[1].tolist() == [[1e-6] * 3]
+
+
+def test_reads_of_a_large_array_are_not_held_as_they_came() -> None:
+    traces, alive = Traces((512, 512)), []
+    for seq in range(6):
+        values = np.full(512 * 512, 1e-6 * (seq + 1))
+        alive.append(weakref.ref(values))
+        traces.add(seq, float(seq), np.arange(512 * 512), values)
+        del values
+    assert [one() for one in alive] == [None] * 6
+    assert traces.band(9)[1][:, 1].tolist() == [1e-6 * (seq + 1) for seq in range(6)]
+    np.testing.assert_allclose(traces.trace([(511, 511)], 9)[1][:, 0], 1e-6 * np.arange(1, 7), rtol=1e-6)
 
 
 def test_memory_is_bounded_and_the_last_value_stays() -> None:
