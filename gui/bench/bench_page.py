@@ -81,16 +81,14 @@ class Side(QWidget):
     def __init__(self, run_panel: RunPanel) -> None:
         super().__init__()
         self._area = run_panel.area
-        self._frame: QWidget | None = None  # what this scrolls in
 
     def event(self, event: QEvent) -> bool:
         """Qt's: somewhere else, with other room."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self._frame is not None:
-                self._frame.removeEventFilter(self)
-            self._frame = self.parentWidget()
-            if self._frame is not None:
-                self._frame.installEventFilter(self)
+        frame = self._frame
+        if event.type() == QEvent.Type.ParentAboutToChange and frame is not None:
+            frame.removeEventFilter(self)
+        if event.type() == QEvent.Type.ParentChange and frame is not None:
+            frame.installEventFilter(self)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.Show):
             self._fit()
         return super().event(event)
@@ -101,9 +99,15 @@ class Side(QWidget):
             self._fit()
         return super().eventFilter(watched, event)
 
+    @property
+    def _frame(self) -> QWidget | None:
+        """What this scrolls in. It is not kept: a child that holds its parent is cleared while Qt still calls it."""
+        parent = self.parent()
+        return parent if isinstance(parent, QWidget) else None
+
     def _fit(self) -> None:
-        if self._frame is not None:
-            self._area.show_whole(self._frame.height() < LOW_EM * theme.em())
+        if (frame := self._frame) is not None:
+            self._area.show_whole(frame.height() < LOW_EM * theme.em())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Of the width that forms need, also before one is there: docks share out their room only once."""
