@@ -181,6 +181,7 @@ class Guard:
         self.bench_name = bench_name
         self.profile = profile
         self.capabilities: Capabilities = raw.capabilities
+        self.trying = False  # a preview is tried on an emulated chip, which is put back to where it was
         self._staged: ShotList | None = None
         self._staged_seq = -1
         self._reserved = False
@@ -511,8 +512,8 @@ class Guard:
         self.raw.rest()
 
     def outputs(self) -> Outputs:
-        """Whether anything is driven, as it was heard last; asks nobody."""
-        return self.raw.outputs()
+        """Whether anything is driven, as it was heard last; asks nobody. What is only tried is not driven."""
+        return Outputs(False, "emulated") if self.trying else self.raw.outputs()
 
     def close(self) -> None:
         """Rest, close the links, save the passport and let go of the chip."""

@@ -303,12 +303,14 @@ class Hand:
         if chip is None or expanded.pulses > MOST_TRIED:
             return {"energy_j": None, "energy_basis": "unknown", "tried": False}
         raw = self.guard.raw
+        self.guard.trying = True
         try:
             raw.stage(self.runner.seq + 1, expanded)
             applied = raw.fire(self.runner.seq + 1)
             return {"energy_j": applied.energy_j, "energy_basis": applied.energy_basis, "tried": True}
         finally:
             raw.restore(chip)
+            self.guard.trying = False
 
     def _warnings(self, wish: Fire) -> list[str]:
         if wish.sign < 0 and not self.view.device.depresses:

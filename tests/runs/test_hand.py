@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from neurobench import cli
-from neurobench.bench.config import BenchConfig, load_bench
+from neurobench.bench.config import BenchConfig, load_bench, open_bench
 from neurobench.bench.crossbar import Applied, Capabilities
 from neurobench.bench.stimulus import Bias, Pulse, PulseBatch, Shots, shots
 from neurobench.errors import InUse, NeurobenchError, Refused, ResumeRefused
@@ -155,6 +156,26 @@ def test_what_chosen_cells_see_of_the_pulses_for_each_other(parallelism: Any) ->
         volts = np.abs(shot.states.row_v[:, None] - shot.states.col_v)
         seen += ((volts > 0.1) & others) * shot.n
     np.testing.assert_array_equal(hand._in_turn(expanded), seen)
+
+
+def test_outputs_are_not_said_to_be_on_while_a_preview_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard, said = open_bench(load_bench("emulator")), list[tuple[bool | None, bool | None]]()
+    raw, plain = guard.raw, guard.raw.fire
+
+    def fire(seq: int) -> Any:
+        raw._driving = True  # type: ignore[attr-defined]
+        said.append((raw.outputs().on, guard.outputs().on))
+        return plain(seq)
+
+    monkeypatch.setattr(raw, "fire", fire)
+    counts = np.ones((4, 4), np.int16)
+    expanded = shots(PulseBatch(counts, Pulse(2.0, 1e-3), Bias.HALF), guard.capabilities)
+    runner = SimpleNamespace(replayable=True, seq=-1)
+    found = hand.Hand._tried(SimpleNamespace(guard=guard, runner=runner), expanded)  # type: ignore[arg-type]
+    assert found["tried"]
+    assert said == [(True, False)]
+    assert not guard.trying
+    guard.close()
 
 
 def test_a_preview_leaves_an_emulated_chip_as_it_was(opened: Open) -> None:
