@@ -86,11 +86,14 @@ class Connection(Shown):
         """Let go of the bench; nothing holds it between runs anyway."""
         if not self._move(Event.DISCONNECT):
             return self._refuse(f"there is nothing to disconnect while {self.state.value}")
+        self._let_go()
+        return True
+
+    def _let_go(self) -> None:
         self._check_no_more()
         self.bench, self.checked, self.confirmed = None, None, False
         self._set_outputs(UNKNOWN)
         self.bench_changed.emit()
-        return True
 
     @property
     def simulated(self) -> bool:

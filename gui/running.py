@@ -35,6 +35,7 @@ FOLLOWS = {
     "ready": BenchState.STARTING, "running": BenchState.RUNNING, "pausing": BenchState.PAUSING,
     "paused": BenchState.PAUSED, "stopping": BenchState.STOPPING, "aborting": BenchState.ABORTING,
 }  # fmt: skip
+UNCHECKED = (BenchState.CONNECTING, BenchState.DISCONNECTED)
 DRIVING = frozenset({"ready", "running", "pausing", "paused", "stopping"})  # what an engine says until it aborts
 DEAF = (
     "the engine does not answer the abort: press Esc twice within two seconds to end it; its watcher then brings the "
@@ -335,9 +336,11 @@ class Running(Connection):
         return elsewhere_words(path)
 
     def _attached(self, engine: Engine, bench: RunBench) -> None:
-        name, asked = engine.path.name, self.bench_name if self.state is BenchState.CONNECTING else ""
-        if asked:
-            self.disconnect_bench()  # its check would find the bench in use, by this very run perhaps
+        name, asked = engine.path.name, self.bench_name if self.state in UNCHECKED else ""
+        if self.state is BenchState.CONNECTING:
+            self._move(Event.DISCONNECT)  # the check would find the bench in use, by this very run perhaps
+        if self.state is BenchState.DISCONNECTED:
+            self._let_go()  # a bench that nobody has checked is not ready when the run ends
         if self.state not in LIVE and self._move(Event.BEGUN):
             self._follow(engine, bench, held=False)
             later = f"; connect {asked} when it has ended (Ctrl+2)" if asked else ""

@@ -352,12 +352,16 @@ def test_the_check_of_a_bench_that_was_given_up_answers_for_no_other(session: Se
     assert (session.bench_name, session.checked) == ("emulator", None)
 
 
-def test_a_run_that_goes_on_is_taken_over_while_a_bench_is_being_connected(session: Session, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", [S.CONNECTING, S.DISCONNECTED])
+def test_a_run_that_goes_on_is_taken_over_while_no_bench_is_connected(
+    session: Session, tmp_path: Path, state: S
+) -> None:
     """A window that is opened for the bench of that very run: the check would find it in use, and Esc do nothing."""
-    on_a_real_bench(session, tmp_path, S.CONNECTING)
+    on_a_real_bench(session, tmp_path, state)
     engine = Engine(tmp_path / "a.nbr", tmp_path / "no-such-engine", b"", 2**22 + 1)
     session._attached(engine, RunBench("lab", "fpga"))
     assert (session.state, session._engine) == (S.RUNNING, engine)
+    assert session.bench is None, "it was not checked: it is not ready when the run ends"
     assert f"connect {tmp_path / 'lab.toml'} when it has ended" in words(session)
     session._attached(Engine(tmp_path / "b.nbr", tmp_path, b"", 1), RunBench("lab", "fpga"))
     assert session._engine is engine
