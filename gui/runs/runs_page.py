@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QFontMetrics, QGuiApplication, QHideEvent, QKeyEvent, QShowEvent
+from PySide6.QtGui import QAction, QDesktopServices, QFontMetrics, QGuiApplication, QHideEvent, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QApplication,
+    QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -97,6 +98,8 @@ class RunsPage(QWidget):
         self.proxy = RunsProxy(self.model, self)
         self.watcher = Watcher(session.runs_folder, self)
         self.working = Working()
+        self._wrong = ""  # with the filter
+        self._export_folder: Path | None = None  # None: beside the run
         self._looks = {name: Aside(name, self) for name in ("details", "compare", "overlay", "request", "sweep")}
         self._settling = QTimer(self)  # a moment after the last change of the choice
         self._settling.setSingleShot(True)
@@ -170,11 +173,21 @@ class RunsPage(QWidget):
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(button)
         for to, words in FORMATS:
-            action = menu.addAction(words)
-            action.setData(to)
-        menu.triggered.connect(lambda action: self._export(str(action.data())))
+            menu.addAction(words).setData(to)
+        menu.addSeparator()
+        menu.addAction("Into another folder ...").setData("")
+        menu.triggered.connect(self._export_chosen)
         button.setMenu(menu)
         return button
+
+    def _export_chosen(self, action: QAction) -> None:
+        if to := str(action.data()):
+            self._export(to)
+            return
+        start = str(self._export_folder or self._session.runs_folder)
+        if folder := QFileDialog.getExistingDirectory(self, "Where exports are written", start):
+            self._export_folder = Path(folder)
+            self._inform(f"exports of this window go to {folder}")
 
     def _lay_out(self) -> None:
         top = QHBoxLayout()
@@ -266,18 +279,25 @@ class RunsPage(QWidget):
         try:
             wanted = parse(text)
         except NeurobenchError as error:
-            self._problem(str(error))
+            self._wrong = str(error)
+            self._problems()
             return
-        self._problem("")
+        self._wrong = ""
+        self._problems()
         self.proxy.filter_by(wanted)
         self._count(wanted)
 
     def _looked(self) -> None:
         if self.notes.refresh():
             self.model.words_changed()
-        if self.notes.problem:
-            self._problem(self.notes.problem)
+        self._problems()
         self._count(None)
+
+    def _problems(self) -> None:
+        """What is wrong now with the filter or with the notes; what was mended is not said any more."""
+        words = "\n".join(words for words in (self._wrong, self.notes.problem) if words)
+        self.problem.setText(words)
+        self.problem.setVisible(bool(words))
 
     def _count(self, wanted: Filter | None) -> None:
         shown, total = self.proxy.rowCount(), self.model.rowCount()
@@ -287,10 +307,6 @@ class RunsPage(QWidget):
         self.empty.setText("No run fits the filter" if total and filtered else none)
         self.empty.setVisible(shown == 0)
         self.table.setVisible(shown > 0)
-
-    def _problem(self, words: str) -> None:
-        self.problem.setText(words)
-        self.problem.setVisible(bool(words))
 
     def _changed(self) -> None:
         self._enable()
@@ -463,7 +479,8 @@ class RunsPage(QWidget):
 
     def _export(self, to: str) -> None:
         if (one := self._one()) is not None:
-            job = self._session.job(["export", str(one.path), "--format", to], self._exported, self._warn)
+            out = ["--out", str(self._export_folder)] if self._export_folder else []
+            job = self._session.job(["export", str(one.path), "--format", to, *out], self._exported, self._warn)
             self._watch(job, f"exporting {one.row.run_id} as {to}")
 
     def _exported(self, found: dict[str, Any]) -> None:

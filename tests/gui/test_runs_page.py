@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.frame.window import MainWindow
+from neurobench.gui.parts.working import Working
+from neurobench.gui.runs import runs_page
 from neurobench.gui.runs.runs_details import diff_rows, short_ids, told
 from neurobench.gui.runs.runs_notes import Notes
 from neurobench.gui.runs.runs_overlay import MEDIAN, curves_of
@@ -19,7 +21,7 @@ from neurobench.gui.runs.runs_page import RunsPage
 from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, SEED, STATUS, TAGS, Entry, RunsModel, RunsProxy
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
-from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtCore import QModelIndex, QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLineEdit
 
@@ -220,13 +222,14 @@ def test_the_overlay_draws_the_series_of_the_runs(home: Home, qtbot: Any) -> Non
     drawn = {curve.name(): curve.getData() for curve in item.listDataItems()}
     for run in runs:
         history = figures.read_history(home.session.runs_folder / f"{run}.nbr")
-        assert np.array_equal(drawn[run][0], history.error.at)
-        assert np.array_equal(drawn[run][1], history.error.values)
+        at, values = drawn[short_ids([run])[0]]  # as the legend has it
+        assert np.array_equal(at, history.error.at)
+        assert np.array_equal(values, history.error.values)
     assert page.overlay.mark.text() == "SIMULATED"
     page.overlay.what.setCurrentIndex(page.overlay.what.findData(MEDIAN))
     medians = {curve.name(): curve.getData()[1] for curve in item.listDataItems()}
     grid = figures.read_history(home.session.runs_folder / f"{runs[0]}.nbr").conductance_s.values
-    assert np.allclose(medians[runs[0]], np.median(grid.reshape(len(grid), -1), axis=1))
+    assert np.allclose(medians[short_ids(runs)[0]], np.median(grid.reshape(len(grid), -1), axis=1))
 
 
 def test_a_run_without_updates_has_no_series_and_says_so(home: Home, qtbot: Any) -> None:
@@ -317,8 +320,73 @@ def test_export_writes_beside_the_run(home: Home, qtbot: Any) -> None:
     page, run = home.page, _runs(home.page)[0]
     _click(qtbot, page, run)
     home.actions_of.by_name("export").trigger()
+    assert page.working.line.text() == f"exporting {run} as csv ..."
+    assert page.working.stop.isVisible()
+    assert "goes on" in page._buttons["export"].toolTip(), "one at a time"
     qtbot.waitUntil(lambda: any(words.startswith("exported") for _, words in home.said), timeout=20_000)
     assert list((home.session.runs_folder / run).glob("*.csv")) or list(home.session.runs_folder.glob(f"{run}*/*.csv"))
+
+
+def test_another_folder_may_be_chosen_for_exports(home: Home, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, asked = home.page, list[list[str]]()
+    monkeypatch.setattr(runs_page.QFileDialog, "getExistingDirectory", lambda *_: "/elsewhere")
+    monkeypatch.setattr(home.session, "job", lambda words, *_: asked.append(words) or FakeJob())
+    _click(qtbot, page, _runs(page)[0])
+    actions = {action.text(): action for action in page._buttons["export"].menu().actions()}
+    actions["Into another folder ..."].trigger()
+    actions["HDF5"].trigger()
+    assert asked[0][2:] == ["--format", "hdf5", "--out", "/elsewhere"]
+
+
+def test_what_was_done_by_hand_is_not_offered_to_be_run_again(home: Home) -> None:
+    row = library.Row("x", "run", "hand", "emulator", "finished", None, None, 0, "", True, "/runs/x.nbr")
+    for name in ("again", "load", "command"):
+        assert "by hand" in home.page._why_not(name, [Entry(row)])
+    assert not home.page._why_not("export", [Entry(row)])
+
+
+def test_a_name_is_no_markup(home: Home) -> None:
+    row = library.Row("<b>x</b>", "run", "a", "b", "finished", None, None, 0, "", True, "/runs/x.nbr")
+    home.page.details.show_entries([Entry(row)])
+    assert home.page.details.title.textFormat() == Qt.TextFormat.PlainText
+
+
+def test_notes_that_cannot_be_read_are_told_until_they_can(home: Home, qtbot: Any) -> None:
+    page, file = home.page, home.session.runs_folder / ".notes.json"
+    file.write_text("{broken")
+    page.watcher.look()
+    qtbot.waitUntil(lambda: "cannot be read" in page.problem.text())
+    page.model.write([_runs(page)[0]], note="new")
+    page.watcher.look()
+    qtbot.waitUntil(lambda: not page.problem.isVisible())
+    assert list(file.parent.glob(".notes.json.damaged-*")), "what was there is kept"
+
+
+class FakeJob(QObject):
+    """A child process that never was."""
+
+    gone = Signal()
+    running = True
+    cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def test_what_is_worked_on_is_said_and_cancelled_once(window_app: Any, qtbot: Any) -> None:
+    working, job = Working(), FakeJob()
+    qtbot.addWidget(working)
+    working.watch(job, "drawing")  # type: ignore[arg-type]
+    assert working.isVisible()
+    qtbot.mouseClick(working.stop, Qt.MouseButton.LeftButton)
+    assert job.cancelled
+    assert not working.stop.isEnabled()
+    assert working.line.text() == "Cancelling: drawing ..."
+    with qtbot.waitSignal(working.cancelled) as heard:
+        job.gone.emit()
+    assert heard.args == ["drawing"]
+    assert not working.isVisible()
+    assert not working.words
 
 
 def test_a_live_run_is_marked(home: Home, qtbot: Any) -> None:

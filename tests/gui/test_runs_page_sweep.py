@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from neurobench.gui.runs.runs_table import Entry, look_of, movable, read_entry
 from neurobench.gui.runs.sweep_panel import SweepPanel, grown, look, newest_of, words_of
 from neurobench.gui.session import Session
 from PySide6.QtCore import Qt
 
 from neurobench.learning.convergence import wilson
-from neurobench.runs import sweep
+from neurobench.runs import library, sweep
 from neurobench.runs.request import Request
 
 LEFT = Qt.MouseButton.LeftButton
@@ -82,6 +83,18 @@ def test_a_sweep_is_shown_and_one_chip_is_run_again(made: Path, panel: SweepPane
         qtbot.mouseClick(panel.run_seed, LEFT)
     assert heard.args[0].seed == 0
     assert heard.args[0].settings == ASKED.settings
+
+
+def test_a_sweep_that_somebody_runs_is_live_and_one_with_chips_to_go_is_marked(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / made.name
+    shutil.copy(made, path)
+    reached = sum(chip.reached for chip in sweep.load(path).chips)
+    assert look_of(read_entry(path)) == ("▦", f"{reached} of 12", "text")
+    with sweep._alone(path):
+        assert look_of(read_entry(path))[0] == "►"
+        assert movable(Entry(library.row(path))) == "it is going on", "also where the table does not know it yet"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
+    assert look_of(read_entry(path))[::2] == ("◐", "warn")
 
 
 def test_a_sweep_is_started_and_followed_to_its_end(panel: SweepPanel, qtbot: Any) -> None:
