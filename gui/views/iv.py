@@ -85,7 +85,7 @@ class IvView(Panel):
             curves.end()
         self._turn(branches, cells, last, factor)
         name(self._plots[0], "left", f"I ({unit})")
-        name(self._plots[1], "left", "|I|")
+        name(self._plots[1], "left", "abs I")
         self._plots[1].getAxis("left").setTicks(decades(np.concatenate([one.current_a for one in branches])))
         far = self._compliance(snapshot, branches, factor)
         named = cells if 1 < len(cells) <= NAMED else ()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QRectF, Qt
-from PySide6.QtGui import QColor, QResizeEvent
+from PySide6.QtGui import QColor, QFontMetrics, QResizeEvent
 from PySide6.QtWidgets import QApplication, QHeaderView, QTableView, QWidget
 
 from neurobench.runs.history import Shown, Snapshot
@@ -55,10 +55,11 @@ class Steps(QAbstractTableModel):
             self.steps = new
             self.dataChanged.emit(self.index(0, 0), self.index(len(new) - 1, len(HEADINGS) - 1))
 
-    @property
-    def longest(self) -> tuple[int, ...]:
-        """The most letters of each column."""
-        return tuple(max(map(len, column)) for column in zip(*self._rows, strict=True))
+    def widths(self, metrics: QFontMetrics) -> tuple[int, ...]:
+        """How wide the widest words of each column are, those of the heading too; () if there are no steps."""
+        columns = zip(*self._rows, strict=True)
+        return tuple(max(map(metrics.horizontalAdvance, {head, *words}))
+                     for head, words in zip(HEADINGS, columns, strict=False))  # fmt: skip
 
     def rowCount(self, _parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """How many steps."""
@@ -120,7 +121,7 @@ class ScheduleView(Panel):
         self._plot = self._volts.add(0, 0, left="V", bottom="time")
         self._curves, self._marks = Curves(self._plot), Marks(self._plot)
         self._said = self._far = ""
-        self._longest: tuple[int, ...] = ()
+        self._widest: tuple[int, ...] = ()
         self._drew: tuple[object, object] = (None, None)
         self._keys: tuple[Keys, Keys] = ((), ())  # of the array, of the volts
         self._part = -1
@@ -146,16 +147,16 @@ class ScheduleView(Panel):
 
     def _fit_columns(self) -> None:
         """Columns grow with what stands in them, and do not shrink: the table stays calm."""
-        longest = self._steps.longest
-        if len(longest) != len(self._longest) or any(map(gt, longest, self._longest)):
-            self._longest = tuple(map(max, longest, self._longest or longest))
-            for n, heading in enumerate(HEADINGS):
+        widths = self._steps.widths(self._table.fontMetrics())
+        if len(widths) != len(self._widest) or any(map(gt, widths, self._widest)):
+            self._widest = tuple(map(max, widths, self._widest or widths))
+            for n, (heading, width) in enumerate(zip(HEADINGS, self._widest, strict=False)):
                 if heading != "what":  # which has the rest of the room
-                    self._table.resizeColumnToContents(n)
+                    self._table.setColumnWidth(n, width + theme.em())
 
     def again(self) -> None:
         """Draw all of it again."""
-        self._drew, self._longest = (None, None), ()
+        self._drew, self._widest = (None, None), ()
         super().again()
 
     def _stimulus(self, snapshot: Snapshot) -> None:

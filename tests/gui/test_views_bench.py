@@ -342,3 +342,13 @@ def test_nothing_fired_and_nothing_known_are_not_the_same(qtbot: Any) -> None:
     assert "not known" not in words(view)
     view.draw(made.snapshot(energy=Energy(math.nan, 1e-9, "unknown", 4, 5)))
     assert "the energy of the pulses is not known" in words(view)
+
+
+def test_the_columns_of_the_steps_are_as_wide_as_their_numbers(qtbot: Any) -> None:
+    view = shown(qtbot, ScheduleView, made.snapshot(recent=made.steps(4)))
+    for at_s in (1.816, 0.7584, 2028.0):  # 758 ms has no more letters than 1.82 s, and is wider
+        view.draw(made.snapshot(recent=tuple(replace(step, at_s=at_s) for step in made.steps(4))))
+        model, metrics = view._table.model(), view._table.fontMetrics()
+        for column in (0, 1):
+            said = str(model.index(0, column).data())
+            assert metrics.horizontalAdvance(said) + 6 <= view._table.columnWidth(column), said
