@@ -27,6 +27,7 @@ class StatusBar(QFrame):
         super().__init__(parent)
         self.setObjectName("statusbar")
         self._session, self._pulse = session, pulse
+        self._about: object = None  # of the run that was shown last
         row = FlowLayout(spacing=16, line_spacing=1)
         self.origin, self.energy, self.file, self.death, self.speed = (
             self._label(row, name) for name in ("Origin", "Energy", "File", "If the window dies", "Speed of the window")
@@ -40,6 +41,7 @@ class StatusBar(QFrame):
         self._timer.start()
         for signal in (session.state_changed, session.bench_changed):
             signal.connect(self._now)
+        session.snapshot_changed.connect(self._another)
         self.look()
 
     def _label(self, row: FlowLayout, name: str) -> QLabel:
@@ -52,6 +54,14 @@ class StatusBar(QFrame):
 
     def _now(self, *_: object) -> None:
         self.look()
+
+    def _another(self) -> None:
+        """Whose data is shown is said with the first of it."""
+        snapshot = self._session.snapshot
+        about = None if snapshot is None else snapshot.about
+        if about is not self._about:
+            self._about = about
+            self.look()
 
     def look(self) -> None:
         """Say how it is."""

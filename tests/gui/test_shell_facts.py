@@ -13,8 +13,12 @@ import pytest
 from neurobench.gui import starting
 from neurobench.gui.frame import facts
 from neurobench.gui.frame.command_palette import score
+from neurobench.gui.frame.pulse import Pulse
+from neurobench.gui.frame.statusbar import StatusBar
 from neurobench.gui.reading import RunBench
+from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
+from PySide6.QtWidgets import QWidget
 from snapshots import about, cells, series, snapshot
 
 from neurobench.bench.config import BenchConfig, load_bench
@@ -151,3 +155,15 @@ def test_without_a_display_the_window_says_so(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(starting.sys, "platform", "linux")
     with pytest.raises(UsageError, match="no display"):
         starting.main(None, "emulator", None, None, tmp_path)
+
+
+def test_whose_data_is_shown_is_said_with_the_first_of_it(window_app: Any, qtbot: Any, tmp_path: Path) -> None:
+    shown, parent = Session(tmp_path), QWidget()
+    qtbot.addWidget(parent)
+    bar = StatusBar(shown, Pulse(shown, tuple, parent), parent)
+    bar.stop()  # it does not wait for its second
+    assert bar.origin.text().startswith("no data")
+    shown.snapshot = snapshot()
+    shown.snapshot_changed.emit()
+    assert bar.origin.text().startswith("simulated data")
+    shown.shutdown()
