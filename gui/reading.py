@@ -14,6 +14,7 @@ from neurobench.bench.config import IN_PROCESS, SIMULATED_BACKENDS
 from neurobench.errors import NeurobenchError
 from neurobench.runs.history import Follower
 from neurobench.runs.runfile import RunFile
+from neurobench.system import free_bytes
 
 from .offers import offer_of
 
@@ -26,6 +27,7 @@ BUDGET_S = 0.012  # of work in one look: the window's thread waits about so long
 REST_S = 0.004  # between two looks at least, however long the last one took
 UNDRAWN_S = 0.1  # a window that has not drawn by then (it is hidden, or busy) is not waited for any longer
 ASK_EVERY_S = 0.1
+FULL_BYTES = 1_000_000  # with less than that a run cannot even record how it ended
 WIRE_BYTES = 64_000  # so much of the dialogue is taken in at a time; of a longer one its end
 
 

@@ -42,7 +42,7 @@ DEAF = (
     "bench to rest"
 )
 STARTING: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "a run is being started, and was not asked yet"}
-DIED = "its engine died, and its watcher brings the bench to rest"
+DIED = "its engine is gone, and its watcher brings the bench to rest"
 REST = "look at the instruments, then acknowledge (Ctrl+Shift+F), which brings it to rest"
 UNPROVEN = f"nobody has read back that the outputs are off: {REST}"
 HARD_OFF = "HARD OFF: the engine is ended, its watcher brings the bench to rest"

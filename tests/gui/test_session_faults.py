@@ -163,7 +163,10 @@ def test_the_watcher_of_an_engine_that_died_says_how_the_bench_is(session: Sessi
     path = on_a_real_bench(session, tmp_path, S.RUNNING)
     with RunWriter.create(path, {}):
         assert last_words(path)["status"] == "crashed", "whoever writes it: its engine has ended, and said no end"
-    session._run_ended(path, last_words(path))
+    with monkeypatch.context() as full:
+        full.setattr("neurobench.gui.reading.free_bytes", lambda _: 1000)
+        session._run_ended(path, last_words(path))
+    assert "there is no room left" in words(session)
     assert (session.state, session.outputs["on"]) == (S.FAULT, None)
     assert "its watcher brings the bench to rest" in words(session)
     end_abandoned(path, watcher={"rested": True}, outputs={"on": False, "how": "read back"})
