@@ -203,6 +203,9 @@ def last_words(path: Path) -> dict[str, Any]:
     try:
         with RunFile.open(path) as run:
             said = {name: run.value(name) for name in ("error", "outputs", "watcher", "stopped")}
-            return {"status": str(run.value("status") or "crashed"), "offer": offer_of(run), **said}
+            status = str(run.value("status") or "crashed")
+            if status == "crashed" and not said["error"] and free_bytes(path) < FULL_BYTES:
+                said["error"] = f"there is no room left in {path.parent}, so its end could not be recorded"
+            return {"status": status, "offer": offer_of(run), **said}
     except (NeurobenchError, OSError) as error:
         return {"status": "damaged", "error": str(error), "outputs": None}

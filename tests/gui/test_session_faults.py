@@ -159,7 +159,9 @@ def test_an_abort_that_nobody_has_verified_is_a_fault(session: Session, tmp_path
     assert session.acknowledge()
 
 
-def test_the_watcher_of_an_engine_that_died_says_how_the_bench_is(session: Session, qtbot: Any, tmp_path: Path) -> None:
+def test_the_watcher_of_an_engine_that_died_says_how_the_bench_is(
+    session: Session, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = on_a_real_bench(session, tmp_path, S.RUNNING)
     with RunWriter.create(path, {}):
         assert last_words(path)["status"] == "crashed", "whoever writes it: its engine has ended, and said no end"
