@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from ideal_bench import IdealBench
+from known_card import known_card
 from neurobench.protocols.measure_curve import MeasureCurve
 
 from neurobench.bench.config import load_bench, open_bench
@@ -21,30 +22,7 @@ from neurobench.runs.request import prepare, request
 from neurobench.runs.runfile import MemoryRecord, RunFile
 
 READ_S, STEP_S, V0_V = 3e-8, 4e-8, 0.4
-KNOWN = f"""
-name = "known"
-source = "made for a test: soft bounds"
-model = "soft_bounds"
-pulse = [
-    {{ direction = "potentiate", amplitude_v = 1.2, width_s = 1e-6 }},
-    {{ direction = "depress", amplitude_v = -1.1, width_s = 2e-6 }},
-]
-[window]
-g_min_s = 1e-6
-g_max_s = 1e-5
-g_start_s = 2e-6
-[read]
-voltage_v = 0.1
-[noise]
-read_sigma_s = {READ_S}
-step_sigma_s = {STEP_S}
-[write_current]
-law = "sinh"
-v0_v = {V0_V}
-[parameters]
-rate_up = 0.03
-rate_down = 0.04
-"""
+KNOWN = known_card(READ_S, STEP_S, V0_V, 1e-6, 2e-6, rate_down=0.04)
 
 
 def opened(seed: int = 0, settings: dict[str, Any] | None = None, **parameters: Any) -> tuple[MeasureCurve, Guard]:

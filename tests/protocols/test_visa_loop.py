@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from known_card import known_card
 from scipy import stats
 
 from neurobench import cli
@@ -25,30 +26,7 @@ from neurobench.runs.runfile import RunFile
 READ_S, STEP_S, V0_V = 2e-8, 1e-8, 0.5
 PULSES, CYCLES = 25, 10
 CHANCE = 1e-3
-KNOWN = f"""
-name = "known"
-source = "made for a test: soft bounds"
-model = "soft_bounds"
-pulse = [
-    {{ direction = "potentiate", amplitude_v = 1.2, width_s = 5e-4 }},
-    {{ direction = "depress", amplitude_v = -1.1, width_s = 1e-3 }},
-]
-[window]
-g_min_s = 1e-6
-g_max_s = 1e-5
-g_start_s = 2e-6
-[read]
-voltage_v = 0.1
-[noise]
-read_sigma_s = {READ_S}
-step_sigma_s = {STEP_S}
-[write_current]
-law = "sinh"
-v0_v = {V0_V}
-[parameters]
-rate_up = 0.03
-rate_down = 0.08
-"""
+KNOWN = known_card(READ_S, STEP_S, V0_V, 5e-4, 1e-3, rate_down=0.08)
 
 
 def measured(folder: Path, bench: str, curve: Path, seed: int) -> Path:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from neurobench.drivers.instruments._generator import Generator
 from recorder import FakeClock, Recorder, link_to, section
+
+from neurobench.errors import InstrumentError
 
 OPEN_CIRCUIT = "+9.90000000000000E+37"
 
@@ -95,3 +99,16 @@ def garble(text: str, at: int, by: str) -> str:
     """One character changed."""
     at %= len(text)
     return text[:at] + by + text[at + 1 :]
+
+
+def refuses_before_an_output_goes_on(
+    driver: Any, parrot: Parrot, recorder: Recorder, load: Callable[[], None], trap: tuple[str, str, str]
+) -> None:
+    """A generator that answers a question with something else is not loaded, and is not connected afterwards."""
+    question, answer, words = trap
+    parrot.lies[question] = answer
+    with pytest.raises(InstrumentError, match=words):
+        load()
+    with pytest.raises(InstrumentError, match="not proven"):
+        driver.connect()
+    assert not any("OUTP1 1" in line or "OUTP2 1" in line for line in recorder.said)

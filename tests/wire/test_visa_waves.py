@@ -17,7 +17,7 @@ from neurobench.drivers.instruments._roles import Line, Waves
 from neurobench.drivers.instruments._sampling import PS, STAIRS, SampleClock, Samples, coded, sampled
 from neurobench.drivers.instruments.keysight_33500b import FULL, Keysight33500B
 from neurobench.drivers.instruments.keysight_81160a import Keysight81160A
-from parrot import Parrot, generator_on
+from parrot import Parrot, generator_on, refuses_before_an_output_goes_on
 from recorder import Recorder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -310,15 +310,10 @@ TRAPS = {
 }
 
 
-@pytest.mark.parametrize(("question", "answer", "words"), TRAPS.values(), ids=TRAPS)
-def test_a_trap_is_refused_before_an_output_goes_on(question: str, answer: str, words: str) -> None:
+@pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS)
+def test_a_trap_is_refused_before_an_output_goes_on(trap: tuple[str, str, str]) -> None:
     driver, parrot, recorder = bench()
-    parrot.lies[question] = answer
-    with pytest.raises(InstrumentError, match=words):
-        driver.load(WAVES)
-    with pytest.raises(InstrumentError, match="not proven"):
-        driver.connect()
-    assert not any("OUTP1 1" in line or "OUTP2 1" in line for line in recorder.said)
+    refuses_before_an_output_goes_on(driver, parrot, recorder, lambda: driver.load(WAVES), trap)
 
 
 @pytest.mark.parametrize(
