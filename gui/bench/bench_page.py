@@ -225,6 +225,7 @@ class BenchPage(QWidget):
         panel.said.connect(session.said)
         panel.bench_chosen.connect(self._bench_chosen)
         self.queue.edit.connect(self._edit)
+        self.offer.offers.connect(self.tabs.setHidden)  # its words need the room, and come before the next run
         session.queue_changed.connect(self._queue_changed)
         session.bench_changed.connect(self._bench_changed)
         session.state_changed.connect(self._state_changed)
@@ -286,7 +287,7 @@ class BenchPage(QWidget):
         else:
             self._session.enqueue(asked)
         self.run_panel.forget_confirmation()
-        self.tabs.setCurrentWidget(self.queue)
+        self._bring(self.queue)
         self._name_queue_button()
         self.keep()
 
@@ -294,8 +295,12 @@ class BenchPage(QWidget):
         """Say what the run would do."""
         asked = self.request()
         if asked is not None:
-            self.tabs.setCurrentWidget(self.preview)
+            self._bring(self.preview)
             self.preview.ask(asked)
+
+    def _bring(self, tab: QWidget) -> None:
+        self.tabs.show()
+        self.tabs.setCurrentWidget(tab)
 
     def _edit(self, queue_id: int, asked: Request) -> None:
         if self.run_panel.show_request(asked):

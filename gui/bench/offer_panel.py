@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
@@ -19,7 +19,9 @@ TITLES = {"doubt": "Nobody knows whether a pulse was fired", "baseline": "Cells 
 
 
 class OfferPanel(QFrame):
-    """Stands there as long as the session has an offer that nobody has put away."""
+    """Stands there as long as the session has an offer that nobody has put away. offers(bool): whether it does."""
+
+    offers = Signal(bool)
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -62,7 +64,9 @@ class OfferPanel(QFrame):
     def look(self, *_: object) -> None:
         """Show what the session offers, or nothing."""
         offer = self._session.offer
-        self.setVisible(offer is not None and offer is not self._away)
+        stands = offer is not None and offer is not self._away
+        self.setVisible(stands)
+        self.offers.emit(stands)
         if offer is None:
             return
         self.title.setText(f"▲ {TITLES[offer.what]}")

@@ -60,6 +60,8 @@ def test_on_a_real_chip_its_name_is_the_word_for_it(
     qtbot.addWidget(panel)
     session._stand(BenchState.FAULT)
     panel.show()
+    stands: list[bool] = []
+    panel.offers.connect(stands.append)
     assert WHY in panel.words.text()
     assert "not fired again" in panel.words.text()
     panel.typed.setText("A17")
@@ -77,3 +79,4 @@ def test_on_a_real_chip_its_name_is_the_word_for_it(
     assert panel.typed.text() == "", "it is typed for each time"
     qtbot.mouseClick(panel.later, Qt.MouseButton.LeftButton)
     assert not panel.isVisible()
+    assert stands[-1] is False
