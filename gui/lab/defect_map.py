@@ -176,10 +176,14 @@ class DefectMap(QWidget):
     def _area(self) -> tuple[QRectF, float]:
         """Where the cells are drawn, and how large each is."""
         rows, cols = self.shape
-        edge = theme.em() * 1.6  # for the names of the lines
-        size = min((self.width() - edge - 4) / cols, (self.height() - edge - 4) / rows)
+        side, top = self._name_width() + 6, theme.em() * 1.6  # for the names of the lines
+        size = min((self.width() - side - 4) / cols, (self.height() - top - 4) / rows)
         size = float(int(size)) if size >= 2 else max(size, 0.1)
-        return QRectF(edge, edge, cols * size, rows * size), size
+        return QRectF(side, top, cols * size, rows * size), size
+
+    def _name_width(self) -> int:
+        """Of the longest name of a line."""
+        return self.fontMetrics().horizontalAdvance(f"W{max(self.shape) - 1}")
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802
         """Colours of the first conductances, then marks of what is broken, then the cursor."""
@@ -213,14 +217,14 @@ class DefectMap(QWidget):
             painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
 
     def _draw_names(self, painter: QPainter, area: QRectF, size: float) -> None:
+        """As many as there is room for."""
         painter.setPen(QColor(theme.tokens().text_dim))
-        edge = area.left()
-        every = max(1, int(np.ceil(theme.em() * 1.8 / size)))
-        for row in range(0, self.shape[0], every):
-            place = QRectF(0, area.top() + row * size, edge - 3, max(size, theme.em()))
+        wide, high = self._name_width() + theme.em() * 0.5, theme.em() * 1.8
+        for row in range(0, self.shape[0], max(1, int(np.ceil(high / size)))):
+            place = QRectF(0, area.top() + row * size, area.left() - 3, max(size, theme.em()))
             painter.drawText(place, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"W{row}")
-        for col in range(0, self.shape[1], every):
-            place = QRectF(area.left() + col * size - edge, 0, size + 2 * edge, edge - 2)
+        for col in range(0, self.shape[1], max(1, int(np.ceil(wide / size)))):
+            place = QRectF(area.left() + (col + 0.5) * size - wide, 0, 2 * wide, area.top() - 2)
             painter.drawText(place, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignBottom, f"B{col}")
 
     def _draw_broken(self, painter: QPainter, size: float) -> None:

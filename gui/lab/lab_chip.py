@@ -53,6 +53,7 @@ BRUSH_TIPS = {
     "stuck": "the cell stays somewhere in its window", "short": "1 kΩ, whatever is done to it",
     "open": "no current at all", WORKS: "the cell works",
 }  # fmt: skip
+KEEP_TIP = "Write the chip and a bench file that names it; nothing is overwritten"
 WAIT_MS = 500  # after the last change, before the chip is made
 
 
@@ -100,7 +101,7 @@ class ChipPanel(QWidget):
         for widget, name, tip in (
             (self.seed, "Seed of the chip", "Another seed is another chip of the same kind"),
             (self.out, "Bench file to write", "A new .toml file; the chip is kept beside it as .chip"),
-            (self.save, "Keep this chip", "Write the chip and a bench file that names it; nothing is overwritten"),
+            (self.save, "Keep this chip", KEEP_TIP),
             (self.use, "Use it on the Bench page", "Connect the bench of this chip"),
             (self.mend_all, "Mend all cells", "No cell is broken by hand any more"),
             (self.spread, "First conductances", "How the fresh devices differ"),
@@ -113,8 +114,10 @@ class ChipPanel(QWidget):
         self.mark.setProperty("role", "simulated")
         for label in (self.said, self.words, self.device):
             label.setWordWrap(True)
+            label.setTextFormat(Qt.TextFormat.PlainText)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.pointed.setProperty("role", "dim")
+        self.pointed.setWordWrap(True)
         for kind in BRUSHES:
             button = QPushButton(f"{MARKS[kind]} {BRUSH_WORDS[kind]}".strip())
             button.setCheckable(True)
@@ -167,7 +170,9 @@ class ChipPanel(QWidget):
         for button in self.brushes.buttons():
             buttons.addWidget(button)
         buttons.addWidget(self.mend_all)
-        column.addWidget(QLabel("Break cells: choose what, then paint"))
+        how = QLabel("Break cells: choose what, then paint")
+        how.setWordWrap(True)
+        column.addWidget(how)
         column.addLayout(buttons)
         column.addWidget(self.map, 1)
         widget.setMinimumWidth(theme.em() * 13)
@@ -256,6 +261,9 @@ class ChipPanel(QWidget):
         self._propose()
         self._enable()
         self._clock.start()
+        if wrong := self.problems():  # what was said of the chip before is not true of this one
+            self._asked += 1
+            self._unmade(wrong[0])
 
     def _propose(self) -> None:
         """A file name that is free, unless somebody wrote one."""
@@ -297,11 +305,14 @@ class ChipPanel(QWidget):
     def _unseen(self, number: int, words: str) -> None:
         if number == self._asked:
             self._job = None
-            self.said.setText("This chip cannot be made")
-            self._say("bad", words)
-            self.map.set_fresh(None)
-            for plot in (self.spread, self.curves):
-                plot.item.clear()
+            self._unmade(words)
+
+    def _unmade(self, words: str) -> None:
+        self.said.setText("This chip cannot be made")
+        self._say("bad", words)
+        self.map.set_fresh(None)
+        for plot in (self.spread, self.curves):
+            plot.item.clear()
 
     def _draw(self, found: Mapping[str, Any]) -> None:
         sample = np.asarray(found["sample_s"], float)
@@ -350,7 +361,10 @@ class ChipPanel(QWidget):
             self.use_asked.emit(self._kept)
 
     def _enable(self) -> None:
-        self.save.setEnabled(bool(self._device) and not self.problems() and not self._kept)
+        wrong = self.problems()
+        no = "choose a device first" if not self._device else wrong[0] if wrong else "it is kept" if self._kept else ""
+        self.save.setEnabled(not no)
+        self.save.setToolTip(f"{KEEP_TIP}" + (f"\nNot now: {no}" if no else ""))
         self.use.setEnabled(bool(self._kept))
         why = "" if self._kept else "\nNot now: keep the chip first"
         self.use.setToolTip(f"Connect the bench of this chip{why}")

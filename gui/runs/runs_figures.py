@@ -82,7 +82,7 @@ class FiguresPanel(QWidget):
             item.setToolTip(f"{file}: a double click or Return opens it")
             self.list.addItem(item)
         self.say(
-            f"{len(found)} figures in {found[0][0].parent}"
+            f"{len(found)} figure{'s' * (len(found) > 1)} in {found[0][0].parent}"
             if found
             else self._none[1]
             if self._none[0] == run

@@ -407,8 +407,8 @@ class RunsPage(QWidget):
         return self._why_not_one(name, one)
 
     def _why_not_one(self, name: str, one: Entry) -> str:
-        if name in ("again", "load", "command") and one.row.protocol == HAND:
-            return "it was done by hand: there is no protocol that could be run again"
+        if name in ("again", "load", "command", "resume") and one.row.protocol == HAND:
+            return "it was done by hand: there is no protocol that could go on or be run again"
         if name in ("settle", "export") and self.working.words:
             return f"{self.working.words} goes on"
         if name in ("again", "resume", "settle") and self._session.state in LIVE:

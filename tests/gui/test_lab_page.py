@@ -258,6 +258,11 @@ def test_a_chip_that_cannot_be_says_why(lab: Lab, qtbot: Any) -> None:
     panel.forms["chip"].set_values({})
     qtbot.waitUntil(lambda: "16 of 16 cells work" in panel.said.text(), timeout=LONG_MS)
     assert not panel.words.isVisible()
+    panel.forms["chip"].set_values({"rows": 0})
+    assert panel.said.text() == "This chip cannot be made", "what was said of the one before is not true of this one"
+    assert "greater than or equal to 1" in panel.words.text()
+    assert "Not now" in panel.save.toolTip()
+    panel.forms["chip"].set_values({})
 
 
 def test_a_name_that_is_taken_is_refused(lab: Lab, qtbot: Any, tmp_path: Path) -> None:
