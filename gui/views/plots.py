@@ -191,7 +191,7 @@ class Panel(View):
         """Show this snapshot; nothing is done if what this view draws of it is drawn already."""
         self.snapshot, self._heard = snapshot, time.monotonic()
         self._stale.hide()
-        parts = () if snapshot is None else (snapshot.about, *self._parts(snapshot))
+        parts = () if snapshot is None else (snapshot.about, so_far(snapshot), *self._parts(snapshot))
         if self._drawn is not None and _same(parts, self._drawn):
             return
         self._drawn = parts

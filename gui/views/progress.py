@@ -67,9 +67,26 @@ class ProgressView(Panel):
         wanted, self._key_of = self._wanted(snapshot), []
         for n in range(3):
             self._picture(n, wanted[n] if n < len(wanted) else (), snapshot)
+        self._reach([of for names in wanted for of in self._series(names, snapshot)], wanted, snapshot)
         self._arrange(len(wanted))
         self._explain(self._key_of)
         self._caption.say(_words(snapshot))
+
+    def _series(self, names: Sequence[str], snapshot: Snapshot) -> list[Series]:
+        """All series of a plot, of this run and of others."""
+        return [of[one] for of in (snapshot.progress, *(of for _, of in self._others)) for one in names if of.get(one)]
+
+    def _reach(self, every: Sequence[Series], wanted: Panels, snapshot: Snapshot) -> None:
+        """All plots have the epochs of the first one, which must hold those of the others: a test before training."""
+        first = self._series(wanted[0], snapshot) if wanted else []
+        if not first:
+            return
+        ends = [end for of in every for end in (float(of.at[0]), float(of.at[-1]))]
+        own = [end for of in first for end in (float(of.at[0]), float(of.at[-1]))]
+        if min(ends) < min(own) or max(ends) > max(own):
+            factor, _ = _axis(wanted[0], snapshot.progress)
+            y = np.full(2, float(first[0].values[0]) * factor)
+            self._curves[0].put("reach", np.array([min(ends), max(ends)]), y, pen=None)
 
     # -- which quantities ----------------------------------------------------------------------------------------
 

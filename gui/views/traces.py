@@ -11,7 +11,7 @@ from PySide6.QtCore import QEvent, QObject, QPointF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QGraphicsPolygonItem, QToolButton, QVBoxLayout, QWidget
 
-from neurobench.bench.stimulus import FloatArray
+from neurobench.bench.stimulus import BoolArray, FloatArray
 from neurobench.runs.screen import si
 
 from .. import theme
@@ -91,7 +91,6 @@ class TracesView(plots.Panel):
         self.selection = selection if selection is not None else Selection(parent=self)
         self.chosen: tuple[Cell, ...] = ()
         self._sample: tuple[Cell, ...] = ()
-        self._sample_of: object = None
         self.nothing = plots.NO_RUN
         self.at: float | None = None  # where the crosshair is, as on the axis
         self._times: FloatArray = np.zeros(0)
@@ -218,7 +217,8 @@ class TracesView(plots.Panel):
         band_times, band = snapshot.history.band(snapshot.seq)
         self._times, self._values = np.asarray(times, np.float64), np.asarray(values, np.float64)
         factor, unit = scale_of(_largest(self._values, band), "S")
-        time_factor, self._unit = (1.0, "") if self.by_read.isChecked() else plots.milliseconds(band_times)
+        numbered, every_s = self.by_read.isChecked(), np.append(band_times, times)
+        time_factor, self._unit = (1.0, "") if numbered else plots.milliseconds(every_s)
         self._factors = time_factor, factor
         plots.name(self.plot, "left", f"G ({unit})")
         plots.name(self.plot, "bottom", "read number" if self.by_read.isChecked() else f"time ({self._unit})")
@@ -243,15 +243,12 @@ class TracesView(plots.Panel):
             self._new_names()
 
     def _take_sample(self, snapshot: Snapshot) -> None:
-        """While nothing is chosen: a few of the cells that were read, spread over the array; they stay for a run."""
-        if self._sample_of is snapshot.about and len(self._sample) == SAMPLE:
-            return
-        known = np.argwhere(np.isfinite(snapshot.cells.conductance_s))
-        places = np.unique(np.linspace(0, max(len(known) - 1, 0), SAMPLE).round().astype(int))[: len(known)]
-        sample = tuple((int(row), int(col)) for row, col in known[places])
-        if self._sample_of is snapshot.about and len(sample) <= len(self._sample):
-            return
-        self._sample_of = snapshot.about
+        """While nothing is chosen: of a few cells that are spread over the array those that were read; if none, others.
+
+        It depends on what is shown alone, and changes only while a run reads its cells for the first time.
+        """
+        known = np.isfinite(snapshot.cells.conductance_s)
+        sample = _spread(~snapshot.about.excluded & known, ~snapshot.about.excluded) or _spread(known, known)
         if sample != self._sample:
             self._sample = sample
             self._new_names()
@@ -276,10 +273,13 @@ class TracesView(plots.Panel):
         self.curves.end()
 
     def _keep_in_sight(self, *, tight: bool) -> None:
-        """Show all of it. In a live run there is room to grow into, so that the axes are not made anew each time."""
+        """Show all of it. In a live run there is room to grow into, so that the axes are not made anew each time.
+
+        A run that is over has the same axes whatever was looked at before.
+        """
         if self._bounds.known:
             view = self.plot.viewRange()
-            x, y = self._bounds.room(view, spare=0.02 if tight else 0.15)
+            x, y = self._bounds.room([] if tight else view, spare=0.02 if tight else 0.15)
             if [x, y] != view:
                 self.plot.setRange(xRange=x, yRange=y, padding=0)
 
@@ -382,12 +382,12 @@ class _Bounds(NamedTuple):
         )  # fmt: skip
 
     def room(self, view: list[list[float]], spare: float) -> tuple[list[float], list[float]]:
-        """Ranges of x and y that hold all of it: those of now, unless it has left them or fills little of them."""
-        x, y = view
-        if not _fits(self.left, self.right, x, 0.8 if spare > 0.1 else 0.95):
-            x = _around(self.left, self.right, 0.02, spare)
-        if not _fits(self.low, self.high, y, 0.7):
-            y = _around(self.low, self.high, 0.06, 0.06)
+        """Ranges of x and y that hold all of it: those of `view`, unless it has left them or fills little of them."""
+        x, y = _around(self.left, self.right, 0.02, spare), _around(self.low, self.high, 0.06, 0.06)
+        if view and _fits(self.left, self.right, view[0], 0.8):
+            x = view[0]
+        if view and _fits(self.low, self.high, view[1], 0.7):
+            y = view[1]
         return x, y
 
 
@@ -411,6 +411,13 @@ def peaks(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     ends = np.sort([first + parts.argmin(axis=1), first + parts.argmax(axis=1)], axis=0).T.reshape(-1)
     which = np.append(ends, np.arange(whole, len(x)))
     return x[which], y[which]
+
+
+def _spread(of: BoolArray, among: BoolArray) -> tuple[Cell, ...]:
+    """A few cells of a mask [rows, cols]: those that are also in the places spread evenly among another one's cells."""
+    cells = np.argwhere(among)
+    places = np.unique(np.linspace(0, max(len(cells) - 1, 0), SAMPLE).round().astype(int))[: len(cells)]
+    return tuple((int(row), int(col)) for row, col in cells[places] if of[row, col])
 
 
 def _inside(cell: Cell, shape: Cell) -> bool:

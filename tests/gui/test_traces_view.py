@@ -81,6 +81,21 @@ def test_at_most_eight_are_drawn_and_the_view_says_so(view: TracesView) -> None:
     assert [entry.name for entry in view.entries][-1] == BAND
 
 
+def test_what_is_seen_of_an_old_run_does_not_depend_on_what_was_looked_at_before(view: TracesView) -> None:
+    grid = np.full((4, 4), np.nan)
+    grid[2, 1] = 40e-6
+    early = snapshots.snapshot(live=False, seq=5, cells=snapshots.cells(conductance_s=grid))
+    late = snapshots.snapshot(live=False, seq=150, last_seq=150)
+
+    def seen(shot: Any) -> tuple[Any, ...]:
+        view.draw(shot)
+        return list(view.curves.items), view.plot.viewRange(), view.words
+
+    first = seen(late)
+    assert seen(early)[0] == ["median", (2, 1)]
+    assert seen(late) == first
+
+
 def test_where_only_single_cells_were_read_a_sample_of_them_is_drawn_without_a_band(view: TracesView) -> None:
     view.draw(shot(history=Sparse(steps=40)))
     sample = [key for key in view.curves.items if key != "median"]

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import QApplication, QComboBox, QToolButton
 from seen import curves, shown, words
 
 from neurobench.learning.statistics import population_rate_hz
+from neurobench.runs.drawing import Series
 
 
 @pytest.fixture(autouse=True)
@@ -206,6 +207,22 @@ def test_the_rate_below_is_that_of_the_statistics(qtbot: Any) -> None:
         at_s, hertz = population_rate_hz(raster)
         np.testing.assert_allclose(x, at_s)
         np.testing.assert_allclose(y, hertz)
+
+
+def test_a_test_before_the_first_epoch_is_in_sight(qtbot: Any) -> None:
+    tested = Series(np.array([0.0, 1.0, 2.0]), np.array([0.5, 0.6, 0.9]))
+    progress = {"loss": made.series(0.6, 0.3), "accuracy": made.series(0.4, 0.7), "test_accuracy": tested}
+    view = shown(qtbot, ProgressView, made.snapshot(progress=progress))
+    qtbot.waitUntil(lambda: view._plots[1].viewRange()[0][0] <= 0)
+
+
+def test_what_there_is_not_yet_is_told_of_its_step(qtbot: Any) -> None:
+    view = shown(qtbot, WeightsView, made.snapshot(live=True))
+    assert "no weights yet" in words(view)
+    view.draw(made.snapshot(live=False, seq=5, about=view.snapshot.about))
+    assert "no weights up to this step" in words(view)
+    view.draw(made.snapshot(live=False, about=view.snapshot.about))
+    assert "no weights in this run" in words(view)
 
 
 def test_a_crowd_of_one_neuron_is_a_density_too(qtbot: Any) -> None:
