@@ -45,6 +45,7 @@ class Connection(Shown):
         self.bench, self.bench_name, self.bench_settings = config, str(bench), dict(settings or {})
         self.checked, self.confirmed = None, False
         self._move(Event.CONNECT)
+        self._set_outputs(UNKNOWN)  # what was known is known of another bench
         self.bench_changed.emit()
         if config.bench.backend == "emulator":
             self._connected(None)
@@ -66,7 +67,10 @@ class Connection(Shown):
         if found["exit_code"] == 0:
             self._connected(found)
         else:
-            self._not_connected(str(found.get("error") or f"the check ended with code {found['exit_code']}"))
+            self.checked = found  # what was found by then
+            self._set_outputs(found.get("outputs") or UNKNOWN)
+            why = found.get("fault") or found.get("error") or f"the check ended with code {found['exit_code']}"
+            self._not_connected(str(why))
 
     def _connected(self, found: dict[str, Any] | None) -> None:
         if self.state is not BenchState.CONNECTING:

@@ -237,7 +237,8 @@ def _explain_one(mistake: dict[str, Any], model: type[BaseModel], where: str) ->
         section = f"[{'.'.join(path[:-1])}]" if path[:-1] else "the file"
         return f"{where}: {unknown('key', path[-1], known, section)}"
     if mistake["type"] == "missing":
-        return f"{where}: {'.'.join(path)} is missing, and this bench has no default for it"
+        whose = "and this bench has no default for it" if model is BenchConfig else "and only you can say it: set it"
+        return f"{where}: {'.'.join(path)} is missing, {whose}"
     given = "" if isinstance(mistake["input"], dict) else f" (given {mistake['input']!r})"
     return ": ".join([where, *filter(None, [".".join(path)]), mistake["msg"].removeprefix("Value error, ") + given])
 

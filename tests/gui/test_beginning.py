@@ -15,6 +15,22 @@ from neurobench.gui.states import BenchState as S
 from neurobench.errors import Aborted, BenchFault, UsageError
 from neurobench.runs.request import Request
 
+LAB = """
+[bench]
+backend = "fpga"
+[chip]
+id = "A17"
+rows = 4
+cols = 4
+[limits]
+max_cell_v = 1.5
+max_read_v = 0.3
+max_width_s = 1e-3
+compliance_a = 1e-4
+[board]
+url = "/dev/does-not-exist"
+"""
+
 
 class Beginning:
     """An engine that takes its time to begin, and what it hears meanwhile."""
@@ -49,6 +65,26 @@ def session(tmp_path: Path, qapp: Any) -> Iterator[Session]:
     made.connect_bench("emulator")
     yield made
     made.shutdown()
+
+
+def test_what_was_known_of_a_bench_is_not_said_of_the_next(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a real bench that does not answer nobody knows the outputs, and why it does not answer is said."""
+    lab = tmp_path / "lab.toml"
+    lab.write_text(LAB)
+    assert session.outputs["on"] is False, "an emulated chip"
+    asked: list[Callable[[dict[str, Any]], None]] = []
+    monkeypatch.setattr(session, "job", lambda _words, done, _failed: asked.append(done))
+    said: list[str] = []
+    session.said.connect(lambda _level, words: said.append(words))
+    assert session.connect_bench(str(lab))
+    assert session.outputs["on"] is None
+    asked[0]({"exit_code": 4, "fault": "board: no answer", "instruments": []})
+    assert session.state is S.DISCONNECTED
+    assert session.outputs["on"] is None
+    assert said[-1].endswith("lab.toml is not connected: board: no answer")
+    assert session.checked is not None, "for the self-test's lines"
 
 
 def begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> Beginning:
