@@ -40,6 +40,7 @@ KEPT = 64  # reads and waveforms that are remembered decoded
 SMALL = 1 << 14  # bytes of a step up to which it is
 FEW = 1 << 15  # and cells of an array
 SHORT = 1 << 11  # bytes of a note that may be kept until its words are asked for
+CLOCK_S = 1e-6  # of seconds since 1970, no more is exact
 MOST_NAMES = 1000  # of notes whose last value is kept
 OF_ANOTHER_FORM = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 Counts = NDArray[np.int64]
@@ -89,7 +90,8 @@ class Standing:
     excluded: BoolArray
     seq: int = -1
     at_s: float = 0.0
-    origin_s: float = nan
+    origin_s: float = nan  # what the bench's clock said when `at_s` was 0
+    clock_s: float = nan  # and at the end of the last step
     conductance_s: FloatArray = field(init=False)
     sigma_s: FloatArray = field(init=False)
     read_at_s: FloatArray = field(init=False)
@@ -169,10 +171,11 @@ class Standing:
         self.seq = max(self.seq, row.seq)
 
     def _moved(self, start_s: float, end_s: float) -> None:
-        """The bench's clock went on."""
+        """The bench's clock went on. Where it went back it was set, or counts anew in another process: time goes on."""
         if isfinite(start_s) and isfinite(end_s):
-            if isnan(self.origin_s):
+            if isnan(self.origin_s) or start_s < self.clock_s - CLOCK_S:
                 self.origin_s = start_s - self.at_s
+            self.clock_s = end_s
             self.at_s = max(self.at_s, end_s - self.origin_s)
 
     def _line(self, row: Entry | RawNote, said: Callable[[], str], **more: Any) -> None:

@@ -163,6 +163,7 @@ def test_a_pulse_on_its_way_is_shown_and_not_counted_until_it_is_known(tmp_path:
         now = follower.snapshot()
         assert (now.seq, now.last_seq, now.energy.pulses, now.stimulus) == (1, 1, 0, None)
         assert now.recent[-1].words == "3 pulses ±0.50 V 1 ms on 2 cells"
+        assert np.isnan(now.recent[-1].energy_j), "nobody knows yet"
         assert now.cells.ups.sum() == now.cells.downs.sum() == 0
         assert follower.snapshot(0).recent[-1].words.startswith("read 6 cells")
         assert not follower.read()
@@ -245,6 +246,17 @@ def test_a_wait_before_the_first_step_counts(tmp_path: Path) -> None:
         writer.entry(1, READ, reading([1e-5] * 6, 1_700_000_000.0))
     found = seen(tmp_path / "a.nbr")
     assert found.at_s == found.cells.read_at_s[0, 0] == 2.5
+
+
+def test_time_does_not_go_back_where_a_bench_counts_anew(tmp_path: Path) -> None:
+    """Simulated instruments begin at 0 again in another process."""
+    with RunWriter.create(tmp_path / "a.nbr", manifest()) as writer:
+        writer.entry(0, READ, reading([1e-5] * 6, 100.0))
+        writer.entry(1, READ, reading([1e-5] * 6, 108.0))
+        writer.entry(2, READ, reading([2e-5] * 6, 3.0))
+    found = seen(tmp_path / "a.nbr")
+    assert found.at_s == found.cells.read_at_s[0, 0] == 9.0
+    assert found.history.trace([(0, 0)], 9)[0].tolist() == [0.5, 8.5, 9.0]
 
 
 def test_reads_of_some_cells_leave_the_others(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Told:
 
     def __init__(self, simulated: bool, sign: int) -> None:
         self.simulated, self.sign = simulated, sign
-        self.seq, self.at_s, self.begun_s = -1, 0.0, math.nan
+        self.seq, self.at_s, self.begun_s, self.ended_s = -1, 0.0, math.nan, math.nan
         self.conductance_s, self.sigma_s, self.read_at_s, self.first_s, self.before_s = (
             np.full(SHAPE, math.nan) for _ in range(5)
         )
@@ -86,8 +86,9 @@ class Told:
         self.lines.append((seq, kind))
 
     def _pass(self, start_s: float, end_s: float) -> None:
-        if math.isnan(self.begun_s):
+        if math.isnan(self.begun_s) or start_s < self.ended_s - 1e-6:
             self.begun_s = start_s - self.at_s
+        self.ended_s = end_s
         self.at_s = max(self.at_s, end_s - self.begun_s)
 
     def _loop(self, _: Any, answer: Any) -> None:
@@ -310,7 +311,8 @@ class Writing:
         self.writer.note(self.seq, *told[self.rng.integers(len(told))])
 
     def resumed(self) -> None:
-        """Another process goes on: it reads the cells of the last read again."""
+        """Another process goes on: it reads the cells of the last read again; its clock may begin anew."""
+        self.clock_s *= float(self.rng.integers(2))
         path = self.writer.path
         self.writer.close()
         self.writer = RunWriter.reopen(path)
