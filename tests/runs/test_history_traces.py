@@ -14,7 +14,7 @@ from neurobench.learning.statistics import Raster, rasters, spikes_note
 from neurobench.runs import heard as heard_module
 from neurobench.runs import traces as traces_module
 from neurobench.runs.heard import Heard
-from neurobench.runs.traces import Grown, Traces
+from neurobench.runs.traces import Grown, Traces, thinned
 
 ALL = np.arange(16)
 
@@ -92,6 +92,12 @@ def test_reads_of_a_large_array_are_not_held_as_they_came() -> None:
     assert [one() for one in alive] == [None] * 6
     assert traces.band(9)[1][:, 1].tolist() == [1e-6 * (seq + 1) for seq in range(6)]
     np.testing.assert_allclose(traces.trace([(511, 511)], 9)[1][:, 0], 1e-6 * np.arange(1, 7), rtol=1e-6)
+
+
+def test_every_second_value_of_a_trace_goes_and_never_its_last() -> None:
+    of = np.array([1, 2, 1, 1, 2, 3, 1, 1])
+    assert np.flatnonzero(thinned(of)).tolist() == [0, 3, 4, 5, 7]
+    assert np.flatnonzero(thinned(of, least=2)).tolist() == [0, 1, 3, 4, 5, 7]
 
 
 def test_memory_is_bounded_and_the_last_value_stays() -> None:

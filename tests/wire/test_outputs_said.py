@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fpga_rig import Rig, batch, rig, staged
+from neurobench.drivers._fpga_link import said
 from neurobench.drivers._outputs import Driven
 from visa_bench import SimulatedBench, open_simulated
 
 from neurobench.bench.crossbar import Outputs
+from neurobench.bench.frames import Op, Request
 from neurobench.bench.stimulus import CellRead, Pulse, PulseBatch, shots
 from neurobench.errors import BenchFault, LinkLost
 
@@ -130,6 +132,26 @@ def test_a_board_says_itself_that_it_has_ended(board: Rig) -> None:
     bench.sense(CellRead(np.ones(bench.capabilities.shape, np.bool_), 0.1))
     assert ("FETCH", COMMANDED) in seen
     assert stand(bench) == OFF
+
+
+def test_a_board_that_has_not_said_that_a_read_is_over_may_still_drive(board: Rig) -> None:
+    bench, reader = board.crossbar, board.crossbar._reader
+    bench.rest()
+    cells = reader.cells
+
+    def going_on(*asked: Any) -> Any:
+        found = cells(*asked)
+        reader.ended = False  # its last samples came without the word that it is complete
+        return found
+
+    reader.cells = going_on  # type: ignore[method-assign]
+    bench.sense(CellRead(np.ones(bench.capabilities.shape, np.bool_), 0.1))
+    assert stand(bench) == UNKNOWN
+
+
+def test_a_log_holds_the_beginning_of_a_long_frame() -> None:
+    words = said(Request(Op.UPLOAD, 7, 1, bytes(range(100))))
+    assert words == f"UPLOAD #7 {bytes(range(32)).hex(' ', -4)} ... (100 bytes)"
 
 
 def test_a_board_that_does_not_answer_is_unknown_and_its_log_says_what_was_lost(board: Rig) -> None:
