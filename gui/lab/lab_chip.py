@@ -54,6 +54,7 @@ BRUSH_TIPS = {
     "open": "no current at all", WORKS: "the cell works",
 }  # fmt: skip
 KEEP_TIP = "Write the chip and a bench file that names it; nothing is overwritten"
+MAKING = "Making it ..."
 WAIT_MS = 500  # after the last change, before the chip is made
 
 
@@ -264,6 +265,8 @@ class ChipPanel(QWidget):
         if wrong := self.problems():  # what was said of the chip before is not true of this one
             self._asked += 1
             self._unmade(wrong[0])
+        elif self._device:
+            self.said.setText(MAKING)
 
     def _propose(self) -> None:
         """A file name that is free, unless somebody wrote one."""
@@ -285,7 +288,7 @@ class ChipPanel(QWidget):
             self._job.cancel()
         self._asked += 1
         number = self._asked
-        self.said.setText("Making it ...")
+        self.said.setText(MAKING)
         self._job = self._session.job(
             self.command(), lambda found: self._seen(number, found), lambda words: self._unseen(number, words)
         )

@@ -80,6 +80,8 @@ class DeviceList(QWidget):
         self.list.setToolTip("Devices of the library, below those that you imported. Delete takes one of yours off it")
         self.words = QLabel("Reading the library ...")
         self.words.setProperty("role", "dim")
+        self.words.setWordWrap(True)  # it may name a file
+        self.words.setTextFormat(Qt.TextFormat.PlainText)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.search, self.list, self.words):
@@ -339,6 +341,7 @@ class DevicePanel(QWidget):
         self.title, self.mark = QLabel("Choose a device"), QLabel()
         self.title.setProperty("role", "heading")
         self.title.setWordWrap(True)
+        self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.mark.setProperty("role", "simulated")
         self.text = QTextBrowser()
         self.text.setAccessibleName("Facts and doubts of the device")
@@ -390,7 +393,7 @@ class DevicePanel(QWidget):
         if device in self._found:
             self._show(device)
             return
-        self.title.setText(f"{Path(device).stem}: reading ...")
+        self._clear(f"{Path(device).stem}: reading ...", "")
         self._session.job(["device", device], self._take(device), self._refuse(device))
 
     def _take(self, device: str) -> Callable[[dict[str, Any]], None]:
@@ -407,12 +410,17 @@ class DevicePanel(QWidget):
     def _refuse(self, device: str) -> Callable[[str], None]:
         def refuse(words: str) -> None:
             if device == self._device:
-                self.title.setText(f"{Path(device).stem} cannot be read")
-                self.text.setPlainText(words)
-                self.curves.item.clear()
-                self.residuals.item.clear()
+                self._clear(f"{Path(device).stem} cannot be read", words)
 
         return refuse
+
+    def _clear(self, title: str, words: str) -> None:
+        """Nothing of another device stays below a name that it does not have."""
+        self.title.setText(title)
+        self.mark.setText("")
+        self.text.setPlainText(words)
+        for plot in (self.curves, self.residuals):
+            plot.item.clear()
 
     def _show(self, device: str) -> None:
         found = self._found[device]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QHideEvent
 from PySide6.QtWidgets import QGroupBox, QScrollArea, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
@@ -38,15 +38,18 @@ class LabPage(QWidget):
         self.tabs.tabBar().setAccessibleName("Device or chip")
         self.tabs.addTab(self.device, "Device and its curves")
         self.tabs.addTab(self.chip, "Chip made of it")
+        self._asking = QTimer(self, singleShot=True, interval=0)  # once the questions have their place
         self.setAcceptDrops(True)  # a file may fall anywhere on the page
         self._lay_out()
         self.devices.chosen.connect(self._chosen)
         self.importer.imported.connect(self._imported)
         self.chip.use_asked.connect(self._use)
+        self.importer.file.textChanged.connect(self._asking.start)
+        self._asking.timeout.connect(self._show_questions)
         self.tabs.currentChanged.connect(self._tab)
 
     def _lay_out(self) -> None:
-        side = QWidget()
+        self._side = side = QWidget()
         column = QVBoxLayout(side)
         column.setContentsMargins(8, 8, 4, 8)
         for title, widget, stretch in (("Devices", self.devices, 1), ("Import a curve", self.importer, 0)):
@@ -54,12 +57,12 @@ class LabPage(QWidget):
             QVBoxLayout(group).addWidget(widget)
             column.addWidget(group, stretch)
         self.devices.setMinimumHeight(theme.em() * 9)
-        area = QScrollArea()
+        self._area = area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is in it has the keyboard
         area.setWidget(side)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setMinimumWidth(side.minimumSizeHint().width() + theme.em())
+        self._fit_side()
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(area)
         split.addWidget(self.tabs)
@@ -70,8 +73,15 @@ class LabPage(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(split)
 
+    def _fit_side(self) -> None:
+        """As wide as the questions about a file need, also before there is one."""
+        side, importer = self._side.minimumSizeHint(), self.importer.minimumSizeHint()
+        wide = max(importer.width(), self.importer.form.minimumSizeHint().width())
+        self._area.setMinimumWidth(side.width() - importer.width() + wide + 2 * theme.em())
+
     def restyle(self) -> None:
         """Colours or font sizes have changed."""
+        self._fit_side()
         for part in (self.importer, self.device, self.chip):
             part.restyle()
 
@@ -95,6 +105,11 @@ class LabPage(QWidget):
     def _chosen(self, device: str) -> None:
         self.device.show_device(device)
         self.chip.set_device(device)
+
+    def _show_questions(self) -> None:
+        """What a file that was taken does not say is asked below the list: bring it into sight."""
+        if self.importer.start.isVisible():
+            self._area.ensureWidgetVisible(self.importer.start)
 
     def _imported(self, card: str, report: list[str]) -> None:
         self.device.told(card, report)

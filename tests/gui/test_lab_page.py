@@ -82,6 +82,8 @@ def test_a_dropped_curve_becomes_a_card_that_is_shown(lab: Lab, qtbot: Any, tmp_
     assert (card.curve[0].amplitude_v, card.curve[0].width_s) == (1.5, 2e-3)
     assert card.source == "measured by hand, wafer 3"
     shown = lab.page.device
+    assert shown.title.text() == "wafer 3: reading ..."
+    assert not shown.curves.item.listDataItems(), "no curve of another device below this name"
     qtbot.waitUntil(lambda: "30 points" in shown.text.toPlainText(), timeout=LONG_MS)
     assert "only potentiation is known" in shown.text.toPlainText()
     points, fit = shown.curves.item.listDataItems()
