@@ -82,6 +82,7 @@ class Camera:
 
     def shoot(self, name: str) -> None:
         """Take a picture: 256 colours of its own, chosen so that none is off by more than what nobody sees."""
+        self.window.strip.hide()  # what was said on the way here
         self.rest(0.2)
         seen = self.window.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
         path = IMAGES / f"window-{name}.png"

@@ -200,10 +200,9 @@ QLineEdit, QPlainTextEdit, QTextEdit {
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus { border-color: $accent; }
 QComboBox QAbstractItemView { border: 1px solid $line; background: $field; }
 QHeaderView::section { background: $window; color: $text_dim; border: none; border-bottom: 1px solid $line;
-    padding: 4px 6px; }
+    padding: 4px; }
 QTableView, QTreeView, QListView { border: 1px solid $line; background: $field; alternate-background-color: $panel;
     gridline-color: $line; }
-QTableView::item { padding: 0 ${gap}px; }
 QTableView::item:selected, QTreeView::item:selected, QListView::item:selected {
     background: $accent; color: $on_accent; }
 QTabWidget::pane { border: 1px solid $line; }
@@ -235,7 +234,6 @@ QLabel[role="simulated"] { color: $simulated; font-weight: 700; }
 
 def _sheet(t: Tokens) -> str:
     made = {
-        "gap": str(round(2 * (_scale - 1))),  # Qt keeps the words of two columns as close when they are twice as large
         "raised": mixed(t.panel, t.text, 0.07),
         "chosen": mixed(t.panel, t.accent, 0.35),
         "disabled": mixed(t.text_dim, t.panel, 0.35),
