@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 5.0  # after this the window may be closed by force
 LOOK_MS = 50
+END = "Abort and close"
 log = logging.getLogger("neurobench.window")
 
 
@@ -49,7 +50,7 @@ class ClosingPanel(QFrame):
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.keep = self._button("Keep running headless", "The run goes on without a window; a new window finds it",
                                  self.keep_running)  # fmt: skip
-        self.end = self._button("Abort and close", "Outputs off, verified, then the window closes", self.abort)
+        self.end = self._button(END, "Outputs off, verified, then the window closes", self.abort)
         self.force = self._button("Force", "End the engine and close, although nobody has verified that the outputs "
                                   "are off; this is logged", self.close_by_force)  # fmt: skip
         self.cancel = self._button("Cancel", "The window stays open", self.stay)
@@ -63,6 +64,7 @@ class ClosingPanel(QFrame):
         self._timer = QTimer(self)
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(self._look)
+        session.state_changed.connect(self._moved_on)
         self.hide()
 
     def _button(self, words: str, tip: str, do: Callable[[], None]) -> QPushButton:
@@ -85,7 +87,15 @@ class ClosingPanel(QFrame):
         self._show(keep=self._session.state in LIVE, end=True, force=False)
         self.keep.setFocus() if self.keep.isVisible() else self.end.setFocus()
 
+    def _moved_on(self, _state: BenchState) -> None:
+        """What the question was about is over, or another: it is put anew."""
+        if self.isVisible() and not self.ending:
+            self.words.setText(self._question())
+            self._show(keep=self._session.state in LIVE, end=True, force=False)
+
     def _question(self) -> str:
+        if not holds(self._session):
+            return "<b>Nothing goes on any more.</b> Close the window?"
         if self._session.state is BenchState.FAULT:
             return (
                 "<b>Nobody has read back that the outputs are off.</b> Abort and close brings the bench to rest first."
@@ -96,6 +106,7 @@ class ClosingPanel(QFrame):
 
     def _show(self, *, keep: bool, end: bool, force: bool) -> None:
         self.restyle()
+        self.end.setText(END if holds(self._session) else "Close")
         for button, visible in ((self.keep, keep), (self.end, end), (self.force, force), (self.cancel, True)):
             button.setVisible(visible)
         self.show()

@@ -163,6 +163,14 @@ def test_closing_asks_and_cancel_changes_nothing(plain: MainWindow, qtbot: Any) 
     qtbot.mouseClick(panel.cancel, LEFT)
     assert not panel.isVisible()
     assert plain.session.state is S.RUNNING
+    plain.close()
+    plain.session.abort()  # it ends while the question stands
+    until(qtbot, plain, S.READY)
+    assert panel.isVisible()
+    assert "Nothing goes on any more" in panel.words.text()
+    assert (panel.keep.isVisible(), panel.end.text()) == (False, "Close")
+    qtbot.mouseClick(panel.end, LEFT)
+    qtbot.waitUntil(lambda: not plain.isVisible(), timeout=LATE_MS)
 
 
 def test_abort_and_close_waits_for_the_outputs(plain: MainWindow, qtbot: Any) -> None:
