@@ -13,6 +13,7 @@ from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState as S
 
 from neurobench.errors import Aborted, BenchFault, UsageError
+from neurobench.runs import launch
 from neurobench.runs.request import Request
 
 LAB = """
@@ -94,6 +95,23 @@ def begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> Beginning:
     assert session.state is S.STARTING, "from the first moment: a second press starts nothing"
     assert not session.start(Request("read-all"))
     return engine
+
+
+def test_a_run_that_is_resumed_is_being_started_from_the_first_moment(
+    session: Session, monkeypatch: pytest.MonkeyPatch, qtbot: Any, tmp_path: Path
+) -> None:
+    go = threading.Event()
+
+    def recorded(_path: Path) -> None:
+        go.wait(20)
+        raise UsageError("not that one")
+
+    monkeypatch.setattr(launch, "recorded", recorded)
+    assert session.go_on(tmp_path / "a.nbr")
+    assert session.state is S.STARTING
+    assert not session.start(Request("read-all"))
+    go.set()
+    qtbot.waitUntil(lambda: session.state is S.READY)
 
 
 def test_an_engine_that_is_being_started_hears_esc(
