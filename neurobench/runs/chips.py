@@ -70,6 +70,8 @@ def _said(card: DeviceCard, model: DeviceModel) -> list[str]:
     if len(signs) == 1 and not card.assumed_mirror:
         said.append(f"only {'potentiation' if 1 in signs else 'depression'} is known; the other direction is refused")
     said += ["the direction that nobody measured mirrors the other one (assumed)"] if card.assumed_mirror else []
+    if not (model.read_sigma_s or model.read_sigma_relative):
+        said.append("no noise of a read is stated; an emulated one is read without any")
     if model.write_current_factor(1.0) is None:
         said.append("current while writing is unknown, and so is the energy of a pulse")
     if not model.half_select_modelled and model.rate is None:

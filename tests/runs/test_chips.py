@@ -41,6 +41,13 @@ def test_every_device_of_the_library_says_its_curves_in_plain_json(name: str) ->
     assert found["curves"]
 
 
+@pytest.mark.parametrize(("name", "stated"), [("epiram", False), ("lsmo-gaq3", True)])
+def test_a_device_of_which_nobody_stated_the_noise_of_reads_says_so(name: str, stated: bool) -> None:
+    found = chips.device(name)
+    assert bool(found["read_sigma_s"] or found["read_sigma_relative"]) is stated
+    assert any("no noise of a read is stated" in words for words in found["said"]) is not stated
+
+
 def test_the_residual_is_what_lies_between_points_and_fit() -> None:
     up, down = chips.device("gong-rram")["curves"]
     for curve in (up, down):
