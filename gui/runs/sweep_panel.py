@@ -149,7 +149,11 @@ class SweepPanel(QWidget):
     def _name_all(self) -> None:
         for widget, name, tip in (
             (self.seeds, "Seeds of the sweep", "first:end; the end is not included. Each seed makes another chip"),
-            (self.start, "Start the sweep", "neurobench sweep, in processes of its own; the window stays free"),
+            (
+                self.start,
+                "Start the sweep",
+                "neurobench sweep, in processes of its own; it ends with the window, what has run is kept",
+            ),
             (self.cancel, "Cancel the sweep", "What has run is kept, and it can go on later"),
             (self.go_on, "Go on with the sweep", "Run the chips that have not run yet"),
             (self.run_seed, "Run this seed", "Run the chosen chip again as a single run, with a run file"),
@@ -436,4 +440,4 @@ def _rate_words(said: Mapping[str, Any]) -> str:
     median = said["updates"]["median"]
     words = f"{said['converged']} of {said['chips']} reached the goal: {said['convergence_rate']:.1%}"
     words += f", 95 % interval {low:.1%} to {high:.1%} (Wilson)"
-    return words + ("" if median is None else f"; median {median:g} updates")
+    return words + ("" if median is None else f"; median {median:g} update{'s' * (median != 1)}")
