@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QGuiApplication, QHideEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QLabel, QMenu, QStackedLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
 from neurobench.bench.stimulus import BoolArray, FloatArray
 from neurobench.runs.drawing import SIMULATED
@@ -97,7 +97,7 @@ class CrossbarView(View):
         self.table = CellTable(self.selection, self)
         self._stack = QStackedLayout()
         self._stack.addWidget(self.canvas)
-        self._stack.addWidget(self.table)
+        self._stack.addWidget(self._table_page())
         self._line, self.badge = Line(self), QLabel(self)
         self.badge.setProperty("role", "warn")
         self.badge.setAccessibleName("Age of what is shown")
@@ -113,6 +113,21 @@ class CrossbarView(View):
         whole.addWidget(self._line)
         self.setAutoFillBackground(True)
         self.setAccessibleName("Crossbar")
+
+    def _table_page(self) -> QWidget:
+        """The table below what it shows, in which unit, and that it is simulated."""
+        page, head = QWidget(self), QHBoxLayout()
+        self._table_title, self._table_tag = Line(page), QLabel(SIMULATED, page)
+        self._table_title.setAccessibleName("What the table shows")
+        self._table_tag.setProperty("role", "simulated")
+        self._table_tag.hide()
+        head.addWidget(self._table_title, 1)
+        head.addWidget(self._table_tag)
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(head)
+        column.addWidget(self.table, 1)
+        return page
 
     def _buttons(self) -> QWidget:
         bar = QWidget(self)
@@ -319,6 +334,8 @@ class CrossbarView(View):
             blank = Picture(self._rgba, none, every, self.quantity.title, empty=self.nothing)
         self.canvas.show_picture(blank, self.nothing)
         self.table.show_field(None)
+        self._table_title.say(self.nothing)
+        self._table_tag.hide()
         self._line.say("")
         self.badge.hide()
 
@@ -328,7 +345,10 @@ class CrossbarView(View):
         self._set_levels(self.field.values)
         kinds = states(snapshot.cells.excluded, snapshot.cells.conductance_s)
         factor, unit = scale_of(max(map(abs, self.levels)) if self.levels else math.nan, quantity.unit)
-        self.canvas.show_picture(self._picture(snapshot, self.field, kinds, factor, unit))
+        picture = self._picture(snapshot, self.field, kinds, factor, unit)
+        self.canvas.show_picture(picture)
+        self._table_title.say(picture.title)
+        self._table_tag.setVisible(bool(picture.tag))
         decimals = None if self._is_log else _decimals(self.levels, factor)
         self.table.show_field(self.field.values * factor, kinds, unit, decimals)
         self._say_cell()
@@ -535,7 +555,7 @@ class CrossbarView(View):
     # -- table and files ----------------------------------------------------------------------------------------
 
     def _show_table(self, on: bool) -> None:
-        self._stack.setCurrentWidget(self.table if on else self.canvas)
+        self._stack.setCurrentIndex(1 if on else 0)
 
     def rows(self) -> list[list[str]]:
         """The numbers that are shown, in SI units, with a line of names above and one column of names."""

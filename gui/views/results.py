@@ -245,6 +245,8 @@ class ResultsView(View):
         self._count.setText(plural(len(self.model.rows), "line"))
         if first:
             self._fit_columns()
+        if len(rows) == 1:
+            self._widen(rows[0])
         self.table.scrollToBottom()
 
     def clear(self) -> None:
@@ -290,6 +292,13 @@ class ResultsView(View):
             return None
         self.told.emit("info", f"written: {path}")
         return path
+
+    def _widen(self, row: Row) -> None:
+        """What stands for many cells is longer than a value: it is not cut off."""
+        metrics, em = self.table.fontMetrics(), theme.em()
+        for column, text in list(enumerate(row.texts()))[1:4]:
+            wide = min(metrics.horizontalAdvance(text) + em, 16 * em)
+            self.table.setColumnWidth(column, max(self.table.columnWidth(column), wide))
 
     def _fit_columns(self) -> None:
         em = theme.em()

@@ -378,6 +378,8 @@ def test_the_table_has_the_same_numbers_and_chooses_the_same_cells(view: Crossba
     view._table.setChecked(True)
     model = view.table.model()
     assert model.index(2, 2).data() == "60"
+    assert view._table_title.text().startswith("conductance (µS)")
+    assert view._table_tag.isVisible(), "what is simulated says so in the table, too"
     assert model.index(1, 1).data() == "?"
     assert model.index(3, 0).data().endswith(" x")
     assert model.headerData(2, Qt.Orientation.Horizontal) == "B2"
