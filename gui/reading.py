@@ -172,6 +172,7 @@ class Link(threading.Thread):
         self.asked_at = float("-inf")  # when the question was put that `state` answers
         self.outputs = outputs  # until the engine has been asked
         self.last_words: dict[str, Any] = {}
+        self.file_gone = False  # taken away under the engine, which does not notice
         self.ended = threading.Event()
         self._quit = threading.Event()
 
@@ -190,7 +191,7 @@ class Link(threading.Thread):
                 self.ended.set()
                 return
             outputs = self.engine.outputs()
-            self.outputs = outputs
+            self.outputs, self.file_gone = outputs, not self.engine.path.exists()
             self._quit.wait(ASK_EVERY_S)
 
 

@@ -41,6 +41,7 @@ DEAF = (
     "the engine does not answer the abort: press Esc twice within two seconds to end it; its watcher then brings the "
     "bench to rest"
 )
+LOST = "what it measures from now on may be lost. Bring the disk or the file back, or abort it (Esc)"
 STARTING: dict[str, Any] = {"on": None, "age_s": 0.0, "how": "a run is being started, and was not asked yet"}
 DIED = "its engine is gone, and its watcher brings the bench to rest"
 REST = "look at the instruments, then acknowledge (Ctrl+Shift+F), which brings it to rest"
@@ -81,6 +82,7 @@ class Running(Connection):
         self._link: Link | None = None
         self._aborted_at, self._asked_at, self._abort_at_begin = -1e9, -1e9, False
         self._beginning: threading.Thread | None = None
+        self._told_gone = False  # that the file of the run that goes on is no longer there
         self._outputs_before = UNKNOWN  # the run that is being started; it drives nothing if it is refused
         self._made: Engine | None = None  # the engine that is begun, or was last: there before it has begun
 
@@ -205,6 +207,7 @@ class Running(Connection):
         if self._link is not None:
             self._link.stop()
         self.run_bench, self.run_held = bench, held
+        self._told_gone = False
         self._aborted_at = -1e9  # what was pressed for the run before is no first press for this one
         self._engine, self._link = engine, Link(engine, EMULATED if bench.emulated else UNKNOWN)
         self._link.start()
@@ -362,6 +365,9 @@ class Running(Connection):
             self._run_ended(link.engine.path, link.last_words)
             return
         self._set_outputs(link.outputs)
+        if link.file_gone and not self._told_gone:
+            self._told_gone = True
+            self.said.emit("error", f"{link.engine.path} is gone, and the run goes on: {LOST}")
         to = FOLLOWS.get(link.state or "")
         # What was asked for is not taken back by an answer that was given before it; an abort never is.
         if to is not None and link.asked_at > self._asked_at and self.state is not BenchState.ABORTING:

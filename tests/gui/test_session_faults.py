@@ -218,6 +218,7 @@ def test_a_run_file_that_is_deleted_while_it_is_written(session: Session, qtbot:
     path = running(qtbot, session)
     engine = engine_of(session)
     path.unlink()
+    qtbot.waitUntil(lambda: "is gone, and the run goes on" in words(session), timeout=LATE_MS)
     assert session.abort()
     assert engine.wait(20)
     until(qtbot, session, S.READY, S.FAULT)
