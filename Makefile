@@ -7,6 +7,14 @@ STAMP := $(VENV)/.ready
 CODE := neurobench drivers protocols gui sim_instruments
 # Two workers on two cores: a BLAS with threads of its own would only get in their way.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Tests wait for the disk tens of thousands of times, because what they test does; in memory that takes no time. There
+# only the files of tests that failed are kept.
+ROOMY := [ "$$(df -k --output=avail /dev/shm | tail -n 1)" -gt 2000000 ] && [ -w /dev/shm ] && echo /dev/shm
+MEMORY := $(shell { $(ROOMY); } 2>/dev/null)
+IN_MEMORY := $(if $(MEMORY),PYTEST_DEBUG_TEMPROOT=$(MEMORY))
+KEEP_FEW := $(if $(MEMORY),-o tmp_path_retention_policy=failed)
+# Hundreds of processes are started: without what Python keeps of a source, each compiles it for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo gui test test-x soak faults oracles bench gateware pictures screenshots lint format types setup clean
 
@@ -20,12 +28,13 @@ gui: $(STAMP) ## the window, with an emulated chip
 	$(BIN)/neurobench gui
 
 test: $(STAMP) ## the tests, some minutes
-	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(ONE_THREAD) $(IN_MEMORY) $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(KEEP_FEW)
 
 # Which of the window's tests: .ci/run takes those of mouse, keys and painting.
 X_TESTS ?= tests/gui
 test-x: $(STAMP) ## the window's tests once more on an X server (needs the packages of .ci/x-packages)
-	$(ONE_THREAD) QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/pytest $(X_TESTS) -n $(JOBS) --dist loadfile
+	$(ONE_THREAD) $(IN_MEMORY) QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" \
+		$(BIN)/pytest $(X_TESTS) -n $(JOBS) --dist loadfile $(KEEP_FEW)
 
 soak: $(STAMP) ## the slow tests: crashes, power cuts, statistics
 	$(ONE_THREAD) $(BIN)/pytest -m slow --timeout 3600

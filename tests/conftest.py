@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+
+LONG = (
+    "fpga/test_gateware", "gui/test_shell_close", "bench/test_guard_machine", "faults", "proofs", "cli", "gui", "fpga",
+    "protocols", "runs", "contract",
+)  # fmt: skip
 
 # Not loaded by its entry point (see addopts), which would end pytest where a library of Qt is missing.
 pytest_plugins = ["pytestqt.plugin"] if QT else []
@@ -52,9 +58,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(CHECKOUT / "tests" / "benchmarks"):
             item.add_marker(pytest.mark.bench)
+    items.sort(key=lambda item: _place(item.path))
+
+
+@cache
+def _place(file: Path) -> int:
+    """Files that take long come first: at the end of a run no worker waits for another one's long file."""
+    begins = [str(CHECKOUT / "tests" / begin) for begin in LONG]
+    return next((place for place, begin in enumerate(begins) if str(file).startswith(begin)), len(LONG))
 
 
 def pytest_collection_finish() -> None:
-    """What the test files have imported stays: no collection of garbage need go through it again, thousands of times."""
+    """What the test files have imported stays: no collection of garbage need go through it thousands of times."""
     gc.collect()
     gc.freeze()
