@@ -264,12 +264,13 @@ class TracesView(plots.Panel):
         self.curves.put("median", x, band[:, 1], pen=plots.line_of(dim), **_thinned(len(x)))
         self._bounds = _Bounds().taken(x, band)
         at, follows = self._x(self._times), self.follow.isChecked()
+        most = int(np.isfinite(self._values).sum(axis=0).max(initial=0))  # all are marked, or none; a lone point always
         for i, cell in enumerate(inside):
             known = np.isfinite(self._values[:, i])
             x, y = at[known], self._values[known, i] * factor
             self._bounds = self._bounds.taken(x, y)
             x, y = peaks(x, y) if follows else (x, y)
-            self.curves.put(cell, x, y, **self._look(i, len(x)))
+            self.curves.put(cell, x, y, **self._look(i, most if len(x) > 1 else len(x)))
         self.curves.end()
 
     def _keep_in_sight(self, *, tight: bool) -> None:
