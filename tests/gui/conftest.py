@@ -128,6 +128,14 @@ def _wait(left: Callable[[], list[str]]) -> list[str]:
     return left()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def only_what_is_new() -> None:
+    """The collection of garbage after a test goes through what its file has made, not what all before it have left."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(own_home: Path) -> Iterator[None]:
     """Fails a test whose threads or child processes outlive it, and ends what it left."""
