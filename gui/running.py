@@ -62,7 +62,7 @@ def _end_words(status: str, error: str | None, stopped: bool) -> str:
     if stopped:
         return "the run was stopped; Resume on the Runs page (Ctrl+4) goes on with it"
     if status == "aborted" and error:
-        return f"the run ended: {error.removeprefix('Aborted: ')}"
+        return f"the run ended: aborted {error.removeprefix('Aborted: ').removeprefix('aborted ')}"
     return "; ".join(filter(None, ("the run ended: " + status.replace("_", " "), error)))
 
 

@@ -190,3 +190,7 @@ def test_a_stop_halts_the_queue_and_is_called_a_stop(session: Session) -> None:
     error = "Aborted: aborted by the operator before step 7; outputs are off"
     session._run_ended(Path("a.nbr"), {"status": "aborted", "error": error, "outputs": {"on": False}})
     assert said[-1] == "the run ended: aborted by the operator before step 7; outputs are off"
+    session._stand(S.ABORTING)
+    error = "Aborted: by the operator; the bench did not answer, and was cut off over the second path"
+    session._run_ended(Path("a.nbr"), {"status": "aborted", "error": error, "outputs": {"on": False}})
+    assert said[-1].startswith("the run ended: aborted by the operator; the bench did not answer")
