@@ -147,7 +147,7 @@ class RunsPage(QWidget):
              self._open),
             ("again", "Run again", "Start a new run with the same settings and seed", self._run_again),
             ("load", "Edit on Bench", "Put its settings into the form of the Bench page", self._load),
-            ("resume", "Resume", "Go on with a run that was interrupted; no pulse is fired twice", self._resume),
+            ("resume", "Resume", "Go on with a run that was stopped or cut off; no pulse is fired twice", self._resume),
             ("settle", "Settle", "Ask what became of the last pulse, book the run, free the chip. Sends no volts",
              self._settle),
             ("reveal", "Show the file", "Open its folder and say where it is", self._reveal),
@@ -413,8 +413,8 @@ class RunsPage(QWidget):
             return f"{self.working.words} goes on"
         if name in ("again", "resume", "settle") and self._session.state in LIVE:
             return "a run is going on"
-        if name == "resume" and (one.live or one.status not in ("crashed", "aborted", "fault")):
-            return f"it is {one.status.replace('_', ' ')}; only a run that was cut off can go on"
+        if name == "resume" and (one.live or not (one.row.stopped or one.status in ("crashed", "aborted", "fault"))):
+            return f"it is {one.status.replace('_', ' ')}; only a run that was cut off or stopped can go on"
         if name in ("again", "resume") and self._session.state is not BenchState.READY:
             return f"the bench is {self._session.state.value}"
         if name == "settle" and one.status != "crashed":

@@ -97,6 +97,8 @@ def look_of(entry: Entry) -> tuple[str, str, str]:
         return mark, reached, tone
     if entry.live:
         return "►", entry.status.replace("_", " "), "accent"
+    if entry.row.stopped:
+        return "■", "stopped", "warn"
     mark, tone = LOOKS.get(entry.status, ("·", "text_dim"))
     return mark, entry.status.replace("_", " "), tone
 

@@ -161,7 +161,10 @@ def code_of(status: str, recorded: int = 0) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the list of runs. `converged` and `updates` are None where a protocol does not say."""
+    """One line of the list of runs. `converged` and `updates` are None where a protocol does not say.
+
+    `stopped`: it was ended in order before it had done all that it was asked; it can go on.
+    """
 
     run_id: str
     kind: str
@@ -174,6 +177,7 @@ class Row:
     created: str
     simulated: bool | None
     file: str
+    stopped: bool = False
 
 
 def rows(folder: Path, *, converged: bool | None = None, protocol: str | None = None) -> list[Row]:
@@ -204,7 +208,7 @@ def _run_row(path: Path) -> Row:
     return Row(
         run_id(path), "run", protocol_name(manifest) or "", str(manifest.get("bench", "")), status,
         None if converged is None else bool(converged), result.get("updates"), manifest.get("seed"),
-        str(manifest.get("created", "")), manifest.get("simulated"), str(path),
+        str(manifest.get("created", "")), manifest.get("simulated"), str(path), bool(manifest.get("stopped", False)),
     )  # fmt: skip
 
 

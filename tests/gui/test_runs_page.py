@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from neurobench.gui.runs.runs_details import diff_rows, short_ids, told
 from neurobench.gui.runs.runs_notes import Notes
 from neurobench.gui.runs.runs_overlay import MEDIAN, curves_of
 from neurobench.gui.runs.runs_page import RunsPage
-from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, SEED, STATUS, TAGS, Entry, RunsModel, RunsProxy
+from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, SEED, STATUS, TAGS, Entry, RunsModel, RunsProxy, look_of
 from neurobench.gui.session import Session
 from neurobench.gui.states import BenchState
 from PySide6.QtCore import QModelIndex, QObject, Qt, Signal
@@ -295,6 +296,20 @@ def test_only_a_run_that_was_cut_off_can_go_on(home: Home, qtbot: Any) -> None:
     qtbot.waitUntil(page._buttons["resume"].isEnabled)
     assert page._buttons["settle"].isEnabled()
     assert not page._buttons["archive"].isEnabled()
+
+
+def test_a_run_that_was_stopped_says_so_and_can_go_on(home: Home) -> None:
+    path = home.session.runs_folder / "20260101-000000-manhattan-s1.nbr"
+    said = launch.manifest(prepare(ASKED[0])) | {"status": "not_converged", "stopped": True}
+    with RunWriter.create(path, said) as writer:
+        writer.put(status="not_converged", stopped=True)
+    home.session.connect_bench("emulator")
+    row = library.row(path)
+    assert row.stopped
+    entry = Entry(replace(row, status="not_converged"))
+    assert look_of(entry) == ("■", "stopped", "warn")
+    assert not home.page._why_not("resume", [entry])
+    assert "stopped can go on" in home.page._why_not("resume", [replace(entry, row=replace(entry.row, stopped=False))])
 
 
 def test_an_archived_run_is_moved_with_its_figures_and_nothing_is_lost(home: Home, qtbot: Any) -> None:
