@@ -339,7 +339,7 @@ class Spinning(LoopProgram):
 
 
 @given(seed=st.integers(0, 2**32), steps=st.integers(5, 60))
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_run_is_told_as_its_file_says_it(tmp_path: Path, seed: int, steps: int) -> None:
     rng = np.random.default_rng(seed)
     path = tmp_path / f"{seed}-{steps}.nbr"
@@ -395,3 +395,17 @@ def end(writing: Writing, path: Path, rng: np.random.Generator) -> None:
     writing.writer.close()
     for side in ("", "-wal"):
         shutil.move(f"{path}.kept{side}", f"{path}{side}")
+
+
+@pytest.mark.parametrize(("simulated", "basis"), [(True, "model"), (False, "unknown")])
+def test_only_an_emulated_loop_has_joules_of_a_model(tmp_path: Path, simulated: bool, basis: str) -> None:
+    writing = Writing(tmp_path / "a.nbr", np.random.default_rng(1), simulated, 1)
+    writing.seq = 0
+    writing.loop()
+    writing.writer.close()
+    follower = Follower(tmp_path / "a.nbr")
+    while follower.read():
+        pass
+    assert follower.snapshot().energy.basis == basis
+    compare(follower.snapshot(), tmp_path / "a.nbr")
+    follower.close()
