@@ -231,7 +231,7 @@ def file_words(session: Session, now_s: float | None = None) -> str:
         size, at = _size_and_age(path)
     except OSError:
         return f"{path.name} (gone)"
-    age = (time.time() if now_s is None else now_s) - at
+    age = max((time.time() if now_s is None else now_s) - at, 0.0)  # the clock may have been set back
     flushed = f", flushed {age:.1f} s ago" if session.state in LIVE else ""
     return f"{path.name}  {size_words(size)}{flushed}"
 

@@ -130,6 +130,7 @@ def test_the_file_that_is_being_written(tmp_path: Path) -> None:
     assert facts.file_words(session(run_path=path)) == "a.nbr  4 kB"
     live = session(run_path=path, state=BenchState.RUNNING)
     assert facts.file_words(live, at + 0.3) == "a.nbr  4 kB, flushed 0.3 s ago"
+    assert facts.file_words(live, at - 3600).endswith("flushed 0.0 s ago"), "the clock was set back"
     assert "gone" in facts.file_words(session(run_path=tmp_path / "b.nbr"))
 
 
