@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QLabel, QMenu, QSplitter, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QMenu, QSplitter, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from neurobench.errors import NeurobenchError
 from neurobench.runs import request as requests
@@ -23,6 +23,7 @@ from neurobench.system import data_folder
 from .. import theme
 from ..frame.slow_motion import SlowMotion
 from ..frame.topbar import ActionButton
+from ..parts.files import ask_path
 from ..parts.flow import FlowLayout
 from ..states import LIVE, BenchState
 from ..views.activations import ActivationsView
@@ -56,6 +57,7 @@ VIEWS: tuple[Callable[[Selection | None, QWidget | None], View], ...] = (
     EnergyView, TruthView)), ScheduleView, ConsoleView,
 )  # fmt: skip
 KEPT = "bench_page.json"
+RECIPES = "Recipes (*.toml)"
 WIDE_EM = 18
 FORM_EM, FORM_PX = 12, 125  # width of a form: what grows with the font, and margins and bars, which do not
 LOW_EM = 24  # height below which the form and what stands below it scroll as one
@@ -320,9 +322,7 @@ class BenchPage(QWidget):
             self._session.said.emit("info", f"copied: {asked.command()}")
 
     def _ask_for_recipe(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Load a recipe", "", "Recipes (*.toml)")
-        if chosen:
-            self.load_recipe(Path(chosen))
+        ask_path(self, "Load a recipe", self.load_recipe, filters=RECIPES)
 
     def load_recipe(self, path: Path) -> bool:
         """Show what a recipe asks for; False, and it is said why, where it cannot be."""
@@ -334,9 +334,7 @@ class BenchPage(QWidget):
         return self.run_panel.show_request(asked)
 
     def _ask_where_to_save(self) -> None:
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save as a recipe", "recipe.toml", "Recipes (*.toml)")
-        if chosen:
-            self.save_recipe(Path(chosen))
+        ask_path(self, "Save as a recipe", self.save_recipe, wanted="new file", name="recipe.toml", filters=RECIPES)
 
     def save_recipe(self, path: Path) -> bool:
         """Write what the form asks for as a recipe."""

@@ -13,7 +13,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QCompleter,
-    QFileDialog,
     QFrame,
     QGridLayout,
     QGroupBox,
@@ -35,6 +34,7 @@ from neurobench.runs.request import Request, protocol_class
 from .. import theme
 from ..parts.aside import Aside
 from ..parts.fields import shown
+from ..parts.files import ask_path
 from ..parts.forms import Form, NumberBox, choices
 from .remembered import Remembered, first_settings, is_first, why_first
 
@@ -470,8 +470,8 @@ class RunPanel(QWidget):
 
     def _bench_activated(self, at: int) -> None:
         if self.benches.itemText(at) == FROM_FILE:
-            chosen, _ = QFileDialog.getOpenFileName(self, "Choose a bench file", "", "Bench files (*.toml)")
-            self.choose_bench(chosen or self._chosen)
+            ask_path(self, "Choose a bench file", lambda path: self.choose_bench(str(path)),
+                     filters="Bench files (*.toml)", otherwise=lambda: self.choose_bench(self._chosen))  # fmt: skip
         else:
             self.choose_bench(str(self.benches.itemData(at)))
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
-    QFileDialog,
     QGroupBox,
     QHBoxLayout,
     QListWidgetItem,
@@ -24,6 +22,7 @@ from neurobench.errors import NeurobenchError
 from neurobench.system import replace_file
 
 from .. import theme
+from ..parts.files import Wanted, ask_path
 from ..states import LIVE, BenchState
 from . import bench_text
 from .asking import Asking
@@ -207,18 +206,9 @@ class ConnectPage(QWidget):
         self._ask_path("Open a bench file", "", self.open_file)
 
     def _ask_path(self, title: str, new_name: str, then: Callable[[Path], object]) -> None:
-        """Ask for a file, a new one if it has a name; nothing else waits meanwhile, and Esc is still heard."""
-        dialog = QFileDialog(self, title, "", TOML)
-        dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        if new_name:
-            dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-            dialog.setFileMode(QFileDialog.FileMode.AnyFile)
-            dialog.setDefaultSuffix("toml")
-            dialog.selectFile(new_name)
-        dialog.fileSelected.connect(lambda chosen: then(Path(chosen)))
-        dialog.show()
+        """Ask for a file, a new one if it has a name."""
+        wanted: Wanted = "new file" if new_name else "file"
+        ask_path(self, title, then, wanted=wanted, name=new_name, filters=TOML)
 
     def open_file(self, path: Path) -> None:
         """Choose a bench file, and remember it."""

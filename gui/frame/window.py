@@ -11,7 +11,6 @@ from PySide6.QtGui import QAction, QActionGroup, QCloseEvent, QKeyEvent, QKeySeq
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
-    QFileDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -27,6 +26,7 @@ from neurobench.runs.runfile import SUFFIX
 from neurobench.system import holder_of
 
 from .. import theme
+from ..parts.files import ask_path
 from ..selection import Selection
 from ..states import LIVE, BenchState
 from . import dialogs, reading_order
@@ -129,7 +129,6 @@ class MainWindow(QMainWindow):
         self.actions_of = Actions(session, self)
         self.modes: dict[str, Mode] = {}
         self._closing_now = False
-        self._file_dialog: QFileDialog | None = None
         self._open_dialogs: list[QDialog] = []
         self.pulse = Pulse(session, self.seen, self)
         self._build()
@@ -329,13 +328,11 @@ class MainWindow(QMainWindow):
         self.messages.add("info", "the run goes on, also without this window")
 
     def _open(self) -> None:
-        dialog = QFileDialog(self, "Open a run", str(self.session.runs_folder), f"Runs (*{SUFFIX});;All files (*)")
-        dialog.setOption(QFileDialog.Option.DontUseNativeDialog)  # Esc must be heard there too
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(self.open_run)
-        self._file_dialog = dialog
-        dialog.show()
+        start = str(self.session.runs_folder)
+        ask_path(self, "Open a run", self._open_run, start=start, filters=f"Runs (*{SUFFIX});;All files (*)")
+
+    def _open_run(self, path: Path) -> None:
+        self.open_run(str(path))
 
     def open_run(self, path: str) -> None:
         """Show a run file in the Bench mode."""

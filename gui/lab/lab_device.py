@@ -11,7 +11,6 @@ import numpy as np
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QKeySequence, QPen, QShortcut
 from PySide6.QtWidgets import (
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -31,6 +30,7 @@ from neurobench.runs.screen import si
 
 from .. import theme
 from ..parts.aside import Aside
+from ..parts.files import ask_path
 from ..parts.forms import NumberBox
 from ..parts.plot import Plot
 from ..parts.scrolling import scrolled
@@ -272,9 +272,7 @@ class ImportPanel(QWidget):
         self._say("", f"{path.name}: say what the file does not, then press Import")
 
     def _choose(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "A measured curve", "", CURVES)
-        if path:
-            self.take(Path(path))
+        ask_path(self, "A measured curve", self.take, filters=CURVES)
 
     def _enable(self) -> None:
         known = bool(self.file.text().strip())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,7 +18,6 @@ from PySide6.QtGui import QKeyEvent, QWheelEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -32,6 +32,7 @@ from PySide6.QtWidgets import (
 from .. import theme
 from . import fields
 from .fields import REQUIRED, Spec
+from .files import ask_path
 
 RESET, CHANGED, WRONG = "↺", "●", "▲"
 LABEL_EM, EDITOR_EM, RESET_EM = 4.5, 6.0, 1.6  # least widths of the columns, in heights of a line
@@ -285,12 +286,12 @@ class TextEditor(Editor):
         self.edited.emit()
 
     def _choose(self) -> None:
-        if self._spec.kind == "folder":
-            chosen = QFileDialog.getExistingDirectory(self, self._spec.label, self.line.text())
-        else:
-            chosen, _ = QFileDialog.getOpenFileName(self, self._spec.label, "")
-        if chosen:
-            self.line.setText(chosen)
+        folder = self._spec.kind == "folder"
+        start = self.line.text() if folder else ""
+        ask_path(self, self._spec.label, self._chosen, wanted="folder" if folder else "file", start=start)
+
+    def _chosen(self, path: Path) -> None:
+        self.line.setText(str(path))
 
 
 def _example(spec: Spec) -> str:

@@ -14,7 +14,6 @@ from PySide6.QtGui import QAction, QDesktopServices, QFontMetrics, QGuiApplicati
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QApplication,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -34,6 +33,7 @@ from neurobench.runs.request import Request
 
 from .. import theme
 from ..parts.aside import Aside
+from ..parts.files import ask_path
 from ..parts.flow import FlowLayout
 from ..parts.working import Working
 from ..states import LIVE, BenchState
@@ -185,9 +185,11 @@ class RunsPage(QWidget):
             self._export(to)
             return
         start = str(self._export_folder or self._session.runs_folder)
-        if folder := QFileDialog.getExistingDirectory(self, "Where exports are written", start):
-            self._export_folder = Path(folder)
-            self._inform(f"exports of this window go to {folder}")
+        ask_path(self, "Where exports are written", self._export_into, wanted="folder", start=start)
+
+    def _export_into(self, folder: Path) -> None:
+        self._export_folder = folder
+        self._inform(f"exports of this window go to {folder}")
 
     def _lay_out(self) -> None:
         top = QHBoxLayout()

@@ -344,7 +344,7 @@ def test_export_writes_beside_the_run(home: Home, qtbot: Any) -> None:
 
 def test_another_folder_may_be_chosen_for_exports(home: Home, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     page, asked = home.page, list[list[str]]()
-    monkeypatch.setattr(runs_page.QFileDialog, "getExistingDirectory", lambda *_: "/elsewhere")
+    monkeypatch.setattr(runs_page, "ask_path", lambda _page, _title, then, **_: then(Path("/elsewhere")))
     monkeypatch.setattr(home.session, "job", lambda words, *_: asked.append(words) or FakeJob())
     _click(qtbot, page, _runs(page)[0])
     actions = {action.text(): action for action in page._buttons["export"].menu().actions()}
