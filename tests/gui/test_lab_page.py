@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import seen
 from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.lab.defect_map import MARKS, DefectMap
@@ -37,12 +38,12 @@ class Lab:
         page = self.window.show_mode("lab").page
         assert isinstance(page, LabPage)
         self.page = page
-        self.window.show()
 
 
 @pytest.fixture
 def lab(window_app: Any, qtbot: Any, tmp_path: Path) -> Iterator[Lab]:
     one = Lab(tmp_path)
+    seen.active(qtbot, one.window)
     qtbot.waitUntil(lambda: one.page.devices.list.count() > 10, timeout=LONG_MS)
     yield one
     one.window.close()
