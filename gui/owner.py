@@ -67,6 +67,11 @@ class Owner(QObject):
         job.start()
         return job
 
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep goes on that was started here: it ends with the window."""
+        return any(job.running and job.words[0] == "sweep" for job in self._jobs)
+
     def _post(self, call: Callable[[], None]) -> None:
         """Have it called in the window's own thread, from any other; a window that has gone hears nothing."""
         with contextlib.suppress(RuntimeError):

@@ -94,6 +94,10 @@ class ClosingPanel(QFrame):
             self._show(keep=self._session.state in LIVE, end=True, force=False)
 
     def _question(self) -> str:
+        if not holds(self._session) and self._session.sweeping:
+            return (
+                "<b>A sweep is going on, and ends with the window.</b> What has run is kept; <i>Go on</i> takes it up."
+            )
         if not holds(self._session):
             return "<b>Nothing goes on any more.</b> Close the window?"
         if self._session.state is BenchState.FAULT:
@@ -119,6 +123,9 @@ class ClosingPanel(QFrame):
 
     def abort(self) -> None:
         """Abort, wait until the outputs are off, close."""
+        if not holds(self._session):
+            self._finish()
+            return
         self._begin()
         if self._session.state is BenchState.FAULT:
             self._session.acknowledge()  # brings the bench to rest

@@ -436,7 +436,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """While something goes on the window asks first, and stays until the outputs are off."""
-        if not self._closing_now and holds(self.session):
+        if not self._closing_now and (holds(self.session) or self.session.sweeping):
             event.ignore()
             self.closing.ask()
             return

@@ -220,6 +220,16 @@ def test_force_is_offered_when_nobody_verifies_and_is_logged(
     qtbot.waitUntil(lambda: status(path) != "running", timeout=LATE_MS)
 
 
+def test_a_sweep_ends_with_the_window_so_it_asks(plain: MainWindow, qtbot: Any) -> None:
+    plain.session.job(["sweep", "--help"], lambda _: None, lambda _: None)
+    plain.close()
+    assert plain.isVisible()
+    assert "sweep" in plain.closing.words.text()
+    assert not plain.closing.keep.isVisible()
+    qtbot.mouseClick(plain.closing.end, LEFT)
+    qtbot.waitUntil(lambda: not plain.isVisible(), timeout=LATE_MS)
+
+
 def test_with_nothing_going_on_it_closes_at_once(plain: MainWindow) -> None:
     plain.close()
     assert not plain.isVisible()
