@@ -25,7 +25,7 @@ from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.lab.lab_page import LabPage
 from neurobench.gui.runs.runs_page import RunsPage
-from neurobench.gui.states import LIVE, BenchState
+from neurobench.gui.session.states import LIVE, BenchState
 from PIL import Image
 from PySide6.QtCore import QEventLoop
 from PySide6.QtGui import QImage

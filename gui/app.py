@@ -65,7 +65,7 @@ def opened(asked: Asked, preferences: Preferences) -> MainWindow:
     sys.setswitchinterval(SWITCH_S)
     theme.apply(app, asked.theme or preferences.theme, asked.scale or preferences.scale)
     from .frame.window import MainWindow
-    from .session import Session
+    from .session.session import Session
 
     window = MainWindow(Session(asked.folder), preferences)
     window.show()

@@ -14,7 +14,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontMetrics, QPalette, QPen
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
-from .states import BenchState
+from .session.states import BenchState
 
 if TYPE_CHECKING:
     from pyqtgraph import ColorMap

@@ -25,7 +25,7 @@ from ..frame.slow_motion import SlowMotion
 from ..frame.topbar import ActionButton
 from ..parts.files import ask_path
 from ..parts.flow import FlowLayout
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 from ..views.activations import ActivationsView
 from ..views.base import View
 from ..views.console import ConsoleView
@@ -50,7 +50,7 @@ from .waveform_window import WaveformWindow
 if TYPE_CHECKING:
     from ..frame.actions import Actions
     from ..selection import Selection
-    from ..session import Session
+    from ..session.session import Session
 
 VIEWS: tuple[Callable[[Selection | None, QWidget | None], View], ...] = (
     CrossbarView, TracesView, ProgressView, *map(late, (ActivationsView, WeightsView, RasterView, StdpView, IvView,

@@ -8,12 +8,12 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from ..offers import Offer
 from ..parts.flow import FlowLayout
-from ..states import BenchState
+from ..session.offers import Offer
+from ..session.states import BenchState
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 TITLES = {"doubt": "Nobody knows whether a pulse was fired", "baseline": "Cells have moved since the record"}
 

@@ -20,8 +20,8 @@ from .. import theme
 if TYPE_CHECKING:
     from neurobench.runs.request import Request
 
-    from ..jobs import Job
-    from ..session import Session
+    from ..session.jobs import Job
+    from ..session.session import Session
 
 Level = Literal["ok", "warn", "bad", "plain"]
 MARKS: dict[Level, str] = {"ok": "✓", "warn": "▲", "bad": "✕", "plain": ""}

@@ -20,13 +20,13 @@ from PySide6.QtWidgets import (
 from ..frame import facts
 from ..parts.fields import shown
 from ..parts.flow import FlowLayout
-from ..states import LIVE
+from ..session.states import LIVE
 
 if TYPE_CHECKING:
     from neurobench.runs.request import Request
 
-    from ..session import Session
-    from ..waiting import Queued
+    from ..session.session import Session
+    from ..session.waiting import Queued
 
 ID = Qt.ItemDataRole.UserRole
 MARKS = {"waiting": "○", "running": "►", "finished": "✓", "not_converged": "▲", "stopped": "■"}

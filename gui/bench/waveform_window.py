@@ -18,7 +18,7 @@ from ..views.plots import Canvas, Curves, Marks, dash_of, line_of, milliseconds,
 if TYPE_CHECKING:
     from neurobench.runs.request import Request
 
-    from ..session import Session
+    from ..session.session import Session
 
 SIDES = (("lines", "line", ("max_line_v",)), ("cells", "cell", ("max_cell_v", "threshold_v")))
 NAMES = {"max_line_v": "limit of a line", "max_cell_v": "limit of a cell", "threshold_v": "threshold"}

@@ -25,7 +25,7 @@ from .. import theme
 from ..parts.flow import FlowLayout
 from ..parts.forms import NumberBox
 from ..selection import HOW, Selection, name_of, parse, words_of
-from ..states import BenchState
+from ..session.states import BenchState
 from ..views.console import ConsoleView
 from ..views.crossbar import CrossbarView
 from ..views.quantities import plural
@@ -36,7 +36,7 @@ from .pulse_panel import DOWN, SOFT, UP, PulsePanel
 
 if TYPE_CHECKING:
     from ..frame.actions import Actions
-    from ..session import Session
+    from ..session.session import Session
     from ..views.base import View
 
 MOST_AVERAGES = 10_000

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from ..selection import Selection
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 BUSY = "the last request has not been answered yet: nothing was done"
 NOT_OPENED = "the bench could not be opened by hand"

@@ -40,7 +40,7 @@ from .pulse_words import FORM_WHY, UNTRIED, forming_words, may_form, preview_wor
 if TYPE_CHECKING:
     from neurobench.bench.limits import ChipLimits
 
-    from ..session import Session
+    from ..session.session import Session
 
 ARMED_S = 30.0
 HOLD_S = 1.0

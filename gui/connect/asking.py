@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
-    from ..jobs import Job
-    from ..session import Session
+    from ..session.jobs import Job
+    from ..session.session import Session
 
 BUSY = "something is being asked of a bench already: wait, or cancel it"
 

@@ -23,7 +23,7 @@ from neurobench.system import replace_file
 
 from .. import theme
 from ..parts.files import Wanted, ask_path
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 from . import bench_text
 from .asking import Asking
 from .bench_list import BenchList, remember
@@ -44,7 +44,7 @@ from .connect_parts import (
 if TYPE_CHECKING:
     from ..frame.actions import Actions
     from ..selection import Selection
-    from ..session import Session
+    from ..session.session import Session
     from ..views.base import View
 
 NOT_CONNECTED = (BenchState.CONNECTING, BenchState.DISCONNECTED)

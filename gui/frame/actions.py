@@ -14,10 +14,10 @@ from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QWidget
 
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 S = BenchState
 ALL = frozenset(S)

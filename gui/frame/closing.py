@@ -12,11 +12,11 @@ from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QSizePolicy, QVBoxLay
 
 from .. import theme
 from ..parts.flow import FlowLayout
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 from . import facts
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 PATIENCE_S = 5.0  # after this the window may be closed by force
 LOOK_MS = 50

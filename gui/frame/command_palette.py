@@ -12,7 +12,7 @@ from .. import theme
 from .actions import why_not
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
     from .actions import Actions
 
 

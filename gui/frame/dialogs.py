@@ -31,7 +31,7 @@ from . import facts
 from .actions import ACTIONS
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
     from .preferences import Preferences
 
 PACKAGES = (

@@ -6,8 +6,8 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication
 
-from ..session import Session
-from ..states import LIVE, BenchState
+from ..session.session import Session
+from ..session.states import LIVE, BenchState
 
 _PRESSES = (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride)
 _HEARD = (*_PRESSES, QEvent.Type.KeyRelease, QEvent.Type.MouseButtonPress)

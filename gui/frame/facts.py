@@ -16,12 +16,12 @@ from neurobench.bench.config import SIMULATED_BACKENDS, BenchConfig
 from neurobench.bench.limits import Limits
 from neurobench.runs.screen import si
 
-from ..states import LIVE
+from ..session.states import LIVE
 
 if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
-    from ..session import Session
+    from ..session.session import Session
 
 TOTALS = ("max_updates", "epochs", "presentations", "cycles")  # parameters that say how far a run goes at most
 

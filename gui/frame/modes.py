@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
     from ..selection import Selection
-    from ..session import Session
+    from ..session.session import Session
     from ..views.base import View
     from .actions import Actions
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Qt, QTimer
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
     from ..views.base import View
 
 FRAME_S = 1 / 30

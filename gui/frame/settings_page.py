@@ -25,7 +25,7 @@ from .preferences import DEATHS, SOFT_SHARES, Preferences
 
 if TYPE_CHECKING:
     from ..selection import Selection
-    from ..session import Session
+    from ..session.session import Session
     from .actions import Actions
 
 THEME_WORDS = {"system": "As the desktop", "dark": "Dark", "light": "Light"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from ..states import LIVE
+from ..session.states import LIVE
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 LASTS_S = 8.0
 MOST_FRAMES = 120

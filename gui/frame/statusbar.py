@@ -9,11 +9,11 @@ from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from .. import theme
 from ..parts.flow import FlowLayout
-from ..states import LIVE
+from ..session.states import LIVE
 from . import facts
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
     from .pulse import Pulse
 
 EVERY_MS = 1000

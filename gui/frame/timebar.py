@@ -14,7 +14,7 @@ from ..parts.line import Line
 from .topbar import ActionButton
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
     from .actions import Actions
 
 TICKS = 10_000_000  # Qt's sliders hold 32 bits

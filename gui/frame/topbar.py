@@ -24,11 +24,11 @@ from .. import theme
 from ..parts.calm import Calm
 from ..parts.flow import FlowLayout
 from ..parts.spoken import announce
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 from . import facts
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
     from .actions import Actions
 
 

@@ -28,7 +28,7 @@ from neurobench.system import holder_of
 from .. import theme
 from ..parts.files import ask_path
 from ..selection import Selection
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 from . import dialogs, reading_order
 from .actions import GROUPS, MODES, SECTIONS, Actions
 from .closing import ClosingPanel, holds
@@ -45,7 +45,7 @@ from .topbar import TopBar
 if TYPE_CHECKING:
     from neurobench.runs.history import Snapshot
 
-    from ..session import Session
+    from ..session.session import Session
     from ..views.base import View
 
 SMALLEST = (960, 600)

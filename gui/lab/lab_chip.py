@@ -39,8 +39,8 @@ from .defect_map import BRUSHES, MARKS, MOST, WORKS, DefectMap
 from .lab_device import free_name
 
 if TYPE_CHECKING:
-    from ..jobs import Job
-    from ..session import Session
+    from ..session.jobs import Job
+    from ..session.session import Session
 
 # What the list of devices says, what a real chip is asked, and what saving decides.
 SKIP_CHIP = (

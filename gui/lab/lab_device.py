@@ -37,7 +37,7 @@ from ..parts.scrolling import scrolled
 from ..parts.working import Working
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from ..session.session import Session
 
 CURVES = "Curves and cards (*.csv *.dat *.txt *.toml *.nbr);;All files (*)"
 ROLE = Qt.ItemDataRole.UserRole

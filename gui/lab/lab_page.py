@@ -15,7 +15,7 @@ from .lab_device import DeviceList, DevicePanel, ImportPanel, cards_folder
 if TYPE_CHECKING:
     from ..frame.actions import Actions
     from ..selection import Selection
-    from ..session import Session
+    from ..session.session import Session
     from ..views.base import View
 
 

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from .line import Line
 
 if TYPE_CHECKING:
-    from ..jobs import Job
+    from ..session.jobs import Job
 
 SECOND_MS = 1000
 

@@ -36,7 +36,7 @@ from ..parts.aside import Aside
 from ..parts.files import ask_path
 from ..parts.flow import FlowLayout
 from ..parts.working import Working
-from ..states import LIVE, BenchState
+from ..session.states import LIVE, BenchState
 from .runs_details import ComparePanel, DetailsPanel, facts_of
 from .runs_figures import FiguresPanel
 from .runs_filter import HELP, Filter, parse
@@ -64,9 +64,9 @@ from .sweep_panel import SweepPanel
 
 if TYPE_CHECKING:
     from ..frame.actions import Actions
-    from ..jobs import Job
     from ..selection import Selection
-    from ..session import Session
+    from ..session.jobs import Job
+    from ..session.session import Session
     from ..views.base import View
 
 HAND = "hand"  # what a session by hand is called where others have a protocol

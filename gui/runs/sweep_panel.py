@@ -43,8 +43,8 @@ from ..parts.scrolling import scrolled
 from .runs_table import LOOKS
 
 if TYPE_CHECKING:
-    from ..jobs import Job
-    from ..session import Session
+    from ..session.jobs import Job
+    from ..session.session import Session
 
 EVERY_MS = 400
 POINTS = 200  # of the growing rate that are drawn

@@ -183,8 +183,8 @@ def window(window_app: QApplication, qtbot: Any, tmp_path: Path) -> Iterator[Mai
     """The whole window at 1280 x 720 with the emulator connected; what goes on at the end of the test is aborted."""
     from neurobench.gui.frame.preferences import Preferences
     from neurobench.gui.frame.window import MainWindow
-    from neurobench.gui.session import Session
-    from neurobench.gui.states import LIVE
+    from neurobench.gui.session.session import Session
+    from neurobench.gui.session.states import LIVE
 
     made = MainWindow(Session(tmp_path / "runs"), Preferences(tmp_path / "window.ini"))
     made.resize(1280, 720)

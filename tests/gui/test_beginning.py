@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState as S
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState as S
 
 from neurobench.errors import Aborted, BenchFault, UsageError
 from neurobench.runs import launch

@@ -9,7 +9,7 @@ import pytest
 from neurobench.gui import starting
 from neurobench.gui.app import Asked, opened
 from neurobench.gui.frame.preferences import Preferences
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.states import BenchState
 from PySide6.QtWidgets import QApplication
 
 from neurobench.errors import UsageError

@@ -18,8 +18,8 @@ from neurobench.gui.frame.actions import Actions
 from neurobench.gui.frame.slow_motion import SlowMotion
 from neurobench.gui.parts.forms import NumberBox
 from neurobench.gui.selection import Selection
-from neurobench.gui.session import Session
-from neurobench.gui.states import LIVE, BenchState
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import LIVE, BenchState
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton, QVBoxLayout, QWidget

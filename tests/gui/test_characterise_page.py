@@ -16,8 +16,8 @@ from neurobench.gui.characterise.hand import Hand
 from neurobench.gui.frame.actions import Actions
 from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.selection import Selection
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState, Event
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState, Event
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow, QPushButton
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from neurobench.gui.states import LIVE, BenchState
+from neurobench.gui.session.states import LIVE, BenchState
 from PySide6.QtCore import Qt
 
 from neurobench.runs.runfile import RunFile

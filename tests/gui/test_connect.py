@@ -15,8 +15,8 @@ from neurobench.gui.connect import bench_text
 from neurobench.gui.connect.bench_words import check_lines, chip_of
 from neurobench.gui.connect.connect_page import ConnectPage
 from neurobench.gui.frame.actions import Actions
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton, QWidget

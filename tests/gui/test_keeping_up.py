@@ -12,13 +12,13 @@ import pytest
 
 pytest.importorskip("PySide6")
 
-from neurobench.gui import reading
 from neurobench.gui.frame.actions import Actions
 from neurobench.gui.frame.topbar import TopBar
 from neurobench.gui.parts.calm import Calm
-from neurobench.gui.reading import Reader
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session import reading
+from neurobench.gui.session.reading import Reader
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 from neurobench.gui.views.traces import WIDEST, peaks
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication, QMainWindow

@@ -14,7 +14,7 @@ from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.lab.defect_map import MARKS, DefectMap
 from neurobench.gui.lab.lab_device import ImportPanel, cards_folder, free_name, own_cards
 from neurobench.gui.lab.lab_page import LabPage
-from neurobench.gui.session import Session
+from neurobench.gui.session.session import Session
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication, QWidget

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from neurobench.gui.bench.offer_panel import OfferPanel
-from neurobench.gui.offers import Offer, offer_of
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.offers import Offer, offer_of
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 from PySide6.QtCore import Qt
 
 from neurobench.runs.runfile import RunFile, RunWriter

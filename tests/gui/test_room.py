@@ -6,7 +6,7 @@ import pytest
 from neurobench.gui.frame.modes import Mode, fitted
 from neurobench.gui.frame.window import MainWindow
 from neurobench.gui.parts.plot import Plot
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.states import BenchState
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot

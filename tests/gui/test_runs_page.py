@@ -20,8 +20,8 @@ from neurobench.gui.runs.runs_notes import Notes
 from neurobench.gui.runs.runs_overlay import MEDIAN, curves_of
 from neurobench.gui.runs.runs_page import RunsPage
 from neurobench.gui.runs.runs_table import COLUMNS, NOTE, RUN, SEED, STATUS, TAGS, Entry, RunsModel, RunsProxy, look_of
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 from PySide6.QtCore import QModelIndex, QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLineEdit

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from neurobench.gui.runs.runs_table import Entry, look_of, movable, read_entry
 from neurobench.gui.runs.sweep_panel import SweepPanel, grown, look, newest_of, words_of
-from neurobench.gui.session import Session
+from neurobench.gui.session.session import Session
 from PySide6.QtCore import Qt
 
 from neurobench.learning.convergence import wilson

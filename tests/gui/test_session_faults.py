@@ -17,9 +17,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fakes import RemoteChip, Toy, remote_chip
-from neurobench.gui.reading import Link, RunBench, last_words
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.reading import Link, RunBench, last_words
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 
 from neurobench.bench.config import load_bench
 from neurobench.errors import UsageError
@@ -166,7 +166,7 @@ def test_the_watcher_of_an_engine_that_died_says_how_the_bench_is(
     with RunWriter.create(path, {}):
         assert last_words(path)["status"] == "crashed", "whoever writes it: its engine has ended, and said no end"
     with monkeypatch.context() as full:
-        full.setattr("neurobench.gui.reading.free_bytes", lambda _: 1000)
+        full.setattr("neurobench.gui.session.reading.free_bytes", lambda _: 1000)
         session._run_ended(path, last_words(path))
     assert "there is no room left" in words(session)
     assert (session.state, session.outputs["on"]) == (S.FAULT, None)

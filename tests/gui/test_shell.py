@@ -13,8 +13,8 @@ from neurobench.gui.frame import dialogs, modes
 from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.frame.pulse import Pulse
 from neurobench.gui.frame.window import MainWindow
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 from neurobench.gui.views.base import View
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent

@@ -23,8 +23,8 @@ from fakes import RemoteChip, Toy, remote_chip
 from neurobench.gui.frame import closing
 from neurobench.gui.frame.preferences import Preferences
 from neurobench.gui.frame.window import MainWindow
-from neurobench.gui.session import Session
-from neurobench.gui.states import LIVE, BenchState
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import LIVE, BenchState
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QSpinBox
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.states import BenchState
 from PySide6.QtCore import Qt
 
 from neurobench.runs import launch

@@ -15,9 +15,9 @@ from neurobench.gui.frame import facts
 from neurobench.gui.frame.command_palette import score
 from neurobench.gui.frame.pulse import Pulse
 from neurobench.gui.frame.statusbar import StatusBar
-from neurobench.gui.reading import RunBench
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.reading import RunBench
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 from PySide6.QtWidgets import QWidget
 from snapshots import about, cells, series, snapshot
 

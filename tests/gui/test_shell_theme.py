@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from neurobench.gui import theme
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.states import BenchState
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication

@@ -14,8 +14,8 @@ from neurobench.gui.frame.messages import Messages, MessageStrip
 from neurobench.gui.frame.topbar import TopBar
 from neurobench.gui.parts import spoken
 from neurobench.gui.selection import Selection
-from neurobench.gui.session import Session
-from neurobench.gui.states import Event
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import Event
 from neurobench.gui.views.crossbar import CrossbarView
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from neurobench.gui.frame.actions import ACTIONS, GROUPS, MODES, Actions, keys_table, possible
-from neurobench.gui.session import Session
-from neurobench.gui.states import LIVE, TABLE, BenchState, Event, after
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import LIVE, TABLE, BenchState, Event, after
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QWidget
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from neurobench.gui.frame.actions import MODES
 from neurobench.gui.frame.window import MainWindow
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.states import BenchState
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontMetrics
 from PySide6.QtWidgets import (

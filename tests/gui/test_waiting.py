@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from neurobench.gui import waiting
+from neurobench.gui.session import waiting
 
 from neurobench.runs.request import Request
 

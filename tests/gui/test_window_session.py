@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("PySide6")
 pytest.importorskip("pytestqt")
 
-from neurobench.gui.session import Session
-from neurobench.gui.states import BenchState
+from neurobench.gui.session.session import Session
+from neurobench.gui.session.states import BenchState
 
 from neurobench.bench.config import load_bench
 from neurobench.errors import UsageError
