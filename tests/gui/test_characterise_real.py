@@ -40,6 +40,7 @@ def test_read_arm_fire_and_see_it(window: MainWindow, qtbot: Any, bench: str) ->
     idle(page, qtbot)
     qtbot.waitUntil(lambda: page.pulse.why_not_armed() == "", timeout=SLOW_MS)
     qtbot.mouseClick(page.pulse.arm, LEFT)
+    qtbot.waitUntil(lambda: page.pulse.why_not_fired(1) == "", timeout=SLOW_MS)  # previews come in any order
     qtbot.keyClick(window, Qt.Key.Key_Plus)
     idle(page, qtbot)
     lines = [row.texts() for row in page.results.model.rows]
