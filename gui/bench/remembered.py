@@ -16,6 +16,7 @@ FIRST_BACKEND = "emulator"
 # A chip of the bundled device learns in one update; this one takes its time, and succeeds: as in `neurobench demo`.
 FIRST_PROTOCOL = "manhattan"
 FIRST_SETTINGS: Mapping[str, Any] = {"task": "letters"}
+FIRST_SIZE = 10, 6  # word lines and bit lines that it takes; a smaller chip gets the protocol's own default task
 FIRST_WHY = "Set for a first run: letters, which takes some ten updates to learn."
 # Where that would not do as it is: what is set besides, by backend, and why. On a real bench nothing is set.
 FIRST_ON: Mapping[str, tuple[Mapping[str, Any], str]] = {
@@ -23,9 +24,12 @@ FIRST_ON: Mapping[str, tuple[Mapping[str, Any], str]] = {
 }
 
 
-def first_settings(backend: str) -> dict[str, Any]:
-    """What the form holds for a newcomer on such a bench, so that the first click on Run shows it learn."""
-    if backend not in SIMULATED_BACKENDS:
+def first_settings(backend: str, size: tuple[int, int] = FIRST_SIZE) -> dict[str, Any]:
+    """What the form holds for a newcomer on such a bench, so that the first click on Run shows it learn.
+
+    `size`: of its chip, where the bench says that.
+    """
+    if backend not in SIMULATED_BACKENDS or size[0] < FIRST_SIZE[0] or size[1] < FIRST_SIZE[1]:
         return {}
     return {**FIRST_SETTINGS, **FIRST_ON.get(backend, ({}, ""))[0]}
 

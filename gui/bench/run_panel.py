@@ -36,7 +36,7 @@ from ..parts.aside import Aside
 from ..parts.fields import shown
 from ..parts.files import ask_path
 from ..parts.forms import Form, NumberBox, choices
-from .remembered import Remembered, first_settings, is_first, why_first
+from .remembered import FIRST_SIZE, Remembered, first_settings, is_first, why_first
 
 if TYPE_CHECKING:
     from neurobench.bench.steps import Protocol
@@ -131,6 +131,7 @@ class RunPanel(QWidget):
         super().__init__(parent)
         self._selection, self._kept = selection, kept
         self._beyond: dict[str, Any] = {}
+        self._size = FIRST_SIZE
         self._classes: dict[str, type[Protocol]] = {}
         self._chosen = kept.bench
         self._aside = Aside("protocols", self)
@@ -364,9 +365,9 @@ class RunPanel(QWidget):
         if not self.protocol or not is_first(self.protocol, self.settings()):
             return
         if self.form is None:
-            self._kept.settings[self.protocol] = first_settings(self.backend)
+            self._kept.settings[self.protocol] = first_settings(self.backend, self._size)
         else:
-            self.form.set_values(first_settings(self.backend))
+            self.form.set_values(first_settings(self.backend, self._size))
 
     def _cannot(self, words: str) -> None:
         self.about.setText(f"▲ {words}")
@@ -433,11 +434,12 @@ class RunPanel(QWidget):
 
     def _choose_bench(self, bench: str) -> None:
         """Show a bench by name or file, and what it is; one that cannot be read gives way to the emulator."""
+        wanted = {"chip.rows": FIRST_SIZE[0], "chip.cols": FIRST_SIZE[1]}  # unless its file says another size
         try:
-            config = load_bench(bench)
+            config = load_bench(bench, None, wanted)
         except (NeurobenchError, OSError) as error:
             self.said.emit("error", str(error))
-            bench, config = "emulator", load_bench("emulator")
+            bench, config = "emulator", load_bench("emulator", None, wanted)
         if bench.endswith(".toml") and bench not in self._kept.benches:
             self._kept.benches = [bench, *self._kept.benches][:8]
         self._chosen = bench
@@ -445,6 +447,7 @@ class RunPanel(QWidget):
         self.benches.setCurrentIndex(max(self.benches.findData(bench), 0))
         self.backend, self._limit_v = config.bench.backend, config.limits.max_cell_v
         self._emulated = self.backend in SIMULATED_BACKENDS
+        self._size = config.chip.rows, config.chip.cols
         self._beyond = {}
         self._say_bench()
         self.chip_button.setVisible(self._emulated)

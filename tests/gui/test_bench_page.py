@@ -439,3 +439,15 @@ def test_a_panel_in_little_room_scrolls_as_a_whole_and_its_form_does_not(page: B
     assert form.widget().height() <= form.viewport().height(), "all of it can be reached"
     around.resize(400, 640)
     qtbot.waitUntil(lambda: around.verticalScrollBar().maximum() == 0 < form.verticalScrollBar().maximum())
+
+
+def test_a_chip_that_is_too_small_for_the_first_task_gets_the_protocols_own(
+    window: Host, page: BenchPage, qtbot: Any, tmp_path: Path
+) -> None:
+    assert page.run_panel.settings() == {"task": "letters"}
+    file = tmp_path / "made.toml"
+    file.write_text('[bench]\nbackend = "emulator"\n[chip]\nrows = 4\ncols = 4\n')
+    page.run_panel.choose_bench(str(file))
+    assert page.run_panel.settings() == {}
+    page.run_panel.choose_bench("visa-sim")
+    assert page.run_panel.settings() == {"task": "letters"}
