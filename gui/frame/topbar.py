@@ -37,13 +37,18 @@ AT_ONCE = (BenchState.PAUSED, BenchState.ABORTING, BenchState.FAULT)  # here OFF
 
 
 class ActionButton(QPushButton):
-    """A button that is one action: its text, its key, its tip, and whether it is possible."""
+    """A button that is one action: its text, its key, its tip, and whether it is possible.
 
-    def __init__(self, action: QAction, mark: str = "", parent: QWidget | None = None, words: str = "") -> None:
+    `at_once`: it acts when it is pressed, and does not wait until it is let go.
+    """
+
+    def __init__(
+        self, action: QAction, mark: str = "", parent: QWidget | None = None, words: str = "", *, at_once: bool = False
+    ) -> None:
         super().__init__(parent)
         self._action, self._mark, self._words = action, mark, words
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.clicked.connect(action.trigger)
+        (self.pressed if at_once else self.clicked).connect(action.trigger)
         action.changed.connect(self._show)
         self._show()
 
@@ -182,7 +187,7 @@ class TopBar(QFrame):
         self.progress = ProgressCell(self)
         self.limits = QToolButton(self)
         self.outputs = Badge("Outputs", ("? UNKNOWN",), self)
-        self.abort = ActionButton(actions.by_name("abort"), parent=self, words="ABORT  Esc")
+        self.abort = ActionButton(actions.by_name("abort"), parent=self, words="ABORT  Esc", at_once=True)
         self.run = ActionButton(actions.by_name("run"), "►", self)
         self.pause = ActionButton(actions.by_name("pause"), "‖", self)
         self.stop = ActionButton(actions.by_name("stop"), parent=self, words="■ Stop")

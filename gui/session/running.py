@@ -47,6 +47,7 @@ DIED = "its engine is gone, and its watcher brings the bench to rest"
 REST = "look at the instruments, then acknowledge (Ctrl+Shift+F), which brings it to rest"
 UNPROVEN = f"nobody has read back that the outputs are off: {REST}"
 HARD_OFF = "HARD OFF: the engine is ended, its watcher brings the bench to rest"
+HARD_END = "HARD OFF: the engine is ended, and the emulated chip with it"
 ALREADY = "a run is going on already (F6 pauses it, Esc aborts it); put this one into the queue"
 
 
@@ -251,7 +252,8 @@ class Running(Connection):
         again, self._aborted_at = now - self._aborted_at < HARD_OFF_S, now
         self._move(Event.ABORT)
         if again:
-            self.said.emit("warning", HARD_OFF)
+            ran = self.run_bench
+            self.said.emit("warning", HARD_END if ran is not None and ran.emulated else HARD_OFF)
             self._aside(engine.kill)
         else:
             self._abort_now(engine)
@@ -282,7 +284,7 @@ class Running(Connection):
         self._aborted_at = time.monotonic()
         if not again or self._made is None:
             return self._refuse("the run has not begun yet, and will not; press Esc twice to end its engine")
-        self.said.emit("warning", HARD_OFF)
+        self.said.emit("warning", "HARD OFF: the engine is ended before it has begun")
         self._aside(self._made.kill)
         return True
 

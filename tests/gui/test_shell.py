@@ -222,7 +222,9 @@ def test_the_abort_button_is_large_and_never_disabled_while_live(
     assert button.width() >= 150
     assert button.height() >= 40
     set_state(shell, S.RUNNING)
-    qtbot.mouseClick(button, LEFT)
+    qtbot.mousePress(button, LEFT)
+    assert len(aborts) == 1, "it does not wait until the button is let go"
+    qtbot.mouseRelease(button, LEFT)
     assert len(aborts) == 1
     right = shell.topbar.mapFromGlobal(button.mapToGlobal(button.rect().topRight())).x()
     assert right > shell.topbar.width() - 40, "far right"
