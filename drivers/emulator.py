@@ -324,8 +324,8 @@ class Emulator(Crossbar):
         """Nothing to program: the emulated bench has no limits of its own, the Guard's hold."""
 
     def rest(self) -> None:
-        """Outputs are at 0 V outside `fire` and `sense`; what was staged is dropped."""
-        self._staged = None
+        """Outputs are at 0 V, also where a call is still at work, on compiling say; what was staged is dropped."""
+        self._staged, self._driving = None, False
 
     def outputs(self) -> Outputs:
         """Off, but for the moments in which it fires or reads."""

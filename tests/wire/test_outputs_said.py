@@ -13,6 +13,7 @@ from neurobench.drivers._fpga_link import said
 from neurobench.drivers._outputs import Driven
 from visa_bench import SimulatedBench, open_simulated
 
+from neurobench.bench.config import load_bench, open_bench
 from neurobench.bench.crossbar import Outputs
 from neurobench.bench.frames import Op, Request
 from neurobench.bench.stimulus import CellRead, Pulse, PulseBatch, shots
@@ -43,6 +44,23 @@ def test_after_a_rest_only_the_rest_says_how_they_stand() -> None:
     with pytest.raises(LinkLost), driven.resting():
         raise LinkLost("nobody answers")
     assert driven.now.on is None
+
+
+def test_an_emulated_chip_is_at_rest_though_a_call_is_still_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pulse of all waits seconds for its kernels; an abort meanwhile ends with the outputs off."""
+    guard = open_bench(load_bench("emulator"))
+    bench: Any = guard.raw
+    heard: list[tuple[bool | None, str]] = []
+
+    def compiling(_read: CellRead) -> None:
+        heard.append(stand(bench))
+        bench.rest()
+        heard.append(stand(bench))
+
+    monkeypatch.setattr(bench._reader, "sense", compiling)
+    bench.sense(CellRead(np.ones(bench.capabilities.shape, np.bool_), 0.05))
+    assert heard == [(True, "emulated"), (False, "emulated")]
+    guard.close()
 
 
 # -- instruments -----------------------------------------------------------------------------------------------------
