@@ -87,6 +87,7 @@ class FakeChip:
         self._write_log(op, args)
         if op == "sense":
             if self.hang_reads:
+                self._write_log("hung", args)
                 self._unhang.wait(30)
             with self._lock:
                 return self.g_s
