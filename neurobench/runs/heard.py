@@ -17,7 +17,7 @@ from neurobench.learning.statistics import Raster, rasters
 from neurobench.runs.drawing import Series
 from neurobench.runs.traces import Grown, Traces, thinned
 
-MOST_EPOCHS = 1 << 14  # of each series; beyond that every second one is dropped
+MOST_EPOCHS = 1 << 13  # of each series, more than a screen has pixels; beyond that every second one is dropped
 MOST_TOLD = 20_000  # points, branches, and pulses of ramps
 MOST_SPIKES = 300_000  # of each layer, the last ones
 MOST_NOTES = 5000  # of spikes, of each layer

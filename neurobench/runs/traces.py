@@ -16,7 +16,7 @@ AnyArray = NDArray[Any]
 
 CAP_BYTES = 64 << 20
 MOST = 1 << 15  # values of one trace: more than any screen has pixels
-BANDS = 1 << 15
+BANDS = 1 << 13
 AT_ONCE = 64
 GATHERED_BYTES = 1 << 20
 SPREAD = 8  # a read of at least one in so many cells is kept as a whole grid
